@@ -1,0 +1,1 @@
+//! The reference node agent as a pure state machine

@@ -1,0 +1,1 @@
+//! The scheduler as one pure state machine

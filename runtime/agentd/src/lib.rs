@@ -1,0 +1,1 @@
+//! The reference node agent on tokio: gRPC, child processes, state on disk

@@ -1,0 +1,1 @@
+//! The production scheduler: drives the core with tokio, etcd, gRPC and HTTP

@@ -1,0 +1,1 @@
+//! Black-box tests: real etcd, real binaries, real gRPC
