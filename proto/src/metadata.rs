@@ -1,0 +1,22 @@
+//! Keys of the gRPC metadata that Berth adds to calls and answers.
+//!
+//! All are lower case ASCII and carry ASCII values. Peers that do not know them ignore them.
+
+/// On calls to agents: the epoch of the leader that calls, in decimal (S2). The reference agent
+/// refuses a call whose epoch is below the highest that it has seen.
+pub const EPOCH: &str = "berth-epoch";
+
+/// On answers of the scheduler: `true` when the answer comes from an image that may lag behind
+/// the store (the store is out of reach). Absent otherwise.
+pub const STALE: &str = "berth-stale";
+
+/// On answers of the scheduler: the store's revision that the answer holds for, in decimal.
+pub const REVISION: &str = "berth-revision";
+
+/// On registration and heartbeats of the reference agent: an id that the node gets with every
+/// boot of its machine. Another one means that nothing of before runs any more.
+pub const BOOT_ID: &str = "berth-boot-id";
+
+/// On registration and heartbeats of the reference agent: grows with every start of the agent's
+/// process, in decimal. Another one at the same boot id is a new process, not a reboot.
+pub const INCARNATION: &str = "berth-incarnation";
