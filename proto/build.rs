@@ -11,8 +11,11 @@ use prost::Message as _;
 /// The root of the packages: a file's path below it is its name in the descriptors.
 const ROOT: &str = "proto";
 
-const FILES: [&str; 3] =
-    ["persys/control/v1/control.proto", "persys/agent/v1/agent.proto", "berth/v1/berth.proto"];
+const FILES: [&str; 3] = [
+    "persys/control/v1/control.proto",
+    "persys/agent/v1/agent.proto",
+    "berth/v1/berth.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}");
@@ -25,7 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in &mut bare.file {
         file.source_code_info = None;
     }
-    let out_dir = env::var_os("OUT_DIR").map(PathBuf::from).ok_or("cargo sets OUT_DIR")?;
+    let out_dir = env::var_os("OUT_DIR")
+        .map(PathBuf::from)
+        .ok_or("cargo sets OUT_DIR")?;
     fs::write(out_dir.join("descriptors.bin"), bare.encode_to_vec())?;
 
     let grpc = env::var_os("CARGO_FEATURE_GRPC").is_some();

@@ -16,7 +16,13 @@ pub mod time;
 /// `persys.control`: served by the scheduler.
 pub mod control {
     /// `persys.control.v1`.
-    #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub)]
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        rustdoc::all,
+        unreachable_pub
+    )]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/persys.control.v1.rs"));
     }
@@ -25,7 +31,13 @@ pub mod control {
 /// `persys.agent`: served by every agent.
 pub mod agent {
     /// `persys.agent.v1`.
-    #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub)]
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        rustdoc::all,
+        unreachable_pub
+    )]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/persys.agent.v1.rs"));
     }
@@ -34,7 +46,13 @@ pub mod agent {
 /// `berth`: served by the scheduler, for what `persys.control.v1` lacks.
 pub mod berth {
     /// `berth.v1`.
-    #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub)]
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        rustdoc::all,
+        unreachable_pub
+    )]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/berth.v1.rs"));
     }

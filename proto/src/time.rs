@@ -33,7 +33,9 @@ pub fn timestamp_from_unix_ms_u64(millis: u64) -> Timestamp {
 #[must_use]
 pub fn unix_ms(timestamp: &Timestamp) -> i64 {
     let nanos = i64::from(timestamp.nanos);
-    let seconds = timestamp.seconds.saturating_add(nanos.div_euclid(NANOS_PER_SECOND));
+    let seconds = timestamp
+        .seconds
+        .saturating_add(nanos.div_euclid(NANOS_PER_SECOND));
     let millis = nanos.rem_euclid(NANOS_PER_SECOND) / NANOS_PER_MILLI;
     // Widened: the product of a time near i64::MIN overflows although the sum may not.
     let total = i128::from(seconds) * i128::from(MILLIS_PER_SECOND) + i128::from(millis);
@@ -57,14 +59,29 @@ mod tests {
     #[test]
     fn milliseconds_become_seconds_and_nanoseconds() {
         assert_eq!(timestamp_from_unix_ms(0), at(0, 0));
-        assert_eq!(timestamp_from_unix_ms(1_771_286_400_123), at(1_771_286_400, 123_000_000));
+        assert_eq!(
+            timestamp_from_unix_ms(1_771_286_400_123),
+            at(1_771_286_400, 123_000_000)
+        );
         assert_eq!(timestamp_from_unix_ms(-1), at(-1, 999_000_000));
         assert_eq!(timestamp_from_unix_ms(-1_000), at(-1, 0));
     }
 
     #[test]
     fn every_millisecond_survives_the_round_trip() {
-        let picked = [i64::MIN, i64::MIN + 1, -1_001, -1_000, -999, -1, 0, 1, 999, 1_000, i64::MAX];
+        let picked = [
+            i64::MIN,
+            i64::MIN + 1,
+            -1_001,
+            -1_000,
+            -999,
+            -1,
+            0,
+            1,
+            999,
+            1_000,
+            i64::MAX,
+        ];
         for millis in picked.into_iter().chain(-2_500..2_500) {
             assert_eq!(unix_ms(&timestamp_from_unix_ms(millis)), millis);
         }
@@ -92,7 +109,10 @@ mod tests {
         assert_eq!(unix_ms(&at(i64::MIN, i32::MIN)), i64::MIN);
         assert_eq!(unix_ms(&at(i64::MAX / 1_000 + 1, 0)), i64::MAX);
         assert_eq!(unix_ms(&at(i64::MIN / 1_000 - 1, 0)), i64::MIN);
-        assert_eq!(timestamp_from_unix_ms_u64(u64::MAX), timestamp_from_unix_ms(i64::MAX));
+        assert_eq!(
+            timestamp_from_unix_ms_u64(u64::MAX),
+            timestamp_from_unix_ms(i64::MAX)
+        );
     }
 
     #[test]
