@@ -8,10 +8,10 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 /// One line per fact, spelled the same way from both sources:
 /// `rpc /package.Service/Method Request -> Response`, `enum Name 1 VALUE`,
 /// `message Name 1 field type`, and a bare `message Name` for its existence.
-pub type Facts = BTreeSet<String>;
+pub(crate) type Facts = BTreeSet<String>;
 
 /// The facts of a table. Panics, with the line, on what does not follow the format.
-pub fn from_table(package: &str, table: &str) -> Facts {
+pub(crate) fn from_table(package: &str, table: &str) -> Facts {
     let mut facts = Facts::new();
     let mut service = String::new();
     let mut open = String::new();
@@ -56,7 +56,7 @@ pub fn from_table(package: &str, table: &str) -> Facts {
 }
 
 /// The facts of the file that declares `package`.
-pub fn from_descriptor(file: &FileDescriptorProto) -> Facts {
+pub(crate) fn from_descriptor(file: &FileDescriptorProto) -> Facts {
     let mut facts = Facts::new();
     for service in &file.service {
         for method in &service.method {
@@ -97,7 +97,7 @@ pub fn from_descriptor(file: &FileDescriptorProto) -> Facts {
 }
 
 /// What stands in one and not in the other: `-` is missing, `+` is too much.
-pub fn differences(expected: &Facts, actual: &Facts) -> Vec<String> {
+pub(crate) fn differences(expected: &Facts, actual: &Facts) -> Vec<String> {
     let missing = expected.difference(actual).map(|fact| format!("- {fact}"));
     let extra = actual.difference(expected).map(|fact| format!("+ {fact}"));
     missing.chain(extra).collect()
