@@ -1,0 +1,1 @@
+//! Admission: every field of what comes in is checked, and an error names it.

@@ -1,0 +1,245 @@
+//! Identifiers: checked once, when they enter, and typed ever after.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest id that is accepted, in bytes: ids end up in store keys, paths and container names.
+pub const ID_LENGTH_MAX: usize = 128;
+
+/// Why a text is not an id. The message states the rule, so that it can be shown as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing was given.
+    #[error(
+        "is empty; expected 1 to 128 of a-z, 0-9, '.', '_', '-', beginning and ending with a letter or digit"
+    )]
+    Empty,
+    /// Longer than [`ID_LENGTH_MAX`].
+    #[error("is {0} bytes long; at most 128 are allowed")]
+    TooLong(usize),
+    /// A character outside the alphabet.
+    #[error(
+        "has {0:?} at byte {1}; only a-z, 0-9, '.', '_' and '-' are allowed, beginning and ending with a letter or digit"
+    )]
+    BadCharacter(char, usize),
+}
+
+/// The rule of every id: `[a-z0-9]([a-z0-9._-]{0,126}[a-z0-9])?`.
+fn check_id(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > ID_LENGTH_MAX {
+        return Err(IdError::TooLong(text.len()));
+    }
+    let last = text.len() - 1;
+    for (at, c) in text.char_indices() {
+        let plain = c.is_ascii_lowercase() || c.is_ascii_digit();
+        let inner = at > 0 && at < last && matches!(c, '.' | '_' | '-');
+        if !plain && !inner {
+            return Err(IdError::BadCharacter(c, at));
+        }
+    }
+    Ok(())
+}
+
+macro_rules! checked_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check_id(text).map(|()| Self(text.into()))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.to_string()
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+checked_id!(
+    /// A workload, named by whoever created it.
+    WorkloadId
+);
+checked_id!(
+    /// A node, named by its agent.
+    NodeId
+);
+checked_id!(
+    /// A tenant: what quotas are counted for.
+    TenantId
+);
+
+/// The revision of a workload's spec: the client's label, or one made from the spec's hash.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Revision(std::sync::Arc<str>);
+
+/// Why a text is not a revision.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 1 to 128 of A-Z, a-z, 0-9, '.', '_', '-', '+', ':'")]
+pub struct RevisionError;
+
+impl Revision {
+    /// The revision as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl FromStr for Revision {
+    type Err = RevisionError;
+    fn from_str(text: &str) -> Result<Self, RevisionError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_+:".contains(c);
+        if text.is_empty() || text.len() > 160 || !text.chars().all(allowed) {
+            return Err(RevisionError);
+        }
+        Ok(Self(text.into()))
+    }
+}
+impl TryFrom<String> for Revision {
+    type Error = RevisionError;
+    fn try_from(text: String) -> Result<Self, RevisionError> {
+        text.parse()
+    }
+}
+impl From<Revision> for String {
+    fn from(id: Revision) -> String {
+        id.0.to_string()
+    }
+}
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident($int:ty)) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub $int);
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// The create revision of the leadership key: grows with every leader (S2).
+    Epoch(i64)
+);
+number_id!(
+    /// A revision of the store. 0: the key is absent.
+    StoreRevision(i64)
+);
+number_id!(
+    /// Names a request until it is answered; chosen by whoever drives the core.
+    RequestId(u64)
+);
+number_id!(
+    /// Names a transaction until its fate is known; chosen by the core.
+    TxnId(u64)
+);
+number_id!(
+    /// Names a call to an agent until its outcome is known; chosen by the core.
+    CallId(u64)
+);
+
+/// Names an event. Its text sorts by time: milliseconds, then epoch, then a counter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(String);
+
+impl EventId {
+    /// The id of the `sequence`-th event that the leader of `epoch` writes.
+    #[must_use]
+    pub fn new(at: crate::Timestamp, epoch: Epoch, sequence: u64) -> Self {
+        Self(format!(
+            "{:014}-{:010x}-{:08x}",
+            at.as_millis(),
+            epoch.0,
+            sequence
+        ))
+    }
+    /// Takes a text as it was stored or as a client sends it back; any text orders somewhere.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_the_rule() {
+        for good in ["a", "0", "web-1", "a.b_c-d", &"x".repeat(128)] {
+            assert!(good.parse::<WorkloadId>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a/b",
+            "..",
+            "a b",
+            "ä",
+            &"x".repeat(129),
+        ] {
+            assert!(bad.parse::<WorkloadId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn event_ids_sort_by_time_then_epoch_then_sequence() {
+        let at = |ms, epoch, n| EventId::new(crate::Timestamp::from_millis(ms), Epoch(epoch), n);
+        assert!(at(9, 5, 5) < at(10, 1, 0));
+        assert!(at(10, 9, 5) < at(10, 10, 0));
+        assert!(at(10, 10, 255) < at(10, 10, 256));
+    }
+}

@@ -1,0 +1,13 @@
+//! The typed model: ids, units, specs, records and the keys they live under.
+
+pub mod event;
+pub mod id;
+pub mod key;
+pub mod node;
+pub mod spec;
+pub mod time;
+pub mod units;
+pub mod workload;
+
+/// Fields of a record that this version does not know; they survive a rewrite.
+pub type Extra = std::collections::BTreeMap<String, serde_json::Value>;

@@ -1,0 +1,1 @@
+//! Conversions between the wire's messages and the core's types.
