@@ -1,5 +1,14 @@
 //! Placement: which node a workload goes to, and why. Filter, then order, then the first.
 
+mod advice;
+mod explain;
+mod filters;
+mod place;
+mod score;
 mod types;
 
+pub use explain::{Advice, NEAREST_MAX, explain, summary};
+pub use filters::{first_refusing, fits, refusals};
+pub use place::place;
+pub use score::utilization;
 pub use types::*;

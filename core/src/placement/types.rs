@@ -114,6 +114,11 @@ pub struct Candidate<'a> {
 #[serde(transparent)]
 pub struct Ppm(pub u64);
 
+impl Ppm {
+    /// All of it.
+    pub const FULL: Self = Self(1_000_000);
+}
+
 impl fmt::Display for Ppm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:02} %", self.0 / 10_000, self.0 % 10_000 / 100)
@@ -121,7 +126,7 @@ impl fmt::Display for Ppm {
 }
 
 /// Why a decision came out as it did; stored with the workload (S21).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementNote {
     /// The chosen node; `None`: nothing fits.
     pub node: Option<NodeId>,
@@ -132,10 +137,15 @@ pub struct PlacementNote {
     pub nodes: u32,
     /// How many of them passed every filter.
     pub candidates: u32,
-    /// How many nodes each filter refused.
+    /// How many nodes each filter refused, each node counted for the first filter that refused it.
+    /// A filter that refused none is absent; `candidates` and these add up to `nodes`.
     pub refused: BTreeMap<Filter, u32>,
     /// What was asked for.
     pub requested: Resources,
+    /// In each dimension, the most that was not reserved on a node refused for that dimension;
+    /// zero where none was.
+    #[serde(default)]
+    pub most_available: Resources,
     /// The revision of the store that this holds for.
     pub at_revision: StoreRevision,
     /// When.
