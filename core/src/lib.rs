@@ -20,6 +20,7 @@
 
 pub mod admission;
 pub mod config;
+pub mod drive;
 pub mod io;
 pub mod model;
 pub mod placement;
