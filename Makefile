@@ -1,0 +1,71 @@
+# Every chore has one entry here; `make help` lists them. What is more than a line lives in
+# `xtask/`. Each target installs what it needs and can be run again at any time.
+
+CARGO ?= cargo
+# What `make dev` passes on, for instance ARGS="--agents 5 --http-addr 127.0.0.1:9000".
+ARGS ?=
+NODES ?= 500
+WORKLOADS ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench determinism coverage deny
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dev: ## build and start `berth dev`: a whole cluster on this machine
+	@xtask/deps.sh build
+	+@$(CARGO) run -p berth-runtime --bin berth -- dev $(ARGS)
+
+build: ## build the berth binary, optimised, into target/release
+	@xtask/deps.sh build
+	+@$(CARGO) build --release -p berth-runtime --bin berth
+
+test: ## every check and every test, with a real etcd and real processes
+	@xtask/deps.sh test
+	+@$(CARGO) xtask test
+
+test-quick: ## unit, property and documentation tests only
+	@xtask/deps.sh test
+	+@$(CARGO) test --workspace --exclude berth-tests
+
+blackbox: ## the black-box tests only; ARGS="capacity" selects by name
+	@xtask/deps.sh test
+	+@$(CARGO) build -p berth-runtime --bin berth
+	+@$(CARGO) test -p berth-tests -- $(ARGS)
+
+lint: ## formatting, clippy with warnings as errors, the project's own rules
+	@xtask/deps.sh test
+	+@$(CARGO) xtask lint
+
+fmt: ## format everything
+	@$(CARGO) fmt --all
+
+tidy: ## the project's own rules only
+	+@$(CARGO) xtask tidy
+
+doc: ## the API documentation, warnings as errors
+	@xtask/deps.sh build
+	+@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+scale: ## the capacity run: NODES=500 WORKLOADS=5000 against a real etcd
+	@xtask/deps.sh test
+	+@$(CARGO) build --release -p berth-runtime --bin berth -p berth-scale-tests --bin berth-scale
+	+@$(CARGO) run --release --quiet -p berth-scale-tests --bin berth-scale -- \
+		--nodes $(NODES) --workloads $(WORKLOADS) $(ARGS)
+
+bench: ## the criterion benchmarks
+	@xtask/deps.sh build
+	+@$(CARGO) bench -p berth-benches
+
+determinism: ## the core's outputs: two runs each in debug and release must be equal to the byte
+	@xtask/deps.sh build
+	+@$(CARGO) xtask determinism
+
+coverage: ## line coverage of the pure crates by their own tests
+	@xtask/deps.sh coverage
+	+@$(CARGO) xtask coverage
+
+deny: ## licences, sources and bans of the dependencies (installs cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	@$(CARGO) deny check bans licenses sources
