@@ -1,1 +1,19 @@
 //! Conversions between the wire's messages and the core's types.
+//!
+//! Pure, and total on any input: what an outside party sends becomes a typed value or an error
+//! that names the field. Outside text is bounded where it enters ([`bound`]).
+//!
+//! - [`control_in`]: what clients and agents ask of the scheduler;
+//! - [`control_out`]: what they are answered;
+//! - [`agent_out`]: what the scheduler asks of an agent;
+//! - [`agent_in`]: what an agent answers.
+
+pub mod agent_in;
+pub mod agent_out;
+pub mod bound;
+pub mod control_in;
+pub mod control_out;
+pub mod failure;
+mod vm_blob;
+
+pub use control_in::WireError;
