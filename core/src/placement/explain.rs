@@ -73,11 +73,17 @@ pub fn explain<'a>(
 /// reason. Contains `no suitable node` exactly if nothing fits: existing clients look for that.
 #[must_use]
 pub fn summary(note: &PlacementNote) -> String {
-    let of_nodes = format!("{} of {}", note.candidates, count(note.nodes, "node"));
     if let Some(node) = &note.node {
         let score = note.score_ppm.unwrap_or_default();
         let fit = if note.candidates == 1 { "fits" } else { "fit" };
-        return format!("{of_nodes} {fit}: {node} chosen, {score} utilized before");
+        let all = count(note.nodes, "node");
+        let of = if note.examined == note.nodes {
+            all
+        } else {
+            format!("the {} examined of {all}", note.examined)
+        };
+        let candidates = note.candidates;
+        return format!("{node} chosen, {score} utilized before; {candidates} of {of} {fit}");
     }
     if note.nodes == 0 {
         return "no suitable node: there are no nodes".to_owned();
@@ -88,7 +94,8 @@ pub fn summary(note: &PlacementNote) -> String {
         .into_iter()
         .map(|(filter, count)| format!("{count} {}", reason(*filter, note)))
         .collect();
-    format!("no suitable node: {of_nodes} fit: {}", parts.join(", "))
+    let nodes = count(note.nodes, "node");
+    format!("no suitable node: 0 of {nodes} fit: {}", parts.join(", "))
 }
 
 /// What stands behind the count of nodes that a filter refused.

@@ -161,17 +161,20 @@ pub(super) struct Room {
 
 impl Room {
     fn new(requested: u64, reserved: u64, total: u64) -> Self {
-        let needed = requested.saturating_add(reserved);
+        let shortfall = if requested == 0 {
+            // Who asks for nothing lacks nothing, however overcommitted the node is.
+            0
+        } else if requested <= total {
+            reserved.saturating_sub(total - requested)
+        } else {
+            // Freeing everything would not be enough; the figure only orders such nodes.
+            (requested - total).saturating_add(reserved)
+        };
         Self {
             requested,
             available: total.saturating_sub(reserved),
             total,
-            // Who asks for nothing lacks nothing, however overcommitted the node is.
-            shortfall: if requested == 0 {
-                0
-            } else {
-                needed.saturating_sub(total)
-            },
+            shortfall,
         }
     }
 

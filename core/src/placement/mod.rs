@@ -3,12 +3,17 @@
 mod advice;
 mod explain;
 mod filters;
+mod index;
 mod place;
 mod score;
 mod types;
 
 pub use explain::{Advice, NEAREST_MAX, explain, summary};
 pub use filters::{first_refusing, fits, refusals};
+pub use index::PlacementIndex;
 pub use place::place;
 pub use score::utilization;
 pub use types::*;
+
+#[cfg(test)]
+mod tests;

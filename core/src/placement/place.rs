@@ -103,7 +103,7 @@ impl SpreadRank {
 /// Counts what the filters say while nodes are asked.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    nodes: u32,
+    examined: u32,
     candidates: u32,
     refused: BTreeMap<Filter, u32>,
     most_available: Resources,
@@ -112,7 +112,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Asks the node, counts the answer, and says whether it fits.
     pub(super) fn ask(&mut self, node: &Candidate<'_>, demand: &Demand<'_>) -> bool {
-        self.nodes += 1;
+        self.examined += 1;
         let Some(filter) = first_refusing(node, demand) else {
             self.candidates += 1;
             return true;
@@ -141,8 +141,8 @@ impl Tally {
         false
     }
 
-    /// The record of the decision.
-    fn note(
+    /// The record of a decision for which every node there is was asked.
+    pub(super) fn note(
         self,
         chosen: Option<(NodeId, Ppm)>,
         demand: &Demand<'_>,
@@ -153,7 +153,8 @@ impl Tally {
         PlacementNote {
             node,
             score_ppm,
-            nodes: self.nodes,
+            nodes: self.examined,
+            examined: self.examined,
             candidates: self.candidates,
             refused: self.refused,
             requested: demand.resources,

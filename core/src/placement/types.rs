@@ -135,10 +135,14 @@ pub struct PlacementNote {
     pub score_ppm: Option<Ppm>,
     /// How many nodes there were.
     pub nodes: u32,
-    /// How many of them passed every filter.
+    /// How many of them were asked: all, unless the fast path found the answer earlier (see
+    /// [`PlacementIndex`](super::PlacementIndex)). `candidates`, `refused` and `most_available`
+    /// cover these.
+    pub examined: u32,
+    /// How many passed every filter.
     pub candidates: u32,
     /// How many nodes each filter refused, each node counted for the first filter that refused it.
-    /// A filter that refused none is absent; `candidates` and these add up to `nodes`.
+    /// A filter that refused none is absent; `candidates` and these add up to `examined`.
     pub refused: BTreeMap<Filter, u32>,
     /// What was asked for.
     pub requested: Resources,
@@ -150,6 +154,25 @@ pub struct PlacementNote {
     pub at_revision: StoreRevision,
     /// When.
     pub decided_at: Timestamp,
+}
+
+impl PlacementNote {
+    /// Whether `other` tells people the same, however much later it was decided: no reason to
+    /// write the record again.
+    #[must_use]
+    pub fn same_outcome(&self, other: &Self) -> bool {
+        let Self {
+            at_revision,
+            decided_at,
+            ..
+        } = *self;
+        *self
+            == Self {
+                at_revision,
+                decided_at,
+                ..other.clone()
+            }
+    }
 }
 
 /// The answer to "why is it there, or nowhere?".
