@@ -1,0 +1,333 @@
+//! A runtime in memory, for tests, the simulator and `berth agent --runtime fake`: pure, driven by
+//! virtual time, scripted by the workload itself.
+//!
+//! The script stands in the labels of a container, the metadata of a machine, or the environment
+//! of a compose project:
+//!
+//! | key | meaning | default |
+//! |---|---|---|
+//! | `fake/start-ms` | a start takes this long | 0 |
+//! | `fake/stop-ms` | a stop takes this long | 0 |
+//! | `fake/remove-ms` | a removal takes this long | 0 |
+//! | `fake/fail-starts` | this many starts of the revision fail first | 0 |
+//! | `fake/fail-reason` | with this failure code | `RUNTIME_ERROR` |
+//! | `fake/exit-after-ms` | it ends by itself so long after it was started | never |
+//! | `fake/exit-code` | with this exit code | 0 |
+//!
+//! A value that cannot be read fails the start with `INVALID_SPECIFICATION`.
+//!
+//! It outlives its agent, as real containers do: keep it while the agent restarts.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use berth_core::{Revision, Timestamp, WorkloadId};
+
+use crate::failure::{Failure, FailureCode};
+use crate::io::{Exit, Found, RuntimeCommand, RuntimeEvent, StartCommand};
+use crate::record::{LaunchId, SpecBlob};
+
+/// The runtime.
+#[derive(Debug, Default)]
+pub struct FakeRuntime {
+    /// What exists, by workload and artifact.
+    artifacts: BTreeMap<(WorkloadId, u64), FakeArtifact>,
+    /// Starts that were tried, by workload and revision.
+    starts: BTreeMap<(WorkloadId, Revision), u32>,
+    /// What is going on, by when it comes to its end; the number keeps the order of equals.
+    pending: BTreeMap<(Timestamp, u64), Pending>,
+    sequence: u64,
+    events: VecDeque<RuntimeEvent>,
+}
+
+/// Something that the runtime made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeArtifact {
+    /// The start that it is at.
+    pub launch: LaunchId,
+    /// The revision that it was made for.
+    pub revision: Revision,
+    /// What it is.
+    pub state: FakeState,
+    script: Script,
+}
+
+/// What an artifact is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FakeState {
+    /// Its start takes time.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It did not start.
+    Broken(Failure),
+    /// It ended by itself.
+    Exited(i32),
+}
+
+impl FakeState {
+    /// It uses the node: it runs or is about to.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        match self {
+            Self::Starting | Self::Running => true,
+            Self::Stopped | Self::Broken(_) | Self::Exited(_) => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Pending {
+    Start(LaunchId),
+    Stop(LaunchId),
+    Remove(LaunchId),
+    Exit(LaunchId),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Script {
+    start: Duration,
+    stop: Duration,
+    remove: Duration,
+    fail_starts: u32,
+    fail_reason: Option<FailureCode>,
+    exit_after: Option<Duration>,
+    exit_code: i32,
+}
+
+impl Script {
+    fn read(spec: &SpecBlob) -> Result<Self, Failure> {
+        let labels = spec.labels();
+        let duration = |key| Ok(value(labels, key)?.map(Duration::from_millis));
+        Ok(Self {
+            start: duration("fake/start-ms")?.unwrap_or_default(),
+            stop: duration("fake/stop-ms")?.unwrap_or_default(),
+            remove: duration("fake/remove-ms")?.unwrap_or_default(),
+            fail_starts: value(labels, "fake/fail-starts")?.unwrap_or_default(),
+            fail_reason: value(labels, "fake/fail-reason")?,
+            exit_after: duration("fake/exit-after-ms")?,
+            exit_code: value(labels, "fake/exit-code")?.unwrap_or_default(),
+        })
+    }
+}
+
+fn value<T>(labels: &BTreeMap<String, String>, key: &str) -> Result<Option<T>, Failure>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let Some(text) = labels.get(key) else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|error| {
+        Failure::new(FailureCode::InvalidSpecification, format!("{key}={text:?}: {error}"))
+    })
+}
+
+impl FakeRuntime {
+    /// A runtime with nothing in it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Carries a command out; what comes of it comes out of [`Self::poll_event`], now or later.
+    pub fn handle(&mut self, now: Timestamp, command: RuntimeCommand) {
+        self.advance(now);
+        match command {
+            RuntimeCommand::Start(start) => self.start(now, *start),
+            RuntimeCommand::Stop(launch) => {
+                let delay = self.script(&launch).stop;
+                self.later(now + delay, Pending::Stop(launch));
+            }
+            RuntimeCommand::Remove(launch) => {
+                let delay = self.script(&launch).remove;
+                self.later(now + delay, Pending::Remove(launch));
+            }
+            RuntimeCommand::Probe(launch) => {
+                let found = self.probe(&launch);
+                self.events.push_back(RuntimeEvent::Probed { launch, found });
+            }
+        }
+        self.advance(now);
+    }
+
+    /// Lets time pass. Events of the past come out of [`Self::poll_event`].
+    pub fn advance(&mut self, now: Timestamp) {
+        while let Some(entry) = self.pending.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let ((at, _), pending) = entry.remove_entry();
+            match pending {
+                Pending::Start(launch) => self.finish_start(at, launch),
+                Pending::Stop(launch) => {
+                    if let Some(artifact) = self.artifact_mut(&launch) {
+                        if artifact.state.is_live() {
+                            artifact.state = FakeState::Stopped;
+                        }
+                    }
+                    self.events.push_back(RuntimeEvent::Stopped { launch });
+                }
+                Pending::Remove(launch) => {
+                    self.artifacts.remove(&(launch.workload.clone(), launch.artifact));
+                    self.events.push_back(RuntimeEvent::Removed { launch });
+                }
+                Pending::Exit(launch) => self.exit(launch),
+            }
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<RuntimeEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::advance`] has something to do.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Timestamp> {
+        self.pending.keys().next().map(|(at, _)| *at)
+    }
+
+    /// What exists, in the order of workload and artifact: the truth that an oracle looks at.
+    pub fn artifacts(&self) -> impl Iterator<Item = &FakeArtifact> {
+        self.artifacts.values()
+    }
+
+    /// The agent is gone: events that it did not take are lost. What goes on goes on.
+    pub fn lose_events(&mut self) {
+        self.events.clear();
+    }
+
+    /// The machine is gone (a reboot): nothing runs any more.
+    pub fn reboot(&mut self) {
+        self.events.clear();
+        self.pending.clear();
+        self.artifacts.retain(|_, artifact| !artifact.state.is_live());
+    }
+
+    /// Kills what runs of a workload, as somebody from outside would.
+    pub fn kill(&mut self, now: Timestamp, workload: &WorkloadId, code: i32) {
+        self.advance(now);
+        let running = self.artifacts.values_mut().find(|artifact| {
+            artifact.launch.workload == *workload && artifact.state == FakeState::Running
+        });
+        if let Some(artifact) = running {
+            artifact.state = FakeState::Exited(code);
+            let event = exited(artifact.launch.clone(), code);
+            self.events.push_back(event);
+        }
+    }
+
+    fn start(&mut self, now: Timestamp, command: StartCommand) {
+        let StartCommand { launch, revision, spec } = command;
+        if let Some(artifact) = self.artifact_mut(&launch) {
+            // This very start was carried out before: it is not done again.
+            match artifact.state.clone() {
+                FakeState::Starting => return,
+                FakeState::Running => return self.started(launch),
+                FakeState::Broken(failure) => {
+                    return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+                }
+                FakeState::Stopped | FakeState::Exited(_) => {}
+            }
+        }
+        let read = Script::read(&spec);
+        let script = read.clone().unwrap_or_default();
+        let delay = script.start;
+        let state = read.err().map_or(FakeState::Starting, FakeState::Broken);
+        let artifact = FakeArtifact { launch: launch.clone(), revision, state, script };
+        self.artifacts.insert((launch.workload.clone(), launch.artifact), artifact);
+        self.later(now + delay, Pending::Start(launch));
+    }
+
+    fn finish_start(&mut self, at: Timestamp, launch: LaunchId) {
+        let Some(artifact) = self.artifact_mut(&launch).cloned() else {
+            return;
+        };
+        if let FakeState::Broken(failure) = artifact.state {
+            return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+        }
+        if artifact.state != FakeState::Starting {
+            return;
+        }
+        let key = (launch.workload.clone(), artifact.revision.clone());
+        let tries = self.starts.entry(key).or_default();
+        *tries += 1;
+        if *tries <= artifact.script.fail_starts {
+            let code = artifact.script.fail_reason.unwrap_or(FailureCode::RuntimeError);
+            let text = format!("start {tries} fails, as its script says");
+            let failure = Failure::new(code, text);
+            if let Some(artifact) = self.artifact_mut(&launch) {
+                artifact.state = FakeState::Broken(failure.clone());
+            }
+            return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+        }
+        if let Some(artifact) = self.artifact_mut(&launch) {
+            artifact.state = FakeState::Running;
+        }
+        if let Some(after) = artifact.script.exit_after {
+            self.later(at + after, Pending::Exit(launch.clone()));
+        }
+        self.started(launch);
+    }
+
+    fn started(&mut self, launch: LaunchId) {
+        let message = "running (fake runtime)".to_owned();
+        self.events.push_back(RuntimeEvent::Started { launch, message, details: BTreeMap::new() });
+    }
+
+    fn exit(&mut self, launch: LaunchId) {
+        let Some(artifact) = self.artifact_mut(&launch) else {
+            return;
+        };
+        if artifact.state != FakeState::Running {
+            return;
+        }
+        let code = artifact.script.exit_code;
+        artifact.state = FakeState::Exited(code);
+        self.events.push_back(exited(launch, code));
+    }
+
+    fn probe(&mut self, launch: &LaunchId) -> Found {
+        let Some(artifact) = self.artifact_mut(launch) else {
+            return Found::Absent;
+        };
+        match &artifact.state {
+            FakeState::Starting => Found::Unclear("its start is under way".to_owned()),
+            FakeState::Running => Found::Running {
+                message: "running (fake runtime)".to_owned(),
+                details: BTreeMap::new(),
+            },
+            FakeState::Stopped => Found::Absent,
+            FakeState::Broken(_) => Found::Absent,
+            FakeState::Exited(code) => Found::Exited(exit_of(*code)),
+        }
+    }
+
+    fn script(&self, launch: &LaunchId) -> Script {
+        let key = (launch.workload.clone(), launch.artifact);
+        self.artifacts.get(&key).map(|artifact| artifact.script.clone()).unwrap_or_default()
+    }
+
+    /// The artifact, if it is at this start.
+    fn artifact_mut(&mut self, launch: &LaunchId) -> Option<&mut FakeArtifact> {
+        let key = (launch.workload.clone(), launch.artifact);
+        self.artifacts.get_mut(&key).filter(|artifact| artifact.launch == *launch)
+    }
+
+    fn later(&mut self, at: Timestamp, pending: Pending) {
+        self.pending.insert((at, self.sequence), pending);
+        self.sequence += 1;
+    }
+}
+
+fn exit_of(code: i32) -> Exit {
+    Exit { code: Some(code), message: format!("ended with exit code {code}") }
+}
+
+fn exited(launch: LaunchId, code: i32) -> RuntimeEvent {
+    RuntimeEvent::Exited { launch, exit: exit_of(code) }
+}

@@ -1,0 +1,438 @@
+//! The agent as one machine: requests, writes, the runtime and the scheduler come together here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use berth_core::{Epoch, Timestamp, WorkloadId};
+use berth_proto::control::v1 as control;
+use berth_proto::time::timestamp_from_unix_ms_u64;
+
+use crate::control::{Control, Say};
+use crate::failure::bounded;
+use crate::io::{
+    AgentConfig, AgentInput, AgentOutput, AgentReply, ControlCall, Refusal, RequestId, Restored,
+    Write, WriteId,
+};
+use crate::lane::{Lane, RETRY_AFTER, Waiter};
+use crate::status::control_status;
+use crate::tasks::{TaskLog, TaskState};
+
+/// After a restart the scheduler hears nothing before the runtime was asked what runs, but no
+/// longer than this.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// The reference node agent. See the crate's front page for how to drive it.
+#[derive(Debug)]
+pub struct AgentMachine {
+    pub(crate) config: AgentConfig,
+    pub(crate) lanes: BTreeMap<WorkloadId, Lane>,
+    pub(crate) tasks: TaskLog,
+    epoch: EpochMemory,
+    control: Control,
+    usage: control::NodeUsage,
+    timers: BTreeSet<(Timestamp, WorkloadId)>,
+    writes: BTreeMap<WriteId, WriteOf>,
+    writes_made: u64,
+    /// No artifact of this number or below is made any more.
+    artifact_floor: u64,
+    silent_until: Option<Timestamp>,
+    outputs: VecDeque<AgentOutput>,
+}
+
+/// The highest epoch that was seen, and whether that is durable.
+#[derive(Debug, Default)]
+struct EpochMemory {
+    highest: Option<Epoch>,
+    durable: Option<Epoch>,
+    writing: bool,
+    retry_at: Option<Timestamp>,
+}
+
+/// What a write is of.
+#[derive(Debug, Clone)]
+enum WriteOf {
+    Epoch(Epoch),
+    Lane(WorkloadId),
+}
+
+impl AgentMachine {
+    /// An agent that starts with what it finds on its disk.
+    #[must_use]
+    pub fn new(config: AgentConfig, restored: Restored) -> Self {
+        let now = restored.now;
+        let lanes = restored.records.into_iter();
+        let lanes = lanes.map(|record| (record.id.clone(), Lane::restored(record))).collect();
+        let mut machine = Self {
+            config,
+            lanes,
+            tasks: TaskLog::default(),
+            epoch: EpochMemory {
+                highest: restored.epoch,
+                durable: restored.epoch,
+                ..EpochMemory::default()
+            },
+            control: Control::new(now),
+            usage: control::NodeUsage::default(),
+            timers: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            writes_made: 0,
+            artifact_floor: 0,
+            silent_until: Some(now + SILENCE_MAX),
+            outputs: VecDeque::new(),
+        };
+        let ids: Vec<_> = machine.lanes.keys().cloned().collect();
+        for id in ids {
+            machine.settle(now, &id);
+        }
+        machine.talk(now);
+        machine
+    }
+
+    /// Takes in what happened. `now` never goes back. Drain [`Self::poll_output`] afterwards.
+    pub fn handle(&mut self, now: Timestamp, input: AgentInput) {
+        match input {
+            AgentInput::Request { id, caller, request } => {
+                self.request(now, id, caller, request);
+            }
+            AgentInput::Written { id, result } => self.written(now, id, result),
+            AgentInput::Runtime(event) => {
+                let workload = event.launch().workload.clone();
+                if let Some(lane) = self.lanes.get_mut(&workload) {
+                    lane.take_event(now, event);
+                    self.settle(now, &workload);
+                }
+            }
+            AgentInput::Control { id, result } => {
+                self.control.answered(now, &self.config, id, result);
+            }
+            AgentInput::Usage(usage) => self.usage = usage,
+            AgentInput::Tick => {}
+        }
+        self.run_timers(now);
+        self.write_epoch(now);
+        self.talk(now);
+    }
+
+    /// The next thing to do, in the order in which they are to be done.
+    pub fn poll_output(&mut self) -> Option<AgentOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle`] with a tick if nothing else happens before.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Timestamp> {
+        let lane = self.timers.first().map(|(at, _)| *at);
+        let control = self.config.has_scheduler.then(|| {
+            let due = self.control.deadline(&self.config);
+            self.silent_until.map_or(due, |until| due.max(until))
+        });
+        [lane, control, self.epoch.retry_at].into_iter().flatten().min()
+    }
+
+    /// The highest epoch that was seen.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch.highest
+    }
+
+    /// Whether the scheduler knows the node, as far as the agent can tell.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.control.is_registered()
+    }
+
+    /// Whether the scheduler said that the node is being drained.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.control.draining
+    }
+
+    /// The records, durable or not, in the order of their ids.
+    pub fn records(&self) -> impl Iterator<Item = &crate::record::Record> {
+        self.lanes.values().filter_map(|lane| lane.record.as_ref())
+    }
+
+    /// What must hold between any two calls of [`Self::handle`], once outputs are drained.
+    ///
+    /// # Errors
+    /// Says what does not hold.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        for (id, lane) in &self.lanes {
+            if lane.durable > lane.version {
+                return Err(format!("{id}: version {} durable before it was", lane.durable));
+            }
+            if let Some(record) = &lane.record {
+                let number = record.artifact.as_ref().map_or(0, |artifact| artifact.number);
+                if number > record.last_artifact {
+                    return Err(format!("{id}: artifact {number} is not counted"));
+                }
+                if record.id != *id {
+                    return Err(format!("{id}: holds the record of {}", record.id));
+                }
+            }
+            if lane.timer.is_some_and(|at| !self.timers.contains(&(at, id.clone()))) {
+                return Err(format!("{id}: its timer is lost"));
+            }
+        }
+        if self.timers.len() > self.lanes.len() {
+            return Err("a timer without a lane".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Raises the highest epoch, or refuses a caller that is below it (S2).
+    pub(crate) fn admit(&mut self, epoch: Option<Epoch>) -> Result<(), Refusal> {
+        match (epoch, self.epoch.highest) {
+            (Some(got), Some(highest)) if got < highest => {
+                Err(Refusal::StaleEpoch { got, highest })
+            }
+            (Some(got), _) => {
+                self.epoch.highest = Some(got);
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    pub(crate) fn output(&mut self, output: AgentOutput) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn reply(&mut self, id: RequestId, reply: AgentReply) {
+        self.outputs.push_back(AgentOutput::Reply { id, reply });
+    }
+
+    /// Lets a lane go on: its record is written, commands and replies go out, its timer is set,
+    /// the scheduler hears of what changed.
+    pub(crate) fn settle(&mut self, now: Timestamp, id: &WorkloadId) {
+        // Writes of epochs come before writes of what was done under them.
+        self.write_epoch(now);
+        let Some(lane) = self.lanes.get_mut(id) else {
+            return;
+        };
+        lane.retry_at = lane.retry_at.filter(|at| now < *at);
+        lane.drop_what_is_gone(now, self.config.tombstone_ttl);
+        let command = lane.advance(now, &mut self.artifact_floor);
+        if let Some(write) = lane.write_due(id) {
+            let write_id = WriteId(self.writes_made);
+            self.writes_made += 1;
+            lane.writing = Some((write_id, lane.version));
+            self.writes.insert(write_id, WriteOf::Lane(id.clone()));
+            self.outputs.push_back(AgentOutput::Write { id: write_id, write });
+        }
+        self.outputs.extend(command.map(AgentOutput::Runtime));
+        self.outputs.extend(lane.replies_due());
+        lane.update_task(now, &mut self.tasks);
+        if lane.has_news() {
+            self.control.note_change();
+        }
+        let timer = lane.deadline(self.config.tombstone_ttl);
+        if timer != lane.timer {
+            if let Some(old) = lane.timer {
+                self.timers.remove(&(old, id.clone()));
+            }
+            self.timers.extend(timer.map(|at| (at, id.clone())));
+            lane.timer = timer;
+        }
+        if lane.is_over() && lane.waiters.is_empty() {
+            self.lanes.remove(id);
+        }
+    }
+
+    fn written(&mut self, now: Timestamp, id: WriteId, result: Result<(), String>) {
+        match self.writes.remove(&id) {
+            None => {}
+            Some(WriteOf::Epoch(epoch)) => {
+                self.epoch.writing = false;
+                match result {
+                    Ok(()) => self.epoch.durable = Some(epoch),
+                    Err(_) => self.epoch.retry_at = Some(now + RETRY_AFTER),
+                }
+            }
+            Some(WriteOf::Lane(workload)) => {
+                let Some(lane) = self.lanes.get_mut(&workload) else {
+                    return;
+                };
+                let Some((_, version)) = lane.writing.take() else {
+                    return;
+                };
+                match result {
+                    Ok(()) => lane.durable = version,
+                    Err(reason) => {
+                        lane.retry_at = Some(now + RETRY_AFTER);
+                        let refused = lane.refuse_waiters(version, &bounded(reason));
+                        self.outputs.extend(refused);
+                    }
+                }
+                self.settle(now, &workload);
+            }
+        }
+    }
+
+    fn run_timers(&mut self, now: Timestamp) {
+        // What is due now, and nothing that this itself makes due: no loop without an end.
+        let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).cloned().collect();
+        for (_, id) in due {
+            self.settle(now, &id);
+        }
+    }
+
+    fn write_epoch(&mut self, now: Timestamp) {
+        let waits = self.epoch.retry_at.is_some_and(|at| now < at);
+        let Some(highest) = self.epoch.highest else {
+            return;
+        };
+        if self.epoch.durable == Some(highest) || self.epoch.writing || waits {
+            return;
+        }
+        self.epoch.retry_at = None;
+        self.epoch.writing = true;
+        let id = WriteId(self.writes_made);
+        self.writes_made += 1;
+        self.writes.insert(id, WriteOf::Epoch(highest));
+        self.output(AgentOutput::Write { id, write: Write::Epoch(highest) });
+    }
+
+    /// Says to the scheduler what is due.
+    fn talk(&mut self, now: Timestamp) {
+        if !self.config.has_scheduler {
+            return;
+        }
+        if let Some(until) = self.silent_until {
+            if now < until && self.lanes.values().any(|lane| lane.must_probe) {
+                return;
+            }
+            self.silent_until = None;
+        }
+        let Some((id, say)) = self.control.poll(now, &self.config) else {
+            return;
+        };
+        let call = match say {
+            Say::Register => ControlCall::Register(Box::new(self.registration(now))),
+            Say::Heartbeat => ControlCall::Heartbeat(Box::new(self.heartbeat(now))),
+        };
+        self.output(AgentOutput::Control { id, call });
+    }
+
+    fn registration(&self, now: Timestamp) -> control::RegisterNodeRequest {
+        let config = &self.config;
+        let whole = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        let capabilities = control::NodeCapabilities {
+            cpu_total_millicores: whole(config.capacity.cpu.0),
+            memory_total_mb: whole(config.capacity.memory_mb.0),
+            storage_pools: vec![control::StoragePool {
+                name: "root".to_owned(),
+                r#type: "local".to_owned(),
+                total_gb: whole(config.capacity.disk_gb.0),
+            }],
+            supported_workload_types: config
+                .supported_types
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            supported_storage_drivers: config.storage_drivers.clone(),
+        };
+        control::RegisterNodeRequest {
+            node_id: config.node_id.to_string(),
+            capabilities: Some(capabilities),
+            labels: config.labels.clone(),
+            agent_version: config.version.clone(),
+            grpc_endpoint: config.grpc_endpoint.clone(),
+            cluster_id: String::new(),
+            timestamp: Some(timestamp_from_unix_ms_u64(now.as_millis())),
+        }
+    }
+
+    fn heartbeat(&self, now: Timestamp) -> control::HeartbeatRequest {
+        control::HeartbeatRequest {
+            node_id: self.config.node_id.to_string(),
+            usage: Some(self.usage),
+            workload_statuses: self.lanes.values().filter_map(control_status).collect(),
+            timestamp: Some(timestamp_from_unix_ms_u64(now.as_millis())),
+            workload_usage: Vec::new(),
+        }
+    }
+}
+
+impl Lane {
+    /// When nothing is left of a deleted workload: its record goes, or becomes a tombstone, which
+    /// goes later.
+    fn drop_what_is_gone(&mut self, now: Timestamp, tombstone_ttl: Duration) {
+        let Some(record) = self.record.as_ref().filter(|record| record.is_tombstone()) else {
+            return;
+        };
+        let remembered = record.stamp.is_some() && now < record.updated_at + tombstone_ttl;
+        if !remembered {
+            self.record = None;
+            self.touch(now);
+        }
+    }
+
+    /// The write that is due, if none is under way.
+    fn write_due(&self, id: &WorkloadId) -> Option<Write> {
+        if self.is_durable() || self.writing.is_some() || self.retry_at.is_some() {
+            return None;
+        }
+        Some(match &self.record {
+            Some(record) => Write::Record(Box::new(record.clone())),
+            None => Write::Forget(id.clone()),
+        })
+    }
+
+    /// The replies whose version is durable.
+    fn replies_due(&mut self) -> Vec<AgentOutput> {
+        let durable = self.durable;
+        let due = self.waiters.extract_if(.., |waiter| waiter.version <= durable);
+        due.map(|Waiter { id, reply, .. }| AgentOutput::Reply { id, reply }).collect()
+    }
+
+    /// A write failed: whoever waited for it does not know what will come of the call.
+    fn refuse_waiters(&mut self, version: u64, reason: &str) -> Vec<AgentOutput> {
+        let refused = self.waiters.extract_if(.., |waiter| waiter.version <= version);
+        let refusal = Refusal::NotDurable(reason.to_owned());
+        refused
+            .map(|waiter| AgentOutput::Reply {
+                id: waiter.id,
+                reply: AgentReply::Refused(refusal.clone()),
+            })
+            .collect()
+    }
+
+    /// Moves the task on with what became of the workload.
+    fn update_task(&mut self, now: Timestamp, tasks: &mut TaskLog) {
+        let Some(task) = self.task else {
+            return;
+        };
+        if !self.is_durable() {
+            return;
+        }
+        if !self.rests() {
+            tasks.set(now, task, TaskState::Running);
+            return;
+        }
+        let failure = crate::status::observe(self).and_then(|observed| observed.failure);
+        let state = failure.map_or(TaskState::Completed, |failure| {
+            TaskState::Failed(failure.to_string())
+        });
+        tasks.set(now, task, state);
+    }
+
+    /// Whether the scheduler should hear of it: what a heartbeat would say has changed.
+    fn has_news(&mut self) -> bool {
+        let seen = control_status(self)
+            .map(|status| (status.failure_reason, format!("{} {}", status.state, status.message)));
+        if seen == self.reported {
+            return false;
+        }
+        self.reported = seen;
+        true
+    }
+
+    /// When this lane has something to do by itself.
+    fn deadline(&self, tombstone_ttl: Duration) -> Option<Timestamp> {
+        let tombstone = self.record.as_ref().filter(|record| record.is_tombstone());
+        let expiry = tombstone.map(|record| record.updated_at + tombstone_ttl);
+        // While something is to be tried again, nothing else goes on.
+        self.retry_at.or_else(|| [self.restart_at, expiry].into_iter().flatten().min())
+    }
+}
