@@ -6,6 +6,8 @@
 
 mod check;
 mod check_spec;
+#[cfg(test)]
+mod check_tests;
 pub mod limits;
 pub mod manifest;
 pub mod revision;

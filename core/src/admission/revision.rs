@@ -121,3 +121,143 @@ fn distinct(stem: &str, digits: &[usize], previous: Option<Previous<'_>>, hash: 
     }
     last.expect("a stem of at most 128 characters, '-' and at most 31 of the hash is a revision, and so is r-<64>")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::spec::{ContainerSpec, RestartPolicy};
+
+    fn new_spec(image: &str) -> NewSpec {
+        NewSpec {
+            spec: Spec::Container(ContainerSpec {
+                image: image.into(),
+                ..Default::default()
+            }),
+            resources: Resources::new(500, 64, 0),
+            constraints: Default::default(),
+            tenant: None,
+            priority: 0,
+            max_attempts: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn revision(text: &str) -> Revision {
+        text.parse().unwrap()
+    }
+
+    fn resolve(
+        label: Option<&str>,
+        previous: Option<(&str, Option<&str>, &str)>,
+        hash: &str,
+    ) -> String {
+        let label = label.map(revision);
+        let previous = previous.map(|(r, l, hash)| (revision(r), l.map(revision), hash));
+        let previous = previous.as_ref().map(|(revision, label, hash)| Previous {
+            revision,
+            label: label.as_ref(),
+            hash,
+        });
+        resolve_revision(label.as_ref(), previous, hash).to_string()
+    }
+
+    /// Stored hashes and running artifacts depend on it: a change of this text recreates every
+    /// unlabelled workload at its next apply.
+    #[test]
+    fn the_hash_is_fixed() {
+        assert_eq!(
+            spec_hash(&new_spec("nginx:1")),
+            "1e17157229d8d4636f566172431a230d8f0564e39a383153feb8d66f14526fb0"
+        );
+    }
+
+    #[test]
+    fn what_the_agent_gets_is_hashed_and_nothing_else() {
+        let one = new_spec("a");
+        let hash = spec_hash(&one);
+        let mut other = one.clone();
+        other.priority = 9;
+        other.max_attempts = Some(2);
+        other.tenant = Some("t".parse().unwrap());
+        other.constraints.spread_by = Some("zone".into());
+        assert_eq!(spec_hash(&other), hash);
+
+        let mut memory = one.clone();
+        memory.resources = Resources::new(500, 65, 0);
+        let mut labels = one.clone();
+        labels.labels.insert("a".into(), "b".into());
+        let mut policy = one.clone();
+        policy.spec = Spec::Container(ContainerSpec {
+            image: "a".into(),
+            restart_policy: RestartPolicy::Always,
+            ..Default::default()
+        });
+        for changed in [new_spec("b"), memory, labels, policy] {
+            assert_ne!(spec_hash(&changed), hash);
+        }
+    }
+
+    #[test]
+    fn the_rule_row_by_row() {
+        let (h1, h2) = ("11111111aaaaaaaa", "22222222bbbbbbbb");
+        // No label: the hash alone, whatever there was.
+        assert_eq!(resolve(None, None, h1), "r-11111111aaaaaaaa");
+        assert_eq!(
+            resolve(None, Some(("v1", Some("v1"), h1)), h1),
+            "r-11111111aaaaaaaa"
+        );
+        // A label with a new spec.
+        assert_eq!(resolve(Some("v1"), None, h1), "v1");
+        assert_eq!(resolve(Some("v2"), Some(("v1", Some("v1"), h1)), h2), "v2");
+        // The same label with the same spec changes nothing, also behind a suffix.
+        assert_eq!(resolve(Some("v1"), Some(("v1", Some("v1"), h1)), h1), "v1");
+        assert_eq!(
+            resolve(Some("v1"), Some(("v1-22222222", Some("v1"), h2)), h2),
+            "v1-22222222"
+        );
+        // The same label with another spec.
+        assert_eq!(
+            resolve(Some("v1"), Some(("v1", Some("v1"), h1)), h2),
+            "v1-22222222"
+        );
+        assert_eq!(
+            resolve(Some("v1"), Some(("v1-22222222", Some("v1"), h2)), h1),
+            "v1-11111111"
+        );
+        // A new label with the same spec.
+        assert_eq!(resolve(Some("v2"), Some(("v1", Some("v1"), h1)), h1), "v2");
+    }
+
+    #[test]
+    fn imitated_and_colliding_revisions_are_told_apart() {
+        let (h1, h2) = ("2222222211111111aaaa", "2222222222222222bbbb");
+        // Eight digits collide.
+        assert_eq!(
+            resolve(Some("v1"), Some(("v1-22222222", Some("v1"), h1)), h2),
+            "v1-2222222222222222"
+        );
+        // A client's label imitates a revision of ours.
+        assert_eq!(
+            resolve(Some("r-x"), Some(("r-x", None, h1)), h2),
+            "r-x-22222222"
+        );
+        let imitated = Some(("r-2222222222222222", Some("r-2222222222222222"), h1));
+        assert_ne!(resolve(None, imitated, h2), "r-2222222222222222");
+    }
+
+    #[test]
+    fn any_hash_and_label_make_a_revision() {
+        let long = "L".repeat(160);
+        for hash in [
+            "",
+            "x",
+            "not hex at all/",
+            &"ä".repeat(99),
+            &"f".repeat(999),
+        ] {
+            let previous = Some((long.as_str(), Some(long.as_str()), "other"));
+            assert!(resolve(Some(&long), previous, hash).len() <= 160);
+            assert!(resolve(None, previous, hash).starts_with("r-"));
+        }
+    }
+}

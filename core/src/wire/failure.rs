@@ -110,3 +110,103 @@ pub const fn kind_of_reason(reason: FailureReason) -> Option<FailureKind> {
         FailureReason::VmBootFailed => FailureKind::VmBootFailed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [FailureKind; 11] = [
+        FailureKind::ImagePullFailed,
+        FailureKind::ImageNotFound,
+        FailureKind::InsufficientResources,
+        FailureKind::InvalidSpec,
+        FailureKind::RuntimeError,
+        FailureKind::RuntimeUnavailable,
+        FailureKind::NetworkError,
+        FailureKind::StorageError,
+        FailureKind::VmBootFailed,
+        FailureKind::NodeUnreachable,
+        FailureKind::StartTimeout,
+    ];
+
+    #[test]
+    fn our_own_codes_are_read_back() {
+        for kind in KINDS {
+            assert_eq!(kind_of_code(code_of_kind(kind)), Some(kind));
+            assert_ne!(reason_of_kind(kind), FailureReason::Unspecified);
+        }
+    }
+
+    #[test]
+    fn reasons_of_the_wire_go_both_ways() {
+        for number in 0..=8 {
+            let reason = FailureReason::try_from(number).unwrap();
+            assert_eq!(
+                kind_of_reason(reason).map(reason_of_kind),
+                (number > 0).then_some(reason)
+            );
+            assert_eq!(kind_of_reason(reason), kind_of_code(reason.as_str_name()));
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_existing_agent() {
+        use FailureKind::*;
+        let table = [
+            ("IMAGE_PULL_TIMEOUT", ImagePullFailed),
+            ("IMAGE_PULL_AUTH_FAILED", ImagePullFailed),
+            ("INVALID_IMAGE", ImageNotFound),
+            ("NETWORK_TIMEOUT", NetworkError),
+            ("NETWORK_UNREACHABLE", NetworkError),
+            ("DNS_RESOLUTION_FAILED", NetworkError),
+            ("INSUFFICIENT_RESOURCES", InsufficientResources),
+            ("STORAGE_FULL", StorageError),
+            ("RESOURCE_QUOTA_EXCEEDED", InsufficientResources),
+            ("INVALID_SPECIFICATION", InvalidSpec),
+            ("INVALID_CONFIGURATION", InvalidSpec),
+            ("PORT_BIND_CONFLICT", NetworkError),
+            ("RUNTIME_ERROR", RuntimeError),
+            ("RUNTIME_UNHEALTHY", RuntimeError),
+            ("UNKNOWN_ERROR", RuntimeError),
+            ("RUNTIME_RESOURCE_MISSING", RuntimeError),
+            ("STORAGE_PROVISION_FAILED", StorageError),
+            ("STORAGE_ATTACH_FAILED", StorageError),
+            ("CLOUD_INIT_INVALID", InvalidSpec),
+        ];
+        for (code, kind) in table {
+            assert_eq!(kind_of_code(code), Some(kind), "{code}");
+        }
+    }
+
+    #[test]
+    fn texts_count_only_in_the_forms_that_are_known() {
+        use FailureKind::*;
+        let table = [
+            (None, "invalid request: no spec", InvalidSpec),
+            (
+                None,
+                "RESOURCE_QUOTA_EXCEEDED: memory above 80 %",
+                InsufficientResources,
+            ),
+            (
+                None,
+                "runtime not available for type: vm",
+                RuntimeUnavailable,
+            ),
+            (
+                Some("RUNTIME_ERROR"),
+                "apply: runtime not available for type: vm",
+                RuntimeUnavailable,
+            ),
+            (Some("STORAGE_FULL"), "invalid request", StorageError),
+            (None, "image not found", RuntimeError),
+            (None, "this was an invalid request", RuntimeError),
+            (None, "the host has no memory limit", RuntimeError),
+            (Some("nonsense"), "", RuntimeError),
+            (None, "", RuntimeError),
+        ];
+        for (code, text, kind) in table {
+            assert_eq!(classify(code, text), kind, "{code:?} {text}");
+        }
+    }
+}
