@@ -178,8 +178,9 @@ impl Room {
         }
     }
 
+    /// A request for nothing always fits: available is never below zero.
     const fn suffices(self) -> bool {
-        self.requested == 0 || self.requested <= self.available
+        self.requested <= self.available
     }
 }
 

@@ -96,7 +96,7 @@ fn spread_comes_before_utilization_and_no_label_comes_last() {
 
 #[test]
 fn the_note_counts_each_node_once_and_tells_the_most_room() {
-    let mut nodes = vec![
+    let mut nodes = [
         Node::new("node-1").reserving(3000, 8192, 0),
         Node::new("node-2").reserving(2500, 0, 0),
         Node::new("node-3"),

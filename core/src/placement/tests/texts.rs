@@ -96,6 +96,19 @@ fn resource_cases() -> Vec<Case> {
             ],
         ),
         (
+            vec![with(Node::new("node-1").reserving(1, 1, 0), |node| {
+                node.capacity = capacity(4000, 8192, None);
+            })],
+            Ask::new(4000, 8192, 0),
+            "no suitable node: 0 of 1 node fit: 1 refused by cpu (4000 millicores requested, at \
+             most 3999 available)",
+            &[
+                "free 1 millicores and 1 MiB on node-1",
+                "add a node that runs workloads of type container with at least 4000 millicores, \
+                 8192 MiB",
+            ],
+        ),
+        (
             vec![Node::new("node-1").reserving(0, 0, 60)],
             Ask::new(0, 0, 50),
             "no suitable node: 0 of 1 node fit: 1 refused by disk (50 GiB requested, at most 40 \
