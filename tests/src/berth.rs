@@ -80,6 +80,7 @@ impl Server {
         let mut args = owned(&[
             "server",
             "--insecure",
+            "--lease-ttl=2s",
             &format!("--etcd={}", etcd.url()),
             &format!("--http-addr={http}"),
             &format!("--grpc-addr={grpc}"),

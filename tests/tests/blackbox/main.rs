@@ -1,1 +1,73 @@
-//! Placeholder.
+//! What Berth must show, from outside: a real etcd, the real binary, real processes.
+//!
+//! One binary for all scenarios, so that they are linked once and share the machine's cores.
+
+mod capacity;
+mod cluster;
+mod crash;
+mod dev;
+mod hung;
+mod idle;
+mod input;
+mod store;
+
+use berth_tests::berth::FAST;
+use berth_tests::{Etcd, FakeAgent, FakeAgentOptions, History, Lab, Server, secs, wait_for};
+use serde_json::Value;
+
+/// A store, its whole history and a scheduler with short times.
+struct Scheduler {
+    server: Server,
+    history: History,
+    etcd: Etcd,
+}
+
+impl Scheduler {
+    /// With the short times of [`FAST`] and further flags.
+    async fn start(lab: &Lab, flags: &[&str]) -> Self {
+        let flags: Vec<_> = FAST.iter().chain(flags).copied().collect();
+        Self::start_with(lab, &flags).await
+    }
+
+    /// With these flags only.
+    async fn start_with(lab: &Lab, flags: &[&str]) -> Self {
+        let etcd = Etcd::start(lab).await;
+        let history = History::record(&etcd);
+        let server = Server::start(lab, &etcd, flags).await;
+        Self {
+            server,
+            history,
+            etcd,
+        }
+    }
+
+    /// As many agents inside the test as options are given; waits until their nodes are ready.
+    async fn fake_agents(&self, options: Vec<FakeAgentOptions>) -> Vec<FakeAgent> {
+        let mut agents = Vec::new();
+        for options in options {
+            agents.push(FakeAgent::start(self.server.grpc(), options).await);
+        }
+        let rest = self.server.rest();
+        wait_for("the agents' nodes", secs(15), async || {
+            rest.nodes_ready(agents.len()).await
+        })
+        .await;
+        agents
+    }
+}
+
+/// Creates workloads one after the other.
+async fn create(rest: &berth_tests::Rest, manifests: impl IntoIterator<Item = Value>) {
+    for manifest in manifests {
+        let _ = rest
+            .post("/workloads", &manifest)
+            .await
+            .expect("the scheduler answers")
+            .ok();
+    }
+}
+
+/// Says a measured figure in a form that is easy to find in the output.
+fn measured(what: &str, took: std::time::Duration) {
+    println!("measured: {what}: {:.2} s", took.as_secs_f64());
+}
