@@ -234,11 +234,15 @@ impl History {
 
     fn txn(&mut self, depth: u32) -> TxnRequest {
         let compares = self.below(3);
-        TxnRequest {
+        let mut txn = TxnRequest {
             compare: (0..compares).map(|_| self.compare()).collect(),
             success: self.ops(depth),
             failure: self.ops(depth),
+        };
+        if deletes_to_the_end(&txn) {
+            need_no_previous(&mut txn);
         }
+        txn
     }
 
     fn ops(&mut self, depth: u32) -> Vec<TxnOp> {
@@ -426,6 +430,27 @@ impl History {
             },
             10 => WatchOp::Progress { stream },
             _ => WatchOp::Reopen { stream },
+        }
+    }
+}
+
+/// Whether a transaction deletes to the end of the key space, which etcd does not see as an
+/// overlap with its puts.
+fn deletes_to_the_end(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        TxnOp::DeleteRange(delete) => matches!(delete.range, KeyRange::From(_)),
+        TxnOp::Txn(inner) => deletes_to_the_end(inner),
+        TxnOp::Range(_) | TxnOp::Put(_) => false,
+    })
+}
+
+/// After such a deletion etcd 3.4 crashes at a put that needs what the key held before.
+fn need_no_previous(txn: &mut TxnRequest) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match op {
+            TxnOp::Put(put) => (put.ignore_value, put.ignore_lease) = (false, false),
+            TxnOp::Txn(inner) => need_no_previous(inner),
+            TxnOp::Range(_) | TxnOp::DeleteRange(_) => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 //! probe, created after it and also starting in the past, is served in the same round or a later
 //! one, so once the probe has been told, a marker put after that comes last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_kv::{KeyRange, PutRequest, Request, WatchFilter, WatchId};
@@ -223,7 +223,13 @@ fn by_watch(side: &Side, messages: Vec<PbWatchResponse>) -> BTreeMap<i64, Vec<Sa
         let revision = message.header.as_ref().map_or(0, |header| header.revision);
         let last = message.events.last().and_then(|event| event.kv.as_ref());
         let covered = last.is_none_or(|kv| kv.mod_revision <= revision);
-        for mut event in message.events {
+        // Watches of one stream are told about one revision in any order, so that some see the
+        // marker only after the marker's own watch.
+        for mut event in message
+            .events
+            .into_iter()
+            .filter(|event| !is_marker_key(event))
+        {
             side.key_values(event.kv.as_mut_slice());
             side.key_values(event.prev_kv.as_mut_slice());
             said.push(Said::Event {
@@ -232,22 +238,28 @@ fn by_watch(side: &Side, messages: Vec<PbWatchResponse>) -> BTreeMap<i64, Vec<Sa
             });
         }
     }
+    by_watch.retain(|_, said| !said.is_empty());
     by_watch
 }
 
+/// The first difference of every watch.
 fn describe(
     stream: usize,
     theirs: &BTreeMap<i64, Vec<Said>>,
     ours: &BTreeMap<i64, Vec<Said>>,
 ) -> String {
-    let mut ids: Vec<_> = theirs.keys().chain(ours.keys()).collect();
-    ids.sort();
-    ids.dedup();
+    let ids: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
     let mut text = String::new();
-    for id in ids.into_iter().filter(|id| theirs.get(id) != ours.get(id)) {
-        let (theirs, ours) = (theirs.get(id), ours.get(id));
-        text +=
-            &format!("  watch {id} of stream {stream}\n  etcd:  {theirs:?}\n  model: {ours:?}\n");
+    for id in ids {
+        let theirs = theirs.get(id).map_or(&[][..], Vec::as_slice);
+        let ours = ours.get(id).map_or(&[][..], Vec::as_slice);
+        let longest = theirs.len().max(ours.len());
+        if let Some(at) = (0..longest).find(|at| theirs.get(*at) != ours.get(*at)) {
+            let (theirs, ours) = (theirs.get(at), ours.get(at));
+            text += &format!(
+                "  watch {id} of stream {stream}, answer {at}\n  etcd:  {theirs:?}\n  model: {ours:?}\n"
+            );
+        }
     }
     text
 }
@@ -318,6 +330,13 @@ impl Reader {
 
 fn marker_key(stream: usize) -> String {
     format!("~marker{stream}")
+}
+
+fn is_marker_key(event: &PbEvent) -> bool {
+    event
+        .kv
+        .as_ref()
+        .is_some_and(|kv| kv.key.starts_with(b"~marker"))
 }
 
 fn is_marker(said: &PbWatchResponse, revision: i64) -> bool {
