@@ -1,0 +1,76 @@
+//! Mutual TLS: who connects shows a certificate of our authority, and so do we.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+/// Where certificates are, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authority that peers' certificates are checked against.
+    pub ca: PathBuf,
+    /// Our own certificate, with its chain.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// The protocols that a port speaks, by preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// gRPC.
+    Http2,
+    /// REST.
+    Http1AndHttp2,
+}
+
+/// Makes the process' cryptography the one that is compiled in. Idempotent.
+pub fn install_crypto_provider() {
+    // An error means that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// A server's side of mutual TLS.
+///
+/// # Errors
+/// A file cannot be read or holds something else; the message names it.
+pub fn server_config(files: &TlsFiles, alpn: Alpn) -> anyhow::Result<Arc<ServerConfig>> {
+    install_crypto_provider();
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.ca)? {
+        let path = files.ca.display();
+        roots
+            .add(certificate)
+            .with_context(|| format!("{path} holds an unusable authority"))?;
+    }
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .context("the authority cannot verify clients")?;
+    let key_path = files.key.display();
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .with_context(|| format!("cannot read a private key from {key_path}"))?;
+    let mut config = ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&files.cert)?, key)
+        .with_context(|| format!("{} and {key_path} do not fit", files.cert.display()))?;
+    config.alpn_protocols = match alpn {
+        Alpn::Http2 => vec![b"h2".to_vec()],
+        Alpn::Http1AndHttp2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let read = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read certificates from {}", path.display()))?;
+    if read.is_empty() {
+        bail!("{} holds no certificate in PEM", path.display());
+    }
+    Ok(read)
+}
