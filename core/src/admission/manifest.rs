@@ -120,8 +120,10 @@ where
                 Segment::Unknown => {}
             }
         }
-        let missing = problem.strip_prefix("missing field `");
-        if let Some(name) = missing.and_then(|rest| rest.split('`').next()) {
+        // These two the reader tells beside the object, not as a part of the path.
+        let beside = ["missing field `", "duplicate field `"];
+        let named = beside.iter().find_map(|said| problem.strip_prefix(said));
+        if let Some(name) = named.and_then(|rest| rest.split('`').next()) {
             push_key(&mut path, name);
         }
         if path.is_empty() {

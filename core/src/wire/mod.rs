@@ -9,11 +9,15 @@
 //! - [`agent_in`]: what an agent answers.
 
 pub mod agent_in;
+#[cfg(test)]
+mod agent_in_tests;
 pub mod agent_out;
 pub mod bound;
 pub mod control_in;
 pub mod control_out;
 pub mod failure;
+#[cfg(test)]
+mod tests;
 mod vm_blob;
 
 pub use control_in::WireError;
