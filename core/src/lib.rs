@@ -37,4 +37,4 @@ pub use model::id::{
 };
 pub use model::key::Key;
 pub use model::time::Timestamp;
-pub use scheduler::{Scheduler, Stats, Violation};
+pub use scheduler::{BUCKETS_MS, Histogram, Scheduler, Stats, Violation};

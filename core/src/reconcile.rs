@@ -1,1 +1,433 @@
-//! Reconcile.
+//! Reconcile: what to do about one workload, as a pure function of what is wanted, what was
+//! observed, what is being done already, and the time.
+
+use crate::Config;
+use crate::model::id::Revision;
+use crate::model::spec::WorkloadType;
+use crate::model::time::Timestamp;
+use crate::model::workload::{Action, DesiredState, FailureKind};
+
+/// The newest evidence about a workload, from its assigned node. Heartbeats are hints and never
+/// stand here: they carry no revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// Nobody has looked yet.
+    Nothing,
+    /// The node does not have it.
+    Missing,
+    /// The node works on it, since then at the latest.
+    Pending(Timestamp),
+    /// It runs at this revision; `None`: the agent did not say which.
+    Running(Option<Revision>),
+    /// It exists and does not run.
+    Stopped,
+    /// It failed at this revision; `None`: before the agent recorded one.
+    Failed {
+        /// The revision.
+        revision: Option<Revision>,
+        /// How.
+        kind: FailureKind,
+        /// The agent's text, bounded.
+        message: String,
+    },
+    /// The node cannot tell, since then at the latest.
+    Unknown(Timestamp),
+}
+
+/// What is being done about a workload already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Idle,
+    /// An apply was accepted, or may have been; since then.
+    Applying(Timestamp),
+    /// An apply that stops was accepted, or may have been; since then.
+    Stopping(Timestamp),
+    /// A delete was accepted, or may have been; since then.
+    Deleting(Timestamp),
+    /// It failed; nothing is done before this instant.
+    BackingOff(Timestamp),
+    /// It failed, and the tries are used up.
+    GivenUp,
+}
+
+/// What the function looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// What the client wants.
+    pub desired: DesiredState,
+    /// The revision that the client wants.
+    pub wanted: &'a Revision,
+    /// The kind of workload.
+    pub workload_type: WorkloadType,
+    /// The newest evidence.
+    pub observed: &'a Observed,
+    /// What is being done already.
+    pub phase: Phase,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything is as it should be.
+    Settled,
+    /// Look at the node first; nothing can be said without it.
+    Observe,
+    /// Something goes on: look again, at this instant at the latest.
+    Wait(Timestamp),
+    /// Do this.
+    Act(Action),
+    /// It failed: ask the retry machine.
+    Fail(FailureKind, String),
+    /// It is deleted and gone: remove the record.
+    Gone,
+}
+
+/// The decision matrix of the design, total over its five inputs.
+#[must_use]
+pub fn reconcile(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
+    match at.desired {
+        DesiredState::Deleted => deleted(at, now, config),
+        DesiredState::Stopped => stopped(at, now, config),
+        DesiredState::Running => running(at, now, config),
+    }
+}
+
+fn deleted(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
+    match (at.observed, at.phase) {
+        (Observed::Missing, Phase::Applying(since) | Phase::Stopping(since)) => {
+            // The apply may still be on its way into the agent: delete after it.
+            if now < since + config.missing_grace {
+                Verdict::Act(Action::Delete)
+            } else {
+                Verdict::Gone
+            }
+        }
+        (
+            Observed::Missing,
+            Phase::Idle | Phase::Deleting(_) | Phase::BackingOff(_) | Phase::GivenUp,
+        ) => Verdict::Gone,
+        (_, Phase::Deleting(since)) => wait_or(
+            since + config.delete_timeout,
+            now,
+            Verdict::Act(Action::Delete),
+        ),
+        (
+            Observed::Nothing
+            | Observed::Pending(_)
+            | Observed::Running(_)
+            | Observed::Stopped
+            | Observed::Failed { .. }
+            | Observed::Unknown(_),
+            Phase::Idle
+            | Phase::Applying(_)
+            | Phase::Stopping(_)
+            | Phase::BackingOff(_)
+            | Phase::GivenUp,
+        ) => Verdict::Act(Action::Delete),
+    }
+}
+
+fn stopped(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
+    match at.observed {
+        Observed::Nothing => Verdict::Observe,
+        Observed::Missing | Observed::Stopped | Observed::Failed { .. } => match at.phase {
+            // An earlier apply may still start it.
+            Phase::Applying(since) if now < since + config.missing_grace => {
+                Verdict::Wait(since + config.missing_grace)
+            }
+            Phase::Applying(_)
+            | Phase::Idle
+            | Phase::Stopping(_)
+            | Phase::Deleting(_)
+            | Phase::BackingOff(_)
+            | Phase::GivenUp => Verdict::Settled,
+        },
+        Observed::Running(_) | Observed::Pending(_) | Observed::Unknown(_) => match at.phase {
+            Phase::Stopping(since) => wait_or(
+                since + config.missing_grace,
+                now,
+                Verdict::Act(Action::ApplyStopped),
+            ),
+            Phase::Deleting(since) => wait_or(
+                since + config.delete_timeout,
+                now,
+                Verdict::Act(Action::ApplyStopped),
+            ),
+            Phase::Idle | Phase::Applying(_) | Phase::BackingOff(_) | Phase::GivenUp => {
+                Verdict::Act(Action::ApplyStopped)
+            }
+        },
+    }
+}
+
+fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
+    match at.observed {
+        Observed::Nothing => Verdict::Observe,
+        Observed::Running(Some(revision)) if revision == at.wanted => match at.phase {
+            // It is on its way out; what runs now will not for long.
+            Phase::Deleting(since) => wait_or(
+                since + config.delete_timeout,
+                now,
+                Verdict::Act(Action::Recreate),
+            ),
+            Phase::Stopping(since) if now < since + config.missing_grace => {
+                Verdict::Act(Action::Apply)
+            }
+            Phase::Stopping(_)
+            | Phase::Idle
+            | Phase::Applying(_)
+            | Phase::BackingOff(_)
+            | Phase::GivenUp => Verdict::Settled,
+        },
+        Observed::Missing => match at.phase {
+            Phase::Applying(since) => wait_or(
+                since + config.missing_grace,
+                now,
+                Verdict::Act(Action::Apply),
+            ),
+            Phase::BackingOff(until) => wait_or(until, now, Verdict::Act(Action::Apply)),
+            Phase::GivenUp => Verdict::Settled,
+            Phase::Idle | Phase::Stopping(_) | Phase::Deleting(_) => Verdict::Act(Action::Apply),
+        },
+        Observed::Stopped | Observed::Running(_) => match at.phase {
+            Phase::Applying(since) => wait_or(
+                since + config.missing_grace,
+                now,
+                Verdict::Act(Action::Apply),
+            ),
+            Phase::Deleting(since) => wait_or(
+                since + config.delete_timeout,
+                now,
+                Verdict::Act(Action::Recreate),
+            ),
+            Phase::BackingOff(until) => wait_or(until, now, Verdict::Act(Action::Recreate)),
+            Phase::GivenUp => Verdict::Settled,
+            Phase::Idle | Phase::Stopping(_) => Verdict::Act(Action::Apply),
+        },
+        Observed::Failed {
+            revision,
+            kind,
+            message,
+        } => failed(at, revision.as_ref(), *kind, message, now, config),
+        Observed::Pending(since) | Observed::Unknown(since) => {
+            let deadline = pending_deadline(at.workload_type, config);
+            let (since, next) = match at.phase {
+                Phase::Applying(applied) => ((*since).max(applied), Action::Apply),
+                Phase::Deleting(asked) => {
+                    return wait_or(
+                        asked + config.delete_timeout,
+                        now,
+                        Verdict::Act(Action::Recreate),
+                    );
+                }
+                Phase::BackingOff(until) => (until.max(*since), Action::Recreate),
+                Phase::GivenUp => return Verdict::Settled,
+                Phase::Idle | Phase::Stopping(_) => (*since, Action::Apply),
+            };
+            wait_or(since + deadline, now, Verdict::Act(next))
+        }
+    }
+}
+
+fn failed(
+    at: &Situation<'_>,
+    revision: Option<&Revision>,
+    kind: FailureKind,
+    message: &str,
+    now: Timestamp,
+    config: &Config,
+) -> Verdict {
+    let ours = revision.is_none_or(|revision| revision == at.wanted);
+    match at.phase {
+        Phase::GivenUp => Verdict::Settled,
+        Phase::BackingOff(until) => wait_or(until, now, Verdict::Act(Action::Recreate)),
+        Phase::Deleting(since) => wait_or(
+            since + config.delete_timeout,
+            now,
+            Verdict::Act(Action::Recreate),
+        ),
+        // What failed is the former revision; the apply of this one is on its way.
+        Phase::Applying(since) if !ours => wait_or(
+            since + config.missing_grace,
+            now,
+            Verdict::Act(Action::Apply),
+        ),
+        Phase::Idle | Phase::Stopping(_) if !ours => Verdict::Act(Action::Apply),
+        Phase::Idle | Phase::Stopping(_) | Phase::Applying(_) => {
+            Verdict::Fail(kind, message.to_owned())
+        }
+    }
+}
+
+fn pending_deadline(workload_type: WorkloadType, config: &Config) -> std::time::Duration {
+    match workload_type {
+        WorkloadType::Vm => config.pending_deadline_vm,
+        WorkloadType::Container | WorkloadType::Compose => config.pending_deadline,
+    }
+}
+
+fn wait_or(until: Timestamp, now: Timestamp, then: Verdict) -> Verdict {
+    if now < until {
+        Verdict::Wait(until)
+    } else {
+        then
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(text: &str) -> Revision {
+        text.parse().unwrap()
+    }
+
+    fn every_observation(at: Timestamp) -> Vec<Observed> {
+        let failed = |revision| Observed::Failed {
+            revision,
+            kind: FailureKind::RuntimeError,
+            message: "exit code 1".into(),
+        };
+        vec![
+            Observed::Nothing,
+            Observed::Missing,
+            Observed::Pending(at),
+            Observed::Running(None),
+            Observed::Running(Some(revision("r1"))),
+            Observed::Running(Some(revision("r2"))),
+            Observed::Stopped,
+            failed(None),
+            failed(Some(revision("r1"))),
+            failed(Some(revision("r2"))),
+            Observed::Unknown(at),
+        ]
+    }
+
+    const EVERY_DESIRED: [DesiredState; 3] = [
+        DesiredState::Running,
+        DesiredState::Stopped,
+        DesiredState::Deleted,
+    ];
+
+    fn every_phase(at: Timestamp) -> [Phase; 6] {
+        [
+            Phase::Idle,
+            Phase::Applying(at),
+            Phase::Stopping(at),
+            Phase::Deleting(at),
+            Phase::BackingOff(at),
+            Phase::GivenUp,
+        ]
+    }
+
+    fn decide(desired: DesiredState, observed: &Observed, phase: Phase, now: Timestamp) -> Verdict {
+        let wanted = revision("r2");
+        let workload_type = WorkloadType::Container;
+        let at = Situation {
+            desired,
+            wanted: &wanted,
+            workload_type,
+            observed,
+            phase,
+        };
+        reconcile(&at, now, &Config::default())
+    }
+
+    /// The table of the design, row by row, when nothing is under way.
+    #[test]
+    fn the_table_of_the_design() {
+        let start = Timestamp::from_millis(1_000_000);
+        let late = start + Config::default().pending_deadline;
+        let idle = |desired, observed: &Observed, now| decide(desired, observed, Phase::Idle, now);
+        let (run, stop, gone) = (EVERY_DESIRED[0], EVERY_DESIRED[1], EVERY_DESIRED[2]);
+        let all = every_observation(start);
+        for observed in &all {
+            let expected = match observed {
+                Observed::Nothing => Verdict::Observe,
+                Observed::Missing | Observed::Stopped | Observed::Running(None) => {
+                    Verdict::Act(Action::Apply)
+                }
+                Observed::Running(Some(at)) if at.as_str() == "r2" => Verdict::Settled,
+                Observed::Running(Some(_)) => Verdict::Act(Action::Apply),
+                Observed::Failed {
+                    revision: Some(at), ..
+                } if at.as_str() == "r1" => Verdict::Act(Action::Apply),
+                Observed::Failed { kind, message, .. } => Verdict::Fail(*kind, message.clone()),
+                Observed::Pending(_) | Observed::Unknown(_) => Verdict::Wait(late),
+            };
+            assert_eq!(idle(run, observed, start), expected, "{observed:?}");
+            let expected = match observed {
+                Observed::Nothing => Verdict::Observe,
+                Observed::Missing | Observed::Stopped | Observed::Failed { .. } => Verdict::Settled,
+                Observed::Running(_) | Observed::Pending(_) | Observed::Unknown(_) => {
+                    Verdict::Act(Action::ApplyStopped)
+                }
+            };
+            assert_eq!(idle(stop, observed, start), expected, "{observed:?}");
+            let expected = match observed {
+                Observed::Missing => Verdict::Gone,
+                _ => Verdict::Act(Action::Delete),
+            };
+            assert_eq!(idle(gone, observed, start), expected, "{observed:?}");
+        }
+        for observed in [Observed::Pending(start), Observed::Unknown(start)] {
+            assert_eq!(idle(run, &observed, late), Verdict::Act(Action::Apply));
+        }
+    }
+
+    /// Whatever is wanted, seen and done: a wait ends, and waiting long enough ends every wait.
+    #[test]
+    fn the_matrix_is_total_and_no_wait_is_for_ever() {
+        let start = Timestamp::from_millis(1_000_000);
+        for desired in EVERY_DESIRED {
+            for observed in every_observation(start) {
+                for phase in every_phase(start) {
+                    let mut now = start;
+                    for _ in 0..4 {
+                        match decide(desired, &observed, phase, now) {
+                            Verdict::Wait(until) => {
+                                assert!(until > now, "{desired:?} {observed:?} {phase:?}");
+                                now = until;
+                            }
+                            _ => break,
+                        }
+                    }
+                    let last = decide(desired, &observed, phase, now);
+                    assert!(
+                        !matches!(last, Verdict::Wait(_)),
+                        "{desired:?} {observed:?} {phase:?} waits for ever"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Nothing that differs from what is wanted is ever called settled, unless the tries are
+    /// used up.
+    #[test]
+    fn settled_means_settled() {
+        let start = Timestamp::from_millis(1_000_000);
+        for desired in EVERY_DESIRED {
+            for observed in every_observation(start) {
+                for phase in every_phase(start) {
+                    if decide(desired, &observed, phase, start) != Verdict::Settled {
+                        continue;
+                    }
+                    let is_so = match desired {
+                        DesiredState::Running => {
+                            observed == Observed::Running(Some(revision("r2")))
+                                || phase == Phase::GivenUp
+                        }
+                        DesiredState::Stopped => matches!(
+                            observed,
+                            Observed::Missing | Observed::Stopped | Observed::Failed { .. }
+                        ),
+                        DesiredState::Deleted => false,
+                    };
+                    assert!(is_so, "{desired:?} {observed:?} {phase:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,28 +1,110 @@
-//! The composed machine.
+//! The composed machine: small machines tied together over one image of the store.
+//!
+//! The order that never changes is decide, persist, act. A decision is a [`commit::Plan`]; it is
+//! emitted as one transaction; only when that is committed the image changes, the client is
+//! answered and the agent is called. Between inputs the image is what the store holds.
 
-use std::collections::VecDeque;
+mod check;
+mod client;
+mod commit;
+mod evaluate;
+mod events;
+mod eviction;
+mod graves;
+mod health;
+mod image;
+mod node;
+mod observe;
+mod operator;
+mod place;
+mod pool;
+mod query;
+mod stats;
+mod timers;
+mod tombstones;
+mod workload;
 
-use crate::{Config, Input, Output, Timestamp};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Counters of what the core did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {}
+use crate::io::request::RequestError;
+use crate::io::{Deposed, Output, Request};
+use crate::model::event::EventRecord;
+use crate::model::id::{
+    CallId, Epoch, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId,
+};
+use crate::model::key::Key;
+use crate::{Config, Input, Timestamp};
 
-/// An invariant that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{rule}: {problem}")]
-pub struct Violation {
-    /// The rule's id, such as `S3`.
-    pub rule: &'static str,
-    /// What was expected and what is.
-    pub problem: String,
+use commit::InFlight;
+use eviction::Eviction;
+use graves::Graves;
+use node::{Hold, Node};
+use pool::CallPool;
+use timers::{Timer, Timers};
+use workload::Workload;
+
+pub use check::Violation;
+pub use stats::{BUCKETS_MS, Histogram, Stats};
+
+/// How many removed keys are remembered, and how many revisions back.
+const REMOVED_MAX: usize = 50_000;
+const REMOVED_HORIZON: i64 = 20_000;
+
+/// The request that nobody made: the core's own changes go the way of clients' changes.
+const NOBODY: RequestId = RequestId(u64::MAX);
+
+/// Whether this replica decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leadership {
+    Leading { epoch: Epoch },
+    Following { reason: Deposed },
 }
 
 /// The scheduler.
+///
+/// Driving contract: call [`handle`](Self::handle) with times that never go back; after each call
+/// take outputs with [`poll_output`](Self::poll_output) until there are none; call `handle` with
+/// [`Input::Wake`] at [`poll_deadline`](Self::poll_deadline) if nothing else happens before.
+/// Every [`Output::Commit`] is answered by one [`Input::Commit`], every [`Output::ReadBack`] by one
+/// [`Input::ReadBack`], and every [`Output::Call`] by one [`Input::Agent`], unless
+/// [`Input::Deposed`] or [`Input::Lead`] comes first; later ones are ignored.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
+    leadership: Leadership,
+    now: Timestamp,
+    revision: StoreRevision,
+    workloads: BTreeMap<WorkloadId, Workload>,
+    nodes: BTreeMap<NodeId, Node>,
+    /// Where each workload has tombstones.
+    tombs: BTreeMap<WorkloadId, BTreeSet<NodeId>>,
+    events: BTreeMap<EventId, EventRecord>,
+    in_flight: BTreeMap<TxnId, InFlight>,
+    pool: CallPool,
+    timers: Timers,
+    /// Workloads to look at before this step ends.
+    dirty: BTreeSet<WorkloadId>,
+    /// Nodes to look at before this step ends.
+    dirty_nodes: BTreeSet<NodeId>,
+    /// Workloads that are not as they should be: all that the periodic pass looks at.
+    unsettled: BTreeSet<WorkloadId>,
+    /// Workloads that no node fits, in the order in which they are placed when room appears.
+    waiting_for_room: BTreeSet<(Reverse<i32>, Timestamp, WorkloadId)>,
+    /// Nodes on which room appeared in this step.
+    room: BTreeSet<NodeId>,
+    quarantined: BTreeMap<Key, String>,
+    removed: BTreeMap<Key, StoreRevision>,
+    graves: Graves,
+    eviction: Eviction,
+    suggestions: BTreeMap<WorkloadId, Timestamp>,
+    /// Workloads that a drain took off a node and that are not settled elsewhere yet.
+    moves: BTreeMap<WorkloadId, NodeId>,
     outputs: VecDeque<Output>,
+    next_txn: u64,
+    next_call: u64,
+    next_event: u64,
+    stats: Stats,
 }
 
 impl Scheduler {
@@ -31,35 +113,239 @@ impl Scheduler {
     pub fn new(config: Config) -> Self {
         Self {
             config,
+            leadership: Leadership::Following {
+                reason: Deposed::Starting,
+            },
+            now: Timestamp::ZERO,
+            revision: StoreRevision(0),
+            workloads: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            tombs: BTreeMap::new(),
+            events: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            pool: CallPool::default(),
+            timers: Timers::default(),
+            dirty: BTreeSet::new(),
+            dirty_nodes: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            waiting_for_room: BTreeSet::new(),
+            room: BTreeSet::new(),
+            quarantined: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            graves: Graves::default(),
+            eviction: Eviction::default(),
+            suggestions: BTreeMap::new(),
+            moves: BTreeMap::new(),
             outputs: VecDeque::new(),
+            next_txn: 0,
+            next_call: 0,
+            next_event: 0,
+            stats: Stats::default(),
         }
     }
-    /// Tells the core what happened.
-    pub fn handle(&mut self, _now: Timestamp, _input: Input) {}
-    /// Takes what the core wants done.
+
+    /// Tells the core what happened. `now` never goes back; if it does, it stands still.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Lead { epoch, snapshot } => self.lead(epoch, snapshot),
+            Input::Deposed { reason } => self.give_up(reason),
+            Input::Request { id, request } => self.handle_request(id, request),
+            Input::Commit { txn, fate } => self.handle_fate(txn, fate),
+            Input::ReadBack {
+                txn,
+                revision,
+                records,
+            } => {
+                self.handle_read_back(txn, revision, records);
+            }
+            Input::Agent { call, result } => self.handle_agent(call, result),
+            Input::Changed { revision, records } => {
+                if self.is_leading() {
+                    self.revision = self.revision.max(revision);
+                    for stored in records {
+                        self.handle_change(stored);
+                    }
+                }
+            }
+            Input::Wake => {}
+        }
+        self.fire_timers();
+        self.settle();
+    }
+
+    /// Takes what the core wants done, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
-    /// When to wake the core.
+
+    /// When to wake the core if nothing else happens before.
     #[must_use]
     pub fn poll_deadline(&self) -> Option<Timestamp> {
-        None
+        self.timers.next()
     }
+
     /// The configuration.
     #[must_use]
-    pub fn config(&self) -> &Config {
+    pub const fn config(&self) -> &Config {
         &self.config
     }
-    /// Counters.
+
+    /// Whether this replica decides.
     #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats::default()
+    pub const fn is_leading(&self) -> bool {
+        matches!(self.leadership, Leadership::Leading { .. })
     }
-    /// Checks what must hold in every state.
-    ///
-    /// # Errors
-    /// The first rule that does not hold.
-    pub fn check_invariants(&self) -> Result<(), Violation> {
-        Ok(())
+
+    /// The epoch in which this replica leads; 0 when it does not.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        match self.leadership {
+            Leadership::Leading { epoch } => epoch,
+            Leadership::Following { .. } => Epoch(0),
+        }
+    }
+
+    fn handle_request(&mut self, id: RequestId, request: Request) {
+        if let Request::Read(query) = request {
+            let answer = self.answer_query(&query);
+            self.reply(id, answer);
+            return;
+        }
+        if let Leadership::Following { reason } = self.leadership {
+            let error = self.unavailable(match reason {
+                Deposed::Starting => "this replica is starting and does not lead yet",
+                Deposed::LostLeadership => "this replica does not lead",
+                Deposed::StoreUnavailable => "the store is out of reach: writes are refused",
+                Deposed::ShuttingDown => "this replica is shutting down",
+            });
+            self.reply(id, Err(error));
+            return;
+        }
+        match request {
+            Request::Register(registration) => self.register(id, registration),
+            Request::Heartbeat(heartbeat) => self.heartbeat(id, heartbeat),
+            Request::Apply(apply) => {
+                let workload = apply.workload.clone();
+                self.queue_mutation(id, &workload, workload::Mutation::Apply(apply));
+            }
+            Request::Delete { workload, if_match } => {
+                self.queue_mutation(id, &workload, workload::Mutation::Delete { if_match });
+            }
+            Request::Retry { workload } => {
+                self.queue_mutation(id, &workload, workload::Mutation::Retry);
+            }
+            Request::SetSchedulable { node, schedulable } => {
+                self.queue_operation(id, &node, node::NodeMutation::SetSchedulable(schedulable));
+            }
+            Request::Drain {
+                node,
+                deadline,
+                parallelism,
+            } => {
+                let mutation = node::NodeMutation::Drain {
+                    deadline,
+                    parallelism,
+                };
+                self.queue_operation(id, &node, mutation);
+            }
+            Request::CancelDrain { node } => {
+                self.queue_operation(id, &node, node::NodeMutation::CancelDrain);
+            }
+            Request::Fence { node } => {
+                self.queue_operation(id, &node, node::NodeMutation::Fence);
+            }
+            Request::Purge { node } => {
+                self.queue_operation(id, &node, node::NodeMutation::Purge);
+            }
+            Request::Suggest(suggestion) => self.suggest(id, suggestion),
+            Request::Read(_) => {}
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Node(id) => {
+                    self.dirty_nodes.insert(id);
+                }
+                Timer::Listing(id) => self.list(&id),
+                Timer::Workload(id) => {
+                    self.dirty.insert(id);
+                }
+                Timer::Pass => self.pass(),
+                Timer::Evictions => self.resume_evictions(),
+            }
+        }
+    }
+
+    /// The periodic pass: whatever an event missed stays missed no longer. Its cost follows what
+    /// is not settled.
+    fn pass(&mut self) {
+        self.timers
+            .set(Timer::Pass, self.now + self.config.reconcile_interval);
+        self.dirty.extend(self.unsettled.iter().cloned());
+        self.dirty_nodes.extend(self.nodes.keys().cloned());
+        self.retain_events();
+        self.rescue_pending();
+    }
+
+    /// Looks at everything that this step touched, until nothing is left to decide.
+    fn settle(&mut self) {
+        if !self.is_leading() {
+            return;
+        }
+        loop {
+            if let Some(id) = self.dirty_nodes.pop_first() {
+                self.evaluate_node(&id);
+            } else if let Some(id) = self.dirty.pop_first() {
+                self.evaluate(&id);
+            } else if !self.room.is_empty() {
+                self.place_waiting();
+            } else if let Some(call) = self.next_call_to_send() {
+                self.send(call);
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn next_call_to_send(&mut self) -> Option<crate::io::AgentCall> {
+        self.pool
+            .next(self.config.calls_max, self.config.calls_per_node_max)
+    }
+
+    fn next_txn_id(&mut self) -> TxnId {
+        self.next_txn += 1;
+        TxnId(self.next_txn)
+    }
+
+    fn next_call_id(&mut self) -> CallId {
+        self.next_call += 1;
+        CallId(self.next_call)
+    }
+
+    fn next_event_id(&mut self) -> EventId {
+        self.next_event += 1;
+        EventId::new(self.now, self.epoch(), self.next_event)
+    }
+
+    /// Changes what a workload takes on a node, and notes room that appears.
+    fn change_hold(
+        &mut self,
+        node: &NodeId,
+        workload: &WorkloadId,
+        change: impl FnOnce(&mut Hold),
+    ) {
+        if let Some(entity) = self.nodes.get_mut(node) {
+            if entity.hold(workload, change) {
+                self.room.insert(node.clone());
+            }
+            self.dirty_nodes.insert(node.clone());
+        }
+    }
+
+    fn no_such_workload(id: &WorkloadId) -> RequestError {
+        RequestError::NoSuchWorkload(id.clone())
     }
 }

@@ -1,0 +1,667 @@
+//! Transactions: staged by one decision, applied to the image when committed, and taken back,
+//! read back or decided again otherwise. Each workload and each node has at most one in flight,
+//! so that every decision is made on records that are known.
+
+use crate::io::request::RequestError;
+use crate::io::{Fate, Op, Output, Stored, Txn};
+use crate::model::event::{EventRecord, EventType};
+use crate::model::id::{CallId, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
+use crate::model::key::Key;
+use crate::model::node::NodeRecord;
+use crate::model::time::Timestamp;
+use crate::model::workload::{Action, TombstoneRecord};
+use crate::reconcile::{Observed, Phase};
+
+use super::Scheduler;
+use super::node::{NodeMutation, Share};
+use super::workload::{Durable, Mutation, Workload};
+
+/// An event that a decision will write.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) event_type: EventType,
+    pub(super) node: Option<NodeId>,
+    pub(super) reason: String,
+}
+
+impl Draft {
+    pub(super) fn new(
+        event_type: EventType,
+        node: Option<&NodeId>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self {
+            event_type,
+            node: node.cloned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// One decision about a workload.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// What its records become.
+    pub(super) next: Durable,
+    /// Copies that must be confirmed gone.
+    pub(super) tombstones: Vec<TombstoneRecord>,
+    pub(super) events: Vec<Draft>,
+    /// What is done once it is committed.
+    pub(super) then: Option<Action>,
+    /// The phase once it is committed.
+    pub(super) phase: Option<Phase>,
+    /// What is known of it once it is committed.
+    pub(super) observed: Option<Observed>,
+    /// Retries, waits and throttles begin anew once it is committed.
+    pub(super) fresh_start: bool,
+    /// Who asked for it.
+    pub(super) request: Option<(RequestId, Mutation)>,
+}
+
+/// What a transaction in flight will change in the image.
+#[derive(Debug)]
+pub(super) enum Staged {
+    Workload {
+        id: WorkloadId,
+        plan: Box<Plan>,
+    },
+    Node {
+        id: NodeId,
+        next: Option<Box<NodeRecord>>,
+        request: Option<(RequestId, NodeMutation)>,
+    },
+    Tombstone {
+        node: NodeId,
+        workload: WorkloadId,
+    },
+    NewTombstone {
+        record: Box<TombstoneRecord>,
+    },
+    Retention {
+        before: EventId,
+    },
+    /// Nothing but an event.
+    Event,
+}
+
+/// A transaction in flight.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) staged: Staged,
+    /// What it writes, apart from events; `None`: it removes the key.
+    writes: Vec<(Key, Option<String>)>,
+    events: Vec<EventRecord>,
+}
+
+fn json(record: &impl serde::Serialize) -> String {
+    serde_json::to_string(record).expect("records have text keys and no other way to fail")
+}
+
+impl Scheduler {
+    /// Emits the transaction of a plan, or carries the plan out at once if it writes nothing.
+    pub(super) fn stage_workload(&mut self, id: &WorkloadId, mut plan: Plan) {
+        plan.next.mirror();
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let (now, at) = (&workload.durable, workload.revisions);
+        let mut diff = Diff::default();
+        diff.note(
+            Key::Workload(id.clone()),
+            &now.record,
+            &plan.next.record,
+            at.record,
+        );
+        diff.note(
+            Key::Assignment(id.clone()),
+            &now.assignment,
+            &plan.next.assignment,
+            at.assignment,
+        );
+        diff.note(
+            Key::Intent(id.clone()),
+            &now.intent,
+            &plan.next.intent,
+            at.intent,
+        );
+        diff.note(
+            Key::Retry(id.clone()),
+            &now.retry,
+            &plan.next.retry,
+            at.retry,
+        );
+        for tombstone in &plan.tombstones {
+            let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
+            let node = self.nodes.get(&tombstone.node_id);
+            let at = node.and_then(|node| node.tombstones.get(id));
+            diff.compares
+                .push((key.clone(), at.map_or(StoreRevision(0), |at| at.revision)));
+            diff.writes.push((key, Some(json(tombstone))));
+        }
+        if diff.writes.is_empty() {
+            self.carry_out(id, plan);
+            return;
+        }
+        // The canonical record guards the others, whatever is written.
+        let guard = Key::Workload(id.clone());
+        if !diff.compares.iter().any(|(key, _)| *key == guard) {
+            diff.compares.insert(0, (guard, at.record));
+        }
+        let revision = plan.next.record.as_ref().or(now.record.as_ref());
+        let revision = revision.map(|record| record.revision_id.clone());
+        let drafts = std::mem::take(&mut plan.events);
+        let events: Vec<_> = drafts
+            .into_iter()
+            .map(|draft| EventRecord {
+                id: self.next_event_id(),
+                event_type: draft.event_type,
+                workload_id: Some(id.clone()),
+                node_id: draft.node,
+                revision_id: revision.clone(),
+                reason: draft.reason,
+                timestamp: self.now,
+                extra: crate::model::Extra::new(),
+            })
+            .collect();
+        let share = share_of(&plan.next);
+        if let (Some(node), Some(share)) = (plan.next.node().cloned(), share) {
+            self.change_hold(&node, id, |hold| hold.staged = Some(share));
+        }
+        let staged = Staged::Workload {
+            id: id.clone(),
+            plan: Box::new(plan),
+        };
+        let txn = self.emit(staged, diff, events);
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.staged = Some(txn);
+        }
+    }
+
+    /// Emits the transaction that takes a node's record to `next`.
+    pub(super) fn stage_node(
+        &mut self,
+        id: &NodeId,
+        next: Option<NodeRecord>,
+        drafts: Vec<Draft>,
+        request: Option<(RequestId, NodeMutation)>,
+    ) {
+        let Some(node) = self.nodes.get(id) else {
+            return;
+        };
+        let mut diff = Diff::default();
+        diff.note(Key::Node(id.clone()), &node.record, &next, node.revision);
+        if next.is_none() {
+            for (workload, tombstone) in &node.tombstones {
+                let key = Key::Tombstone(id.clone(), workload.clone());
+                diff.compares.push((key.clone(), tombstone.revision));
+                diff.writes.push((key, None));
+            }
+        }
+        if diff.writes.is_empty() {
+            self.answer_node(id, request);
+            return;
+        }
+        let events = drafts
+            .into_iter()
+            .map(|draft| EventRecord {
+                id: self.next_event_id(),
+                event_type: draft.event_type,
+                workload_id: None,
+                node_id: Some(id.clone()),
+                revision_id: None,
+                reason: draft.reason,
+                timestamp: self.now,
+                extra: crate::model::Extra::new(),
+            })
+            .collect();
+        let staged = Staged::Node {
+            id: id.clone(),
+            next: next.map(Box::new),
+            request,
+        };
+        let txn = self.emit(staged, diff, events);
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.staged = Some(txn);
+        }
+    }
+
+    /// Emits the transaction that removes a confirmed tombstone.
+    pub(super) fn stage_tombstone_removal(&mut self, node: &NodeId, workload: &WorkloadId) {
+        let Some(tombstone) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|node| node.tombstones.get_mut(workload))
+        else {
+            return;
+        };
+        let key = Key::Tombstone(node.clone(), workload.clone());
+        let diff = Diff {
+            compares: vec![(key.clone(), tombstone.revision)],
+            writes: vec![(key, None)],
+        };
+        let staged = Staged::Tombstone {
+            node: node.clone(),
+            workload: workload.clone(),
+        };
+        let txn = self.emit(staged, diff, Vec::new());
+        if let Some(tombstone) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|node| node.tombstones.get_mut(workload))
+        {
+            tombstone.staged = Some(txn);
+        }
+    }
+
+    /// Emits the transaction that adds a tombstone by itself.
+    pub(super) fn stage_tombstone(&mut self, record: TombstoneRecord) {
+        let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
+        let under_way = self.in_flight.values().any(|in_flight| {
+            matches!(&in_flight.staged, Staged::NewTombstone { record: other }
+                if other.node_id == record.node_id && other.workload_id == record.workload_id)
+        });
+        if under_way {
+            return;
+        }
+        let diff = Diff {
+            compares: vec![(key.clone(), StoreRevision(0))],
+            writes: vec![(key, Some(json(&record)))],
+        };
+        self.emit(
+            Staged::NewTombstone {
+                record: Box::new(record),
+            },
+            diff,
+            Vec::new(),
+        );
+    }
+
+    /// Emits the transaction of an event that belongs to no record.
+    pub(super) fn stage_event(&mut self, event: EventRecord) {
+        self.emit(Staged::Event, Diff::default(), vec![event]);
+    }
+
+    /// Emits the transaction that removes old events.
+    pub(super) fn stage_retention(&mut self, before: EventId) {
+        let txn = self.next_txn_id();
+        let ops = vec![Op::DeleteEventsBefore {
+            before: before.clone(),
+        }];
+        let staged = Staged::Retention { before };
+        self.in_flight.insert(
+            txn,
+            InFlight {
+                staged,
+                writes: Vec::new(),
+                events: Vec::new(),
+            },
+        );
+        self.outputs.push_back(Output::Commit(Txn {
+            id: txn,
+            epoch: self.epoch(),
+            compares: Vec::new(),
+            ops,
+        }));
+    }
+
+    fn emit(&mut self, staged: Staged, diff: Diff, events: Vec<EventRecord>) -> TxnId {
+        let id = self.next_txn_id();
+        let write = |(key, value): &(Key, Option<String>)| match value {
+            Some(value) => Op::Put {
+                key: key.clone(),
+                value: value.clone(),
+            },
+            None => Op::Delete { key: key.clone() },
+        };
+        let mut ops: Vec<Op> = diff.writes.iter().map(write).collect();
+        ops.extend(events.iter().map(|e| Op::Put {
+            key: Key::Event(e.id.clone()),
+            value: json(e),
+        }));
+        let txn = Txn {
+            id,
+            epoch: self.epoch(),
+            compares: diff.compares,
+            ops,
+        };
+        self.stats.commits += 1;
+        self.in_flight.insert(
+            id,
+            InFlight {
+                staged,
+                writes: diff.writes,
+                events,
+            },
+        );
+        self.outputs.push_back(Output::Commit(txn));
+        id
+    }
+
+    /// The fate of a transaction is known.
+    pub(super) fn handle_fate(&mut self, txn: TxnId, fate: Fate) {
+        match fate {
+            Fate::Committed(revision) => self.committed(txn, revision, &[]),
+            Fate::Conflict { revision, current } => {
+                self.stats.commit_conflicts += 1;
+                self.revision = self.revision.max(revision);
+                self.take_back(txn, None);
+                for stored in current {
+                    self.adopt(stored);
+                }
+            }
+            Fate::Refused(why) => {
+                self.stats.commits_refused += 1;
+                self.take_back(txn, Some(&why));
+            }
+            Fate::Unknown => {
+                self.stats.commits_unknown += 1;
+                let Some(in_flight) = self.in_flight.get(&txn) else {
+                    return;
+                };
+                let keys: Vec<Key> = in_flight
+                    .writes
+                    .iter()
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                if keys.is_empty() {
+                    // Only events were concerned: nothing is decided by them.
+                    self.take_back(txn, None);
+                } else {
+                    self.outputs.push_back(Output::ReadBack { txn, keys });
+                }
+            }
+        }
+    }
+
+    /// The keys of a transaction of unknown fate were read: it is committed if the store holds
+    /// what it would have written, and decided again on what is there otherwise. Should it still
+    /// arrive late, its compares fail or those of the new decision do.
+    pub(super) fn handle_read_back(
+        &mut self,
+        txn: TxnId,
+        revision: StoreRevision,
+        records: Vec<Stored>,
+    ) {
+        let Some(in_flight) = self.in_flight.get(&txn) else {
+            return;
+        };
+        let holds = |(key, value): &(Key, Option<String>)| {
+            records
+                .iter()
+                .any(|stored| stored.key == *key && stored.value == *value)
+        };
+        if in_flight.writes.iter().all(holds) {
+            let at = records
+                .iter()
+                .map(|stored| stored.mod_revision)
+                .max()
+                .unwrap_or(revision);
+            self.committed(txn, at, &records);
+            self.revision = self.revision.max(revision);
+        } else {
+            self.revision = self.revision.max(revision);
+            self.take_back(txn, None);
+            for stored in records {
+                self.adopt(stored);
+            }
+        }
+    }
+
+    /// A transaction is in the store. `read`: what was read back, if its fate was unknown.
+    fn committed(&mut self, txn: TxnId, revision: StoreRevision, read: &[Stored]) {
+        let Some(InFlight {
+            staged,
+            writes,
+            events,
+        }) = self.in_flight.remove(&txn)
+        else {
+            return;
+        };
+        self.revision = self.revision.max(revision);
+        let written = |key: &Key| -> Option<StoreRevision> {
+            let (_, value) = writes.iter().find(|(written, _)| written == key)?;
+            let read = read.iter().find(|stored| stored.key == *key);
+            let at = read.map_or(revision, |stored| stored.mod_revision);
+            Some(if value.is_some() {
+                at
+            } else {
+                StoreRevision(0)
+            })
+        };
+        for (key, _) in writes.iter().filter(|(_, value)| value.is_none()) {
+            self.remember_removed(key.clone(), revision);
+        }
+        for event in events {
+            self.remember_event(event.clone());
+            self.outputs.push_back(Output::Event(event));
+        }
+        match staged {
+            Staged::Workload { id, plan } => self.workload_committed(&id, *plan, &written),
+            Staged::Node { id, next, request } => {
+                let at = written(&Key::Node(id.clone()));
+                self.node_committed(&id, next.map(|next| *next), at, request);
+            }
+            Staged::Tombstone { node, workload } => self.tombstone_removed(&node, &workload),
+            Staged::NewTombstone { record } => {
+                let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
+                self.add_tombstone(*record, written(&key).unwrap_or_default());
+            }
+            Staged::Retention { before } => self.events = self.events.split_off(&before),
+            Staged::Event => {}
+        }
+    }
+
+    fn workload_committed(
+        &mut self,
+        id: &WorkloadId,
+        mut plan: Plan,
+        written: &dyn Fn(&Key) -> Option<StoreRevision>,
+    ) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        workload.staged = None;
+        let before = workload.durable.node().cloned();
+        let at = &mut workload.revisions;
+        at.record = written(&Key::Workload(id.clone())).unwrap_or(at.record);
+        at.assignment = written(&Key::Assignment(id.clone())).unwrap_or(at.assignment);
+        at.intent = written(&Key::Intent(id.clone())).unwrap_or(at.intent);
+        at.retry = written(&Key::Retry(id.clone())).unwrap_or(at.retry);
+        let missed = std::mem::take(&mut workload.missed);
+        self.forget_waiting(id);
+        for tombstone in std::mem::take(&mut plan.tombstones) {
+            let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
+            let revision = written(&key).unwrap_or_default();
+            self.add_tombstone(tombstone, revision);
+        }
+        if let Some(node) = before.filter(|node| Some(node) != plan.next.node()) {
+            self.change_hold(&node, id, |hold| hold.assigned = None);
+            // What is under way at the former home concerns the tombstone there, not this.
+            let newest = CallId(self.next_call);
+            if let Some(workload) = self.workloads.get_mut(id) {
+                workload.call = None;
+                workload.asking = None;
+                workload.evidence_from = newest;
+            }
+        }
+        if let (Some(node), Some(share)) = (plan.next.node().cloned(), share_of(&plan.next)) {
+            self.change_hold(&node, id, |hold| {
+                hold.staged = None;
+                hold.assigned = Some(share);
+            });
+        }
+        self.carry_out(id, plan);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    /// What follows once a plan is durable.
+    fn carry_out(&mut self, id: &WorkloadId, plan: Plan) {
+        let Plan {
+            next,
+            then,
+            phase,
+            observed,
+            fresh_start,
+            request,
+            ..
+        } = plan;
+        self.dirty.insert(id.clone());
+        let removed = next.record.is_none();
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        // The last words about a workload whose record is gone are what it was.
+        let last = if removed {
+            workload.durable.record.clone()
+        } else {
+            None
+        };
+        workload.durable = next;
+        workload.refresh();
+        if fresh_start {
+            workload.not_before = Timestamp::ZERO;
+            workload.reapplied = 0;
+            workload.wanted_since = Some(now);
+            if matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp) {
+                workload.phase = Phase::Idle;
+            }
+        }
+        if let Some(phase) = phase {
+            workload.phase = phase;
+        }
+        if let Some(observed) = observed {
+            workload.observed = observed;
+        }
+        if let Some((request, _)) = request {
+            workload.wanted_since.get_or_insert(now);
+            self.answer_workload(request, id, last);
+        }
+        if removed {
+            self.forget_workload(id);
+        } else {
+            self.note_waiting(id);
+            if let Some(action) = then {
+                self.call_for(id, action);
+            }
+        }
+    }
+
+    /// A transaction is not in the store. Its decision is made anew; with `refused`, the store
+    /// will not have it, and who asked for it is told so.
+    fn take_back(&mut self, txn: TxnId, refused: Option<&str>) {
+        let Some(InFlight { staged, .. }) = self.in_flight.remove(&txn) else {
+            return;
+        };
+        match staged {
+            Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, refused),
+            Staged::Node { id, request, .. } => {
+                let missed = match self.nodes.get_mut(&id) {
+                    Some(node) => {
+                        node.staged = None;
+                        std::mem::take(&mut node.missed)
+                    }
+                    None => Vec::new(),
+                };
+                match (request, refused) {
+                    (Some((request, _)), Some(why)) => {
+                        self.reply(request, Err(RequestError::StoreRefused(why.to_owned())));
+                    }
+                    (Some(request), None) => {
+                        if let Some(node) = self.nodes.get_mut(&id) {
+                            node.waiting.push_front(request);
+                        }
+                    }
+                    (None, _) => {}
+                }
+                self.dirty_nodes.insert(id);
+                for stored in missed {
+                    self.handle_change(stored);
+                }
+            }
+            Staged::Tombstone { node, workload } => {
+                if let Some(tombstone) = self
+                    .nodes
+                    .get_mut(&node)
+                    .and_then(|node| node.tombstones.get_mut(&workload))
+                {
+                    tombstone.staged = None;
+                }
+            }
+            // Whoever found the copy finds it again; old events are removed by the next pass.
+            Staged::NewTombstone { .. } | Staged::Retention { .. } | Staged::Event => {}
+        }
+    }
+
+    fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, refused: Option<&str>) {
+        if let Some(node) = plan.next.node().cloned() {
+            self.change_hold(&node, id, |hold| hold.staged = None);
+        }
+        let (now, pause) = (self.now, self.config.reconcile_interval);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        workload.staged = None;
+        let missed = std::mem::take(&mut workload.missed);
+        match (plan.request, refused) {
+            (Some((request, _)), Some(why)) => {
+                let error = RequestError::StoreRefused(why.to_owned());
+                self.reply(request, Err(error));
+            }
+            (Some(request), None) => workload.waiting.push_front(request),
+            (None, Some(_)) => workload.not_before = now + pause,
+            (None, None) => {}
+        }
+        self.forget_if_empty(id);
+        self.dirty.insert(id.clone());
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    /// Drops the image of a workload that was never stored and that nobody waits for.
+    pub(super) fn forget_if_empty(&mut self, id: &WorkloadId) {
+        let empty = self.workloads.get(id).is_some_and(|workload: &Workload| {
+            workload.durable == Durable::default()
+                && workload.staged.is_none()
+                && workload.waiting.is_empty()
+        });
+        if empty {
+            self.forget_workload(id);
+        }
+    }
+}
+
+/// What a workload takes on its node.
+pub(super) fn share_of(durable: &Durable) -> Option<Share> {
+    let assignment = durable.assignment.as_ref()?;
+    let record = durable.record.as_ref();
+    Some(Share {
+        resources: assignment.resources,
+        group: record.and_then(|record| record.constraints.anti_affinity.clone()),
+    })
+}
+
+/// What differs between the image and a decision.
+#[derive(Debug, Default)]
+struct Diff {
+    compares: Vec<(Key, StoreRevision)>,
+    writes: Vec<(Key, Option<String>)>,
+}
+
+impl Diff {
+    fn note<T: PartialEq + serde::Serialize>(
+        &mut self,
+        key: Key,
+        now: &Option<T>,
+        next: &Option<T>,
+        at: StoreRevision,
+    ) {
+        if now != next {
+            self.compares.push((key.clone(), at));
+            self.writes.push((key, next.as_ref().map(json)));
+        }
+    }
+}

@@ -1,0 +1,559 @@
+//! One look at one workload: what is waiting, where it lives, what the reconciler says, and the
+//! one step that follows.
+
+use crate::io::AgentCall;
+use crate::io::AgentOp;
+use crate::model::event::EventType;
+use crate::model::id::{NodeId, WorkloadId};
+use crate::model::spec::WorkloadType;
+use crate::model::workload::{
+    Action, ActualState, DesiredState, FailureClass, FailureKind, IntentOutcome, RetryRecord,
+    RetryState,
+};
+use crate::reconcile::{Observed, Phase, Situation, Verdict, reconcile};
+use crate::retry::backoff;
+use crate::{Key, Timestamp};
+
+use super::Scheduler;
+use super::commit::{Draft, Plan};
+use super::timers::Timer;
+use super::workload::Durable;
+
+impl Scheduler {
+    /// Looks at a workload and takes at most one step. A transaction in flight is waited for.
+    pub(super) fn evaluate(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        if workload.staged.is_some() {
+            return;
+        }
+        if !workload.waiting.is_empty() && self.mutate_next(id) {
+            return;
+        }
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let Some(desired) = workload.desired() else {
+            return;
+        };
+        if self.quarantined.contains_key(&Key::Workload(id.clone())) {
+            return;
+        }
+        self.unsettled.insert(id.clone());
+        match (workload.durable.node().cloned(), desired) {
+            (None, DesiredState::Deleted) => self.remove(id),
+            (None, DesiredState::Stopped) => self.confirm_stopped(id),
+            (None, DesiredState::Running) => self.find_home(id),
+            (Some(node), _) => self.evaluate_at(id, &node, desired),
+        }
+    }
+
+    fn find_home(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let mut plan = Plan {
+            next: workload.durable.clone(),
+            ..Plan::default()
+        };
+        self.stats.scheduling_attempts += 1;
+        plan.then = self.plan_home(id, &mut plan.next, &mut plan.events);
+        if plan.next.assignment.is_some() {
+            plan.observed = Some(Observed::Missing);
+            plan.phase = Some(Phase::Idle);
+        } else {
+            self.stats.note_unschedulable(&plan.next);
+            if plan.next == workload.durable {
+                return;
+            }
+        }
+        self.stage_workload(id, plan);
+    }
+
+    fn evaluate_at(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
+        let (now, grace) = (self.now, self.config.eviction_grace);
+        let Some(entity) = self
+            .nodes
+            .get(node)
+            .filter(|n| n.record.is_some() && n.purging.is_none())
+        else {
+            self.without_node(id, desired);
+            return;
+        };
+        if entity.evictable(now, grace) {
+            self.leave_lost_node(id, node, desired);
+            return;
+        }
+        if !entity.callable() {
+            return;
+        }
+        if self.drain_step(id, node, desired) {
+            return;
+        }
+        if self.workloads.get(id).is_none_or(|w| w.call.is_some()) {
+            return;
+        }
+        if desired != DesiredState::Deleted && self.blocked_by_tombstones(id, node) {
+            return;
+        }
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let Some(record) = workload.record() else {
+            return;
+        };
+        let situation = Situation {
+            desired,
+            wanted: &record.revision_id,
+            workload_type: record.workload_type(),
+            observed: &workload.observed,
+            phase: workload.phase,
+        };
+        match reconcile(&situation, now, &self.config) {
+            Verdict::Settled => self.confirm(id, desired),
+            Verdict::Observe => self.list_soon(node),
+            Verdict::Wait(until) => self.wait(id, node, until),
+            Verdict::Act(action) => self.act(id, action),
+            Verdict::Fail(kind, message) => self.fail(id, kind, &message),
+            Verdict::Gone => self.remove(id),
+        }
+    }
+
+    /// Its node's record is gone, or going at an operator's word: nothing is left there to ask.
+    fn without_node(&mut self, id: &WorkloadId, desired: DesiredState) {
+        if desired == DesiredState::Deleted {
+            self.remove(id);
+            return;
+        }
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let mut next = workload.durable.clone();
+        let left = self.leave_home(&mut next);
+        let mut events = vec![Draft::new(
+            EventType::Rescheduled,
+            left.as_ref().map(|t| &t.node_id),
+            "its node was removed",
+        )];
+        let mut then = None;
+        if desired == DesiredState::Running {
+            then = self.plan_home(id, &mut next, &mut events);
+        }
+        let (observed, phase) = (Some(Observed::Missing), Some(Phase::Idle));
+        self.stage_workload(
+            id,
+            Plan {
+                next,
+                events,
+                then,
+                observed,
+                phase,
+                ..Plan::default()
+            },
+        );
+    }
+
+    fn wait(&mut self, id: &WorkloadId, node: &NodeId, until: Timestamp) {
+        self.timers.set(Timer::Workload(id.clone()), until);
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        // An apply that left no trace: existing agents tell why only when asked for the one.
+        if let (Phase::Applying(since), Observed::Missing) = (workload.phase, &workload.observed) {
+            let patience = std::time::Duration::from_secs(2);
+            if self.now >= since + patience
+                && workload.asking.is_none()
+                && self.now >= workload.ask_after
+            {
+                self.ask(id, node);
+            } else {
+                let at = (since + patience).max(workload.ask_after);
+                if workload.asking.is_none() && at < until {
+                    self.timers.set(Timer::Workload(id.clone()), at);
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, id: &WorkloadId, node: &NodeId) {
+        let Some(call) = self.new_call(
+            node,
+            AgentOp::Status {
+                workload: id.clone(),
+            },
+        ) else {
+            return;
+        };
+        let pause = self.config.confirm_interval_max;
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.asking = Some(call.id);
+            workload.ask_after = self.now + pause;
+        }
+        self.pool.push(call);
+    }
+
+    /// Everything is as it should be: the records say so too.
+    fn confirm(&mut self, id: &WorkloadId, desired: DesiredState) {
+        match desired {
+            DesiredState::Running => self.confirm_running(id),
+            DesiredState::Stopped => self.confirm_stopped(id),
+            DesiredState::Deleted => {}
+        }
+    }
+
+    fn confirm_running(&mut self, id: &WorkloadId) {
+        let (now, stable_after) = (self.now, self.config.stable_after);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if workload.phase == Phase::GivenUp && !matches!(workload.observed, Observed::Running(_)) {
+            self.unsettled.remove(id);
+            self.finish_move(id);
+            return;
+        }
+        workload.phase = Phase::Idle;
+        let mut next = workload.durable.clone();
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        let was_running = record.status.actual_state == ActualState::Running;
+        let since = record
+            .status
+            .running_since
+            .filter(|_| was_running)
+            .unwrap_or(now);
+        let mut events = Vec::new();
+        if !was_running {
+            let revision = record.revision_id.clone();
+            events.push(Draft::new(
+                EventType::WorkloadRunning,
+                next.node(),
+                format!("confirmed running at revision {revision}"),
+            ));
+            if let Some(wanted) = workload.wanted_since.take() {
+                self.stats.start_latency.observe(now.since(wanted));
+            }
+            next.set_status(ActualState::Running, "", now);
+            if let Some(record) = &mut next.record {
+                record.status.running_since = Some(now);
+            }
+        }
+        next.close_intent(IntentOutcome::Done);
+        let stable_at = since + stable_after;
+        let unstable = next.retry.is_some() || workload.reapplied > 0;
+        if unstable && now >= stable_at {
+            next.retry = None;
+            workload.reapplied = 0;
+            workload.not_before = Timestamp::ZERO;
+        } else if unstable {
+            self.timers.set(Timer::Workload(id.clone()), stable_at);
+        } else {
+            self.timers.clear(&Timer::Workload(id.clone()));
+        }
+        self.unsettled.remove(id);
+        self.finish_move(id);
+        self.stage_if_changed(id, next, events);
+    }
+
+    fn confirm_stopped(&mut self, id: &WorkloadId) {
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if !matches!(workload.phase, Phase::GivenUp) {
+            workload.phase = Phase::Idle;
+        }
+        workload.wanted_since = None;
+        let mut next = workload.durable.clone();
+        let stopped = next
+            .record
+            .as_ref()
+            .is_some_and(|record| record.status.actual_state == ActualState::Stopped);
+        let mut events = Vec::new();
+        if !stopped {
+            next.set_status(ActualState::Stopped, "", now);
+            events.push(Draft::new(
+                EventType::WorkloadStopped,
+                next.node(),
+                "confirmed stopped",
+            ));
+        }
+        next.close_intent(IntentOutcome::Done);
+        self.unsettled.remove(id);
+        self.timers.clear(&Timer::Workload(id.clone()));
+        self.finish_move(id);
+        self.stage_if_changed(id, next, events);
+    }
+
+    fn stage_if_changed(&mut self, id: &WorkloadId, next: Durable, events: Vec<Draft>) {
+        if self
+            .workloads
+            .get(id)
+            .is_some_and(|workload| workload.durable != next)
+        {
+            self.stage_workload(
+                id,
+                Plan {
+                    next,
+                    events,
+                    ..Plan::default()
+                },
+            );
+        }
+    }
+
+    /// The record goes: its node reported it gone, or there is no node.
+    fn remove(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let node = workload.durable.node().cloned();
+        let events = vec![Draft::new(
+            EventType::WorkloadDeleted,
+            node.as_ref(),
+            "confirmed gone",
+        )];
+        if let Some(node) = node {
+            self.graves.bury(&node, id, self.now);
+        }
+        self.stage_workload(
+            id,
+            Plan {
+                events,
+                ..Plan::default()
+            },
+        );
+    }
+
+    /// Persists the intent; the call follows its commit (S1).
+    fn act(&mut self, id: &WorkloadId, action: Action) {
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if now < workload.not_before && action != Action::Delete {
+            let at = workload.not_before;
+            self.timers.set(Timer::Workload(id.clone()), at);
+            return;
+        }
+        let mut next = workload.durable.clone();
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        let again = next.intent.as_ref().is_some_and(|intent| {
+            intent.action == action
+                && intent.revision_id == record.revision_id
+                && intent.node_id.as_str()
+                    == record.assigned_node.as_ref().map_or("", |n| n.as_str())
+                && intent.outcome != IntentOutcome::Superseded
+        });
+        if again && action != Action::Delete {
+            workload.reapplied = workload.reapplied.saturating_add(1);
+            workload.not_before = now + backoff(workload.reapplied, &self.config);
+        }
+        let reason = describe(&workload.observed);
+        let node = record.assigned_node.clone();
+        let mut events = Vec::new();
+        let was_running = record.status.actual_state == ActualState::Running;
+        let retry = next.retry.clone();
+        match action {
+            Action::Recreate => events.push(Draft::new(
+                EventType::RetryTriggered,
+                node.as_ref(),
+                format!(
+                    "attempt {} of {}",
+                    record.retry.attempts + 1,
+                    record.retry.max_attempts
+                ),
+            )),
+            Action::Apply if was_running => {
+                events.push(Draft::new(EventType::DriftDetected, node.as_ref(), reason));
+            }
+            Action::Apply
+                if retry
+                    .as_ref()
+                    .is_some_and(|r| r.state.next_retry_at.is_some()) =>
+            {
+                events.push(Draft::new(EventType::RetryTriggered, node.as_ref(), reason));
+            }
+            Action::Apply | Action::ApplyStopped | Action::Delete => {}
+        }
+        if action == Action::Recreate {
+            self.stats.retries += 1;
+        }
+        if was_running && matches!(action, Action::Apply | Action::Recreate) {
+            next.set_status(ActualState::Pending, "", now);
+        }
+        next.close_intent(IntentOutcome::Superseded);
+        self.intend(&mut next, action, reason);
+        self.stage_workload(
+            id,
+            Plan {
+                next,
+                events,
+                then: Some(action),
+                ..Plan::default()
+            },
+        );
+    }
+
+    /// It failed: the retry machine says what follows.
+    pub(super) fn fail(&mut self, id: &WorkloadId, kind: FailureKind, message: &str) {
+        let now = self.now;
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let mut next = workload.durable.clone();
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        let node = record.assigned_node.clone();
+        if let (FailureKind::RuntimeUnavailable, Some(node)) = (kind, &node) {
+            let workload_type = record.workload_type();
+            self.avoid(node, workload_type);
+            if self.move_away(id, "the node's runtime is not available") {
+                return;
+            }
+        }
+        let max = record.retry.max_attempts;
+        let before = next
+            .retry
+            .as_ref()
+            .map_or(RetryState::fresh(max), |retry| retry.state);
+        let state = before.after_failure(kind.class(), now, &self.config);
+        message.clone_into(&mut record.metadata.last_error);
+        let revision_id = record.revision_id.clone();
+        next.retry = Some(RetryRecord {
+            workload_id: id.clone(),
+            revision_id,
+            state,
+            last_failure_at: now,
+            last_failure: kind,
+        });
+        let mut events = Vec::new();
+        if kind.class() != FailureClass::Infrastructure {
+            self.stats.workload_failures += 1;
+            events.push(Draft::new(
+                EventType::WorkloadFailed,
+                node.as_ref(),
+                message,
+            ));
+        }
+        let phase = if state.exhausted {
+            let reason = format!("attempt {} of {max} failed: {message}", state.attempts);
+            events.push(Draft::new(
+                EventType::RetriesExhausted,
+                node.as_ref(),
+                reason,
+            ));
+            next.set_status(ActualState::Failed, message, now);
+            Phase::GivenUp
+        } else {
+            next.set_status(ActualState::Pending, message, now);
+            state.next_retry_at.map_or(Phase::Idle, Phase::BackingOff)
+        };
+        if let Some(record) = &mut next.record {
+            record.status.failure = Some(kind);
+        }
+        next.close_intent(IntentOutcome::Failed);
+        let phase = Some(phase);
+        self.stage_workload(
+            id,
+            Plan {
+                next,
+                events,
+                phase,
+                ..Plan::default()
+            },
+        );
+    }
+
+    /// A node is avoided for a kind of workload for a while.
+    fn avoid(&mut self, node: &NodeId, workload_type: WorkloadType) {
+        let until = self.now + self.config.runtime_exclusion;
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.avoided_until.insert(workload_type, until);
+            entity.avoided.insert(workload_type);
+        }
+        self.timers.set_at_latest(Timer::Node(node.clone()), until);
+    }
+
+    /// The intent is committed: the agent is called.
+    pub(super) fn call_for(&mut self, id: &WorkloadId, action: Action) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let Some(node) = workload.durable.node().cloned() else {
+            return;
+        };
+        if workload.call.is_some() || !self.nodes.get(&node).is_some_and(super::Node::callable) {
+            return;
+        }
+        let Some(record) = workload.record() else {
+            return;
+        };
+        let op = match action {
+            Action::Apply | Action::ApplyStopped => AgentOp::Apply {
+                workload: id.clone(),
+                revision: record.revision_id.clone(),
+                running: action == Action::Apply,
+                spec: record.spec.clone(),
+                resources: record.resources,
+                labels: record.labels.clone(),
+            },
+            Action::Recreate | Action::Delete => AgentOp::Delete {
+                workload: id.clone(),
+            },
+        };
+        self.stats.note_action(action);
+        let Some(call) = self.new_call(&node, op) else {
+            return;
+        };
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.call = Some(call.id);
+        }
+        self.pool.push(call);
+    }
+
+    /// A call to a node's agent, with the deadline of its kind.
+    pub(super) fn new_call(&mut self, node: &NodeId, op: AgentOp) -> Option<AgentCall> {
+        let endpoint = self
+            .nodes
+            .get(node)?
+            .record
+            .as_ref()?
+            .agent_endpoint
+            .clone();
+        let timeout = match &op {
+            AgentOp::Apply { spec, .. } => match spec.workload_type() {
+                WorkloadType::Vm => self.config.apply_timeout_vm,
+                WorkloadType::Container | WorkloadType::Compose => self.config.apply_timeout,
+            },
+            AgentOp::Delete { .. } | AgentOp::Status { .. } | AgentOp::List => {
+                self.config.agent_call_timeout
+            }
+        };
+        let id = self.next_call_id();
+        Some(AgentCall {
+            id,
+            node: node.clone(),
+            endpoint,
+            epoch: self.epoch(),
+            timeout,
+            op,
+        })
+    }
+}
+
+fn describe(observed: &Observed) -> &'static str {
+    match observed {
+        Observed::Nothing => "not observed yet",
+        Observed::Missing => "the node does not have it",
+        Observed::Pending(_) => "it has been pending for too long",
+        Observed::Running(_) => "it runs at another revision or should not run",
+        Observed::Stopped => "it is stopped",
+        Observed::Failed { .. } => "it failed",
+        Observed::Unknown(_) => "its state has been unknown for too long",
+    }
+}

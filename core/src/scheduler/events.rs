@@ -1,0 +1,56 @@
+//! The log of events: bounded by age and count, cleaned by one range delete.
+
+use crate::model::event::EventRecord;
+use crate::model::id::{EventId, WorkloadId};
+
+use super::Scheduler;
+use super::commit::Staged;
+use super::timers::Timer;
+
+impl Scheduler {
+    /// An event is in the store.
+    pub(super) fn remember_event(&mut self, event: EventRecord) {
+        self.stats.events += 1;
+        self.events.insert(event.id.clone(), event);
+    }
+
+    /// Removes what is too old or too many, a share at a time so that it is rare.
+    pub(super) fn retain_events(&mut self) {
+        let under_way = self
+            .in_flight
+            .values()
+            .any(|txn| matches!(txn.staged, Staged::Retention { .. }));
+        if under_way || self.events.is_empty() {
+            return;
+        }
+        let cutoff = self.now - self.config.event_retention;
+        let oldest = self.events.values().next().map(|event| event.timestamp);
+        // Some slack, so that an old cluster does not clean up at every pass.
+        let slack = self.config.event_retention / 20;
+        let too_old = oldest.is_some_and(|at| at + slack < cutoff);
+        let too_many = self.events.len().saturating_sub(self.config.events_max);
+        let too_many = too_many > self.config.events_max / 20;
+        if !too_old && !too_many {
+            return;
+        }
+        let by_age = EventId::new(cutoff, crate::Epoch(0), 0);
+        let excess = self.events.len().saturating_sub(self.config.events_max);
+        let by_count = self.events.keys().nth(excess).cloned();
+        let before = by_count.map_or(by_age.clone(), |id| id.max(by_age));
+        self.stage_retention(before);
+    }
+
+    /// Drops everything that the image holds of a workload whose record is gone.
+    pub(super) fn forget_workload(&mut self, id: &WorkloadId) {
+        self.finish_move(id);
+        self.forget_waiting(id);
+        self.timers.clear(&Timer::Workload(id.clone()));
+        self.unsettled.remove(id);
+        self.suggestions.remove(id);
+        let waiting = self.workloads.remove(id).map(|workload| workload.waiting);
+        // Who asked meanwhile is answered on what is now: an apply creates it anew.
+        for (request, mutation) in waiting.into_iter().flatten() {
+            self.queue_mutation(request, id, mutation);
+        }
+    }
+}

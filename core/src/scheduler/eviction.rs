@@ -1,0 +1,198 @@
+//! Lost nodes: what they ran is placed elsewhere, with care. The rate is bounded, and when a large
+//! share of the cluster vanishes at once the observer is the likelier fault (S18).
+
+use crate::io::agent::AgentState;
+use crate::model::event::{EventRecord, EventType};
+use crate::model::id::{NodeId, WorkloadId};
+use crate::model::node::{NodeReason, NodeStatus};
+use crate::model::time::Timestamp;
+use crate::model::workload::{ActualState, DesiredState};
+use crate::placement;
+
+use super::Scheduler;
+use super::commit::Plan;
+use super::timers::Timer;
+
+/// The allowance of evictions.
+#[derive(Debug, Default)]
+pub(super) struct Eviction {
+    /// Evictions left in this second.
+    allowance: u32,
+    /// When the second began.
+    window: Timestamp,
+    /// Too many nodes are lost.
+    pub(super) paused: bool,
+    /// Workloads that wait for the allowance.
+    waiting: std::collections::BTreeSet<WorkloadId>,
+}
+
+impl Eviction {
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        *self = Self {
+            window: now,
+            ..Self::default()
+        };
+    }
+}
+
+impl Scheduler {
+    /// The grace of a lost node is over.
+    pub(super) fn leave_lost_node(
+        &mut self,
+        id: &WorkloadId,
+        node: &NodeId,
+        desired: DesiredState,
+    ) {
+        match desired {
+            // Its node must say so, or be purged (S10).
+            DesiredState::Deleted => {}
+            DesiredState::Stopped => self.confirm_at_rest(id),
+            DesiredState::Running => self.evict(id, node),
+        }
+    }
+
+    /// A stopped workload of a lost node needs no home; its copy there must go.
+    fn confirm_at_rest(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let mut next = workload.durable.clone();
+        let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
+        next.set_status(ActualState::Stopped, "", self.now);
+        let events = vec![super::commit::Draft::new(
+            EventType::WorkloadStopped,
+            tombstones.first().map(|tombstone| &tombstone.node_id),
+            "its node was lost while it was to be stopped",
+        )];
+        self.stage_workload(
+            id,
+            Plan {
+                next,
+                tombstones,
+                events,
+                ..Plan::default()
+            },
+        );
+    }
+
+    fn evict(&mut self, id: &WorkloadId, node: &NodeId) {
+        if self.eviction.paused && !self.is_fenced(node) {
+            return;
+        }
+        // A node that still heartbeats and only cannot be called keeps what it says it runs.
+        let runs_there = self.nodes.get(node).is_some_and(|entity| {
+            self.is_alive(entity) && entity.hints.get(id) == Some(&AgentState::Running)
+        });
+        if runs_there {
+            return;
+        }
+        if self.now >= self.eviction.window + std::time::Duration::from_secs(1) {
+            self.eviction.window = self.now;
+            self.eviction.allowance = self.config.evictions_per_second_max;
+        }
+        if self.eviction.allowance == 0 {
+            self.eviction.waiting.insert(id.clone());
+            let next = self.eviction.window + std::time::Duration::from_secs(1);
+            self.timers.set_at_latest(Timer::Evictions, next);
+            return;
+        }
+        if self.move_away(id, "its node was lost") {
+            self.eviction.allowance -= 1;
+            self.stats.evictions += 1;
+        } else {
+            self.explain_stranded(id);
+        }
+    }
+
+    /// No other node fits: it stays assigned, in case its node returns, and says so.
+    fn explain_stranded(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let Some(record) = workload.record() else {
+            return;
+        };
+        let note = self.choose(id, record);
+        let text = format!("its node was lost; {}", placement::summary(&note));
+        let mut next = workload.durable.clone();
+        next.set_status(ActualState::Unknown, &text, self.now);
+        if next != workload.durable {
+            self.stage_workload(
+                id,
+                Plan {
+                    next,
+                    ..Plan::default()
+                },
+            );
+        }
+    }
+
+    fn is_fenced(&self, node: &NodeId) -> bool {
+        let record = self
+            .nodes
+            .get(node)
+            .and_then(|entity| entity.record.as_ref());
+        record.is_some_and(|record| record.status_reason == NodeReason::Fenced)
+    }
+
+    /// The next second of evictions.
+    pub(super) fn resume_evictions(&mut self) {
+        let waiting = std::mem::take(&mut self.eviction.waiting);
+        self.dirty.extend(waiting);
+    }
+
+    /// After a node was lost or came back: whether so many are lost that evictions pause.
+    pub(super) fn note_cluster_health(&mut self) {
+        let total = self.nodes.len();
+        let lost =
+            self.nodes
+                .values()
+                .filter(|entity| {
+                    entity.status() == NodeStatus::NotReady
+                        && entity.record.as_ref().is_some_and(|record| {
+                            record.status_reason == NodeReason::HeartbeatMissed
+                        })
+                })
+                .count();
+        let many = lost >= self.config.eviction_pause_nodes_min as usize
+            && lost * 100 > total * self.config.eviction_pause_percent as usize;
+        if many == self.eviction.paused {
+            return;
+        }
+        self.eviction.paused = many;
+        let (event_type, reason) = if many {
+            let text = format!("{lost} of {total} nodes are lost at once");
+            (EventType::EvictionPaused, text)
+        } else {
+            (
+                EventType::EvictionResumed,
+                format!("{lost} of {total} nodes are lost"),
+            )
+        };
+        self.announce(event_type, reason);
+        if !many {
+            self.dirty.extend(self.unsettled.iter().cloned());
+            let lost: Vec<WorkloadId> = self
+                .nodes
+                .values()
+                .filter(|entity| entity.status() == NodeStatus::NotReady)
+                .flat_map(|entity| entity.assigned.iter().cloned())
+                .collect();
+            self.dirty.extend(lost);
+        }
+    }
+
+    fn announce(&mut self, event_type: EventType, reason: String) {
+        let event = EventRecord {
+            id: self.next_event_id(),
+            event_type,
+            workload_id: None,
+            node_id: None,
+            revision_id: None,
+            reason,
+            timestamp: self.now,
+            extra: crate::model::Extra::new(),
+        };
+        self.stage_event(event);
+    }
+}

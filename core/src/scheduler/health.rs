@@ -1,0 +1,380 @@
+//! Node health: registrations, heartbeats, and one look at one node.
+
+use crate::io::request::{Heartbeat, Registration, RequestError, Response};
+use crate::model::Extra;
+use crate::model::event::EventType;
+use crate::model::id::{NodeId, RequestId, StoreRevision};
+use crate::model::node::{ChangedBy, NodeReason, NodeRecord, NodeResources, NodeStatus};
+use crate::model::time::Timestamp;
+
+use super::Scheduler;
+use super::commit::Draft;
+use super::node::{Node, NodeMutation};
+use super::timers::Timer;
+
+impl Scheduler {
+    /// An agent announces its node. Called often: idempotent, and it resets no accounting.
+    pub(super) fn register(&mut self, request: RequestId, registration: Registration) {
+        let (now, id) = (self.now, registration.node.clone());
+        let entity = self
+            .nodes
+            .entry(id.clone())
+            .or_insert_with(|| Node::unknown(now));
+        if entity.waiting.len() >= self.config.requests_waiting_max {
+            self.reply(request, Err(RequestError::Busy(format!("node {id}"))));
+            return;
+        }
+        entity.heard_at = now;
+        let moved = entity.record.as_ref().is_none_or(|record| {
+            record.agent_endpoint != registration.endpoint
+                || record.incarnation != registration.incarnation
+        });
+        if moved {
+            entity.failures = 0;
+            entity.unreachable = false;
+        }
+        entity
+            .waiting
+            .push_back((request, NodeMutation::Register(registration)));
+        self.dirty_nodes.insert(id.clone());
+        self.list_soon(&id);
+    }
+
+    /// The record that a registration leads to.
+    pub(super) fn registered(&self, now: Option<&NodeRecord>, from: &Registration) -> NodeRecord {
+        let mut record = now.cloned().unwrap_or_else(|| NodeRecord {
+            id: from.node.clone(),
+            status: NodeStatus::Ready,
+            status_reason: NodeReason::Registered,
+            status_changed_by: ChangedBy::Register,
+            status_changed_at: self.now,
+            resources: NodeResources::default(),
+            last_heartbeat: self.now,
+            labels: std::collections::BTreeMap::new(),
+            agent_endpoint: String::new(),
+            agent_version: String::new(),
+            supported_workload_types: std::collections::BTreeSet::new(),
+            supported_storage_drivers: std::collections::BTreeSet::new(),
+            schedulable: true,
+            drain: None,
+            created_at: self.now,
+            boot_id: String::new(),
+            incarnation: String::new(),
+            extra: Extra::new(),
+        });
+        record.resources.cpu_total = from.cpu_total;
+        record.resources.memory_total = from.memory_total;
+        record.resources.disk_total = from.disk_total;
+        record.labels.clone_from(&from.labels);
+        record.agent_endpoint.clone_from(&from.endpoint);
+        record.agent_version.clone_from(&from.agent_version);
+        record
+            .supported_workload_types
+            .clone_from(&from.supported_workload_types);
+        record
+            .supported_storage_drivers
+            .clone_from(&from.supported_storage_drivers);
+        record.boot_id.clone_from(&from.boot_id);
+        record.incarnation.clone_from(&from.incarnation);
+        if record.status == NodeStatus::NotReady {
+            self.set_node_status(&mut record, NodeReason::Registered, ChangedBy::Register);
+        }
+        record
+    }
+
+    /// An agent is alive. Nothing is written unless this changes something.
+    pub(super) fn heartbeat(&mut self, request: RequestId, heartbeat: Heartbeat) {
+        let (now, id) = (self.now, heartbeat.node);
+        self.stats.heartbeats += 1;
+        let lease = self.config.lease();
+        let known = self.nodes.get_mut(&id).filter(|entity| {
+            // One that was declared dead must register as a new process does.
+            entity
+                .record
+                .as_ref()
+                .is_some_and(|r| r.status_reason != NodeReason::Fenced)
+        });
+        let Some(entity) = known else {
+            self.reply(request, Err(RequestError::NoSuchNode(id)));
+            return;
+        };
+        entity.heard_at = now;
+        entity.usage = heartbeat.usage;
+        let lost = entity.status() == NodeStatus::NotReady;
+        let drain = entity.status() == NodeStatus::Draining;
+        if lost {
+            self.dirty_nodes.insert(id.clone());
+        }
+        self.take_hints(&id, heartbeat.statuses);
+        let lease_expires_at = now + lease;
+        self.reply(
+            request,
+            Ok(Response::HeartbeatAck {
+                drain,
+                lease_expires_at,
+            }),
+        );
+    }
+
+    /// Whether a node was heard within its lease.
+    pub(super) fn is_alive(&self, entity: &Node) -> bool {
+        let fenced = entity
+            .record
+            .as_ref()
+            .is_some_and(|r| r.status_reason == NodeReason::Fenced);
+        !fenced && self.now < entity.heard_at + self.config.lease()
+    }
+
+    fn set_node_status(&self, record: &mut NodeRecord, reason: NodeReason, by: ChangedBy) {
+        let status = match reason {
+            NodeReason::HeartbeatMissed | NodeReason::AgentUnreachable | NodeReason::Fenced => {
+                NodeStatus::NotReady
+            }
+            NodeReason::DrainRequested => NodeStatus::Draining,
+            NodeReason::Registered
+            | NodeReason::HeartbeatResumed
+            | NodeReason::AgentReachable
+            | NodeReason::DrainCancelled => {
+                if record.drain.is_some() {
+                    NodeStatus::Draining
+                } else {
+                    NodeStatus::Ready
+                }
+            }
+        };
+        record.status = status;
+        record.status_reason = reason;
+        record.status_changed_by = by;
+        record.status_changed_at = self.now;
+    }
+
+    /// Looks at a node and takes at most one step. A transaction in flight is waited for.
+    pub(super) fn evaluate_node(&mut self, id: &NodeId) {
+        self.work_off_tombstones(id);
+        self.end_avoidance(id);
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
+        if entity.staged.is_some() {
+            return;
+        }
+        if let Some((request, mutation)) = entity.waiting.pop_front() {
+            self.operate(id, request, mutation);
+            return;
+        }
+        let Some(record) = entity.record.clone() else {
+            self.nodes.remove(id);
+            return;
+        };
+        if self.continue_purge(id) || self.continue_drain(id, &record) {
+            return;
+        }
+        let Some(entity) = self.nodes.get(id) else {
+            return;
+        };
+        let alive = self.is_alive(entity);
+        let (next, event) = match (record.status, alive, entity.unreachable) {
+            (NodeStatus::Ready | NodeStatus::Draining, false, _) => {
+                (Some(NodeReason::HeartbeatMissed), EventType::NodeLost)
+            }
+            (NodeStatus::Ready | NodeStatus::Draining, true, true) => {
+                (Some(NodeReason::AgentUnreachable), EventType::NodeLost)
+            }
+            (NodeStatus::NotReady, true, false) => {
+                let reason = match record.status_reason {
+                    NodeReason::AgentUnreachable => NodeReason::AgentReachable,
+                    _ => NodeReason::HeartbeatResumed,
+                };
+                (Some(reason), EventType::NodeReady)
+            }
+            (NodeStatus::Ready | NodeStatus::Draining, true, false)
+            | (NodeStatus::NotReady, false, _)
+            | (NodeStatus::NotReady, true, true) => (None, EventType::NodeReady),
+        };
+        let Some(reason) = next else {
+            self.keep_up(id, &record);
+            return;
+        };
+        if event == EventType::NodeLost {
+            self.stats.nodes_lost += 1;
+        }
+        let by = match reason {
+            NodeReason::AgentUnreachable | NodeReason::AgentReachable => ChangedBy::Reconciler,
+            NodeReason::HeartbeatResumed => ChangedBy::Heartbeat,
+            _ => ChangedBy::Monitor,
+        };
+        let mut changed = record;
+        self.set_node_status(&mut changed, reason, by);
+        let text = format!("{reason:?}");
+        self.stage_node(
+            id,
+            Some(changed),
+            vec![Draft::new(event, Some(id), text)],
+            None,
+        );
+    }
+
+    fn end_avoidance(&mut self, id: &NodeId) {
+        let now = self.now;
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let over: Vec<_> = entity
+            .avoided_until
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(workload_type, _)| *workload_type)
+            .collect();
+        for workload_type in over {
+            entity.avoided_until.remove(&workload_type);
+            entity.avoided.remove(&workload_type);
+            self.room.insert(id.clone());
+        }
+    }
+
+    /// Nothing changed: figures that may lag are written coarsely, and the next deadline is set.
+    fn keep_up(&mut self, id: &NodeId, record: &NodeRecord) {
+        let Some(entity) = self.nodes.get(id) else {
+            return;
+        };
+        let (now, heard) = (self.now, entity.heard_at);
+        let lease_end = heard + self.config.lease();
+        let flush_at = record.last_heartbeat + self.config.heartbeat_flush_interval;
+        let mut deadline: Option<Timestamp> = None;
+        let mut at = |when: Timestamp| {
+            if when > now {
+                deadline = Some(deadline.map_or(when, |d| d.min(when)));
+            }
+        };
+        at(lease_end);
+        if let Some(since) = entity.lost_since {
+            at(since + self.config.eviction_grace);
+            at(since + self.config.forget_node_after);
+        }
+        if let Some(drain) = &record.drain {
+            at(drain.deadline);
+        }
+        for until in entity.avoided_until.values() {
+            at(*until);
+        }
+        for tombstone in entity.tombstones.values() {
+            if let Some((asked, _)) = tombstone.deleted {
+                at(asked + self.config.delete_timeout);
+            }
+        }
+        let allocated = self.allocated(entity);
+        let alive = self.is_alive(entity);
+        let stale_figures = record.resources.allocated() != allocated;
+        let flush = alive && heard > record.last_heartbeat && now >= flush_at;
+        let settled_figures = stale_figures && now >= self.figures_at(record);
+        if stale_figures {
+            at(self.figures_at(record));
+        }
+        if alive {
+            at(flush_at);
+        }
+        let lost_for = entity.lost_since.map(|since| now.since(since));
+        let empty = entity.holds.is_empty() && entity.tombstones.is_empty();
+        if let Some(at) = deadline {
+            self.timers.set(Timer::Node(id.clone()), at);
+        }
+        if empty && lost_for.is_some_and(|lost| lost >= self.config.forget_node_after) {
+            let text = "lost for long, and nothing is assigned to it";
+            let events = vec![Draft::new(EventType::NodePurged, Some(id), text)];
+            self.stage_node(id, None, events, None);
+        } else if flush || settled_figures {
+            let mut next = record.clone();
+            next.last_heartbeat = next.last_heartbeat.max(heard);
+            next.resources.set_allocated(allocated);
+            self.stage_node(id, Some(next), Vec::new(), None);
+        }
+    }
+
+    /// When the stored figures of allocation may be written again: they are for people, and the
+    /// live ones are computed.
+    fn figures_at(&self, record: &NodeRecord) -> Timestamp {
+        record.last_heartbeat + self.config.reconcile_interval
+    }
+
+    /// What is assigned to a node.
+    pub(super) fn allocated(&self, entity: &Node) -> crate::model::units::Resources {
+        let shares = entity
+            .holds
+            .values()
+            .filter_map(|hold| hold.assigned.as_ref());
+        shares.fold(Default::default(), |sum, share| sum + share.resources)
+    }
+
+    /// A node's record is durable.
+    pub(super) fn node_committed(
+        &mut self,
+        id: &NodeId,
+        next: Option<NodeRecord>,
+        revision: Option<StoreRevision>,
+        request: Option<(RequestId, NodeMutation)>,
+    ) {
+        let (now, was) = (self.now, self.nodes.get(id).map(Node::status));
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
+        entity.staged = None;
+        let missed = std::mem::take(&mut entity.missed);
+        self.dirty_nodes.insert(id.clone());
+        let Some(next) = next else {
+            self.node_removed(id);
+            return;
+        };
+        let is = next.status;
+        entity.record = Some(next);
+        if let Some(revision) = revision {
+            entity.revision = revision;
+        }
+        match is {
+            NodeStatus::NotReady => {
+                entity.lost_since.get_or_insert(now);
+            }
+            NodeStatus::Ready | NodeStatus::Draining => entity.lost_since = None,
+        }
+        let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
+        if was != Some(is) {
+            // What waited for this node to answer, or to be given up, is looked at again.
+            let blocked = entity.tombstones.keys().cloned().collect::<Vec<_>>();
+            self.dirty.extend(assigned);
+            self.dirty.extend(blocked);
+            if is != NodeStatus::NotReady {
+                self.list_soon(id);
+            }
+            self.note_cluster_health();
+        }
+        self.room.insert(id.clone());
+        self.answer_node(id, request);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    fn node_removed(&mut self, id: &NodeId) {
+        let Some(entity) = self.nodes.remove(id) else {
+            return;
+        };
+        self.dirty_nodes.remove(id);
+        self.timers.clear(&Timer::Node(id.clone()));
+        self.timers.clear(&Timer::Listing(id.clone()));
+        for workload in entity.tombstones.keys() {
+            if let Some(nodes) = self.tombs.get_mut(workload) {
+                nodes.remove(id);
+                if nodes.is_empty() {
+                    self.tombs.remove(workload);
+                }
+            }
+            self.dirty.insert(workload.clone());
+        }
+        self.dirty.extend(entity.assigned);
+        if let Some(request) = entity.purging {
+            self.reply(request, Ok(Response::Purged));
+        }
+        for (request, _) in entity.waiting {
+            self.reply(request, Err(RequestError::NoSuchNode(id.clone())));
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The image of the store: loaded when this replica begins to lead, kept up by its own commits,
+//! and corrected by what somebody else changes.
+
+use crate::io::request::RequestError;
+use crate::io::{Deposed, Output, Snapshot, Stored};
+use crate::model::event::EventRecord;
+use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
+use crate::model::key::Key;
+use crate::model::workload::TombstoneRecord;
+use crate::reconcile::{Observed, Phase};
+
+use super::commit::{Staged, share_of};
+use super::node::{Hold, Node, Share, Tombstone};
+use super::pool::CallPool;
+use super::timers::Timer;
+use super::workload::{Durable, Workload};
+use super::{Leadership, Scheduler};
+
+impl Scheduler {
+    /// Begins to lead: the image is what the snapshot says, and every node gets a full window.
+    pub(super) fn lead(&mut self, epoch: Epoch, snapshot: Snapshot) {
+        self.give_up(Deposed::LostLeadership);
+        self.leadership = Leadership::Leading { epoch };
+        self.next_event = 0;
+        self.revision = snapshot.revision;
+        self.workloads.clear();
+        self.nodes.clear();
+        self.tombs.clear();
+        self.events.clear();
+        self.graves.clear();
+        self.quarantined.clear();
+        self.unsettled.clear();
+        self.waiting_for_room.clear();
+        self.suggestions.clear();
+        self.moves.clear();
+        self.room.clear();
+        for stranger in snapshot.strangers {
+            self.quarantined
+                .insert(Key::Meta(stranger), "not a key of the layout".into());
+        }
+        let mut tombstones = Vec::new();
+        for stored in snapshot.records {
+            match (&stored.key, &stored.value) {
+                (Key::Tombstone(..), Some(_)) => tombstones.push(stored),
+                _ => self.load(stored),
+            }
+        }
+        for stored in tombstones {
+            self.load(stored);
+        }
+        self.settle_image();
+    }
+
+    /// Takes one record of a snapshot.
+    fn load(&mut self, stored: Stored) {
+        if let Err(problem) = self.take(&stored) {
+            self.quarantined.insert(stored.key, problem);
+        }
+    }
+
+    /// After all records are in: reservations, timers, and the first look at everything.
+    fn settle_image(&mut self) {
+        let now = self.now;
+        let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
+        for id in ids {
+            self.reserve_assigned(&id);
+            if let Some(workload) = self.workloads.get_mut(&id) {
+                workload.resume(now);
+            }
+            self.note_waiting(&id);
+            self.unsettled.insert(id.clone());
+            self.dirty.insert(id);
+        }
+        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for id in nodes {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.heard_at = now;
+                if node.status() == crate::model::node::NodeStatus::NotReady {
+                    node.lost_since = Some(now);
+                }
+            }
+            self.room.insert(id.clone());
+            self.dirty_nodes.insert(id.clone());
+            self.timers.set(Timer::Listing(id), now);
+        }
+        self.timers
+            .set(Timer::Pass, now + self.config.reconcile_interval);
+        self.eviction.restart(now);
+    }
+
+    fn reserve_assigned(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        if let (Some(node), Some(share)) = (
+            workload.durable.node().cloned(),
+            share_of(&workload.durable),
+        ) {
+            self.change_hold(&node, id, |hold| hold.assigned = Some(share));
+        }
+    }
+
+    /// Leads no more. The image stays for readers; what was in flight is forgotten, and who
+    /// waited for it is told that its outcome is not known.
+    pub(super) fn give_up(&mut self, reason: Deposed) {
+        for (_, in_flight) in std::mem::take(&mut self.in_flight) {
+            let request = match in_flight.staged {
+                Staged::Workload { plan, .. } => plan.request.map(|(request, _)| request),
+                Staged::Node { request, .. } => request.map(|(request, _)| request),
+                Staged::Tombstone { .. }
+                | Staged::NewTombstone { .. }
+                | Staged::Retention { .. }
+                | Staged::Event => None,
+            };
+            if let Some(request) = request {
+                let error = self.unavailable("leadership was lost before the outcome was known");
+                self.reply(request, Err(error));
+            }
+        }
+        let mut waiting = Vec::new();
+        for workload in self.workloads.values_mut() {
+            workload.staged = None;
+            workload.call = None;
+            workload.asking = None;
+            workload.missed.clear();
+            waiting.extend(workload.waiting.drain(..).map(|(request, _)| request));
+        }
+        for node in self.nodes.values_mut() {
+            node.staged = None;
+            node.missed.clear();
+            waiting.extend(node.waiting.drain(..).map(|(request, _)| request));
+            waiting.extend(node.purging.take());
+        }
+        for request in waiting {
+            let error = self.unavailable("this replica does not lead");
+            self.reply(request, Err(error));
+        }
+        self.workloads
+            .retain(|_, workload| workload.durable != Durable::default());
+        self.nodes.retain(|_, node| node.record.is_some());
+        self.pool = CallPool::default();
+        self.timers.clear_all();
+        self.dirty.clear();
+        self.dirty_nodes.clear();
+        self.leadership = Leadership::Following { reason };
+    }
+
+    /// A record changed in the store; echoes of our own writes are no news.
+    pub(super) fn handle_change(&mut self, stored: Stored) {
+        match &stored.key {
+            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+                if let Some(workload) = self.workloads.get_mut(id) {
+                    if workload.staged.is_some() {
+                        workload.missed.push(stored);
+                        return;
+                    }
+                }
+            }
+            Key::Node(id) => {
+                if let Some(node) = self.nodes.get_mut(id) {
+                    if node.staged.is_some() {
+                        node.missed.push(stored);
+                        return;
+                    }
+                }
+            }
+            Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
+        }
+        self.adopt(stored);
+    }
+
+    /// Takes up the current value of a record if it is newer than what the image holds.
+    pub(super) fn adopt(&mut self, stored: Stored) {
+        if !self.is_news(&stored) {
+            return;
+        }
+        self.stats.records_adopted += 1;
+        match self.take(&stored) {
+            Ok(()) => {
+                self.quarantined.remove(&stored.key);
+            }
+            Err(problem) => {
+                self.quarantined.insert(stored.key.clone(), problem);
+            }
+        }
+        match &stored.key {
+            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+                let id = id.clone();
+                self.readopt_workload(&id);
+            }
+            Key::Node(id) | Key::Tombstone(id, _) => {
+                self.room.insert(id.clone());
+                self.dirty_nodes.insert(id.clone());
+            }
+            Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
+        }
+    }
+
+    /// After somebody else changed a workload: reservations follow, and it is looked at afresh.
+    fn readopt_workload(&mut self, id: &WorkloadId) {
+        let holders: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.assigned.contains(id))
+            .map(|(node, _)| node.clone())
+            .collect();
+        let home = self
+            .workloads
+            .get(id)
+            .and_then(|w| w.durable.node().cloned());
+        for node in holders
+            .into_iter()
+            .filter(|node| Some(node) != home.as_ref())
+        {
+            self.change_hold(&node, id, |hold| hold.assigned = None);
+        }
+        self.reserve_assigned(id);
+        self.forget_waiting(id);
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.refresh();
+            workload.observed = Observed::Nothing;
+            if workload.phase == Phase::GivenUp || matches!(workload.phase, Phase::BackingOff(_)) {
+                workload.phase = Phase::Idle;
+            }
+        }
+        self.note_waiting(id);
+        self.dirty.insert(id.clone());
+        self.forget_if_empty(id);
+        if let Some(home) = home {
+            self.list_soon(&home);
+        }
+    }
+
+    fn is_news(&self, stored: &Stored) -> bool {
+        let known = match &stored.key {
+            Key::Workload(id) => self.workloads.get(id).map(|w| w.revisions.record),
+            Key::Assignment(id) => self.workloads.get(id).map(|w| w.revisions.assignment),
+            Key::Intent(id) => self.workloads.get(id).map(|w| w.revisions.intent),
+            Key::Retry(id) => self.workloads.get(id).map(|w| w.revisions.retry),
+            Key::Node(id) => self.nodes.get(id).map(|node| node.revision),
+            Key::Tombstone(node, id) => self
+                .nodes
+                .get(node)
+                .and_then(|n| n.tombstones.get(id))
+                .map(|t| t.revision),
+            // Ours alone: nobody else's events or settings are read.
+            Key::Event(_) | Key::Meta(_) | Key::Leader(_) => return false,
+        };
+        let known = known.unwrap_or_default();
+        match stored.value {
+            Some(_) => stored.mod_revision > known && !self.is_outdated(stored),
+            // Gone: news only about what we hold and did not write later.
+            None => {
+                known > StoreRevision(0)
+                    && (stored.mod_revision == StoreRevision(0) || stored.mod_revision > known)
+            }
+        }
+    }
+
+    /// A value that we removed since: the watch may tell of a write after the commit of its
+    /// removal was known.
+    fn is_outdated(&self, stored: &Stored) -> bool {
+        self.removed
+            .get(&stored.key)
+            .is_some_and(|at| stored.mod_revision <= *at)
+    }
+
+    /// Puts one record into the image.
+    fn take(&mut self, stored: &Stored) -> Result<(), String> {
+        let revision = match stored.value {
+            Some(_) => stored.mod_revision,
+            None => StoreRevision(0),
+        };
+        let value = stored.value.as_deref();
+        match &stored.key {
+            Key::Workload(id) => {
+                let record = decode(value)?;
+                let entity = self
+                    .workloads
+                    .entry(id.clone())
+                    .or_insert_with(Workload::unknown);
+                entity.durable.record = record;
+                entity.revisions.record = revision;
+            }
+            Key::Assignment(id) => {
+                let record = decode(value)?;
+                let entity = self
+                    .workloads
+                    .entry(id.clone())
+                    .or_insert_with(Workload::unknown);
+                entity.durable.assignment = record;
+                entity.revisions.assignment = revision;
+            }
+            Key::Intent(id) => {
+                let record = decode(value)?;
+                let entity = self
+                    .workloads
+                    .entry(id.clone())
+                    .or_insert_with(Workload::unknown);
+                entity.durable.intent = record;
+                entity.revisions.intent = revision;
+            }
+            Key::Retry(id) => {
+                let record = decode(value)?;
+                let entity = self
+                    .workloads
+                    .entry(id.clone())
+                    .or_insert_with(Workload::unknown);
+                entity.durable.retry = record;
+                entity.revisions.retry = revision;
+            }
+            Key::Node(id) => {
+                let record = decode(value)?;
+                let now = self.now;
+                let node = self
+                    .nodes
+                    .entry(id.clone())
+                    .or_insert_with(|| Node::unknown(now));
+                node.record = record;
+                node.revision = revision;
+            }
+            Key::Tombstone(node, id) => {
+                let record: Option<TombstoneRecord> = decode(value)?;
+                match record {
+                    Some(record) if self.nodes.contains_key(node) => {
+                        self.add_tombstone(record, revision);
+                    }
+                    Some(_) => return Err(format!("node {node} has no record")),
+                    None => self.tombstone_removed(node, id),
+                }
+            }
+            Key::Event(id) => {
+                let record: Option<EventRecord> = decode(value)?;
+                if let Some(record) = record {
+                    self.events.insert(id.clone(), record);
+                }
+            }
+            Key::Meta(_) | Key::Leader(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A copy must be confirmed gone from a node.
+    pub(super) fn add_tombstone(&mut self, record: TombstoneRecord, revision: StoreRevision) {
+        let (node, id) = (record.node_id.clone(), record.workload_id.clone());
+        if !self.nodes.contains_key(&node) {
+            return;
+        }
+        let share = Share {
+            resources: record.resources,
+            group: None,
+        };
+        self.change_hold(&node, &id, |hold: &mut Hold| hold.tombstone = Some(share));
+        self.tombs
+            .entry(id.clone())
+            .or_default()
+            .insert(node.clone());
+        let tombstone = Tombstone {
+            revision,
+            call: None,
+            deleted: None,
+            confirmed: false,
+            staged: None,
+        };
+        if let Some(entity) = self.nodes.get_mut(&node) {
+            entity.tombstones.insert(id, tombstone);
+        }
+        self.dirty_nodes.insert(node);
+    }
+
+    /// Nobody waits any more for a copy to go.
+    pub(super) fn tombstone_removed(&mut self, node: &NodeId, id: &WorkloadId) {
+        if let Some(nodes) = self.tombs.get_mut(id) {
+            nodes.remove(node);
+            if nodes.is_empty() {
+                self.tombs.remove(id);
+            }
+        }
+        if let Some(entity) = self.nodes.get_mut(node) {
+            if entity.tombstones.remove(id).is_none() {
+                return;
+            }
+        }
+        self.graves.bury(node, id, self.now);
+        self.change_hold(node, id, |hold| hold.tombstone = None);
+        self.dirty.insert(id.clone());
+        self.dirty_nodes.insert(node.clone());
+    }
+
+    /// Notes that a key was removed by us: echoes of older writes may still arrive.
+    pub(super) fn remember_removed(&mut self, key: Key, at: StoreRevision) {
+        if self.removed.len() >= super::REMOVED_MAX {
+            // The watch is never this far behind: what it still has to tell is newer.
+            let horizon = self.revision.0 - super::REMOVED_HORIZON;
+            self.removed.retain(|_, at| at.0 > horizon);
+        }
+        self.removed.insert(key, at);
+    }
+
+    /// Why nothing can be written now.
+    pub(super) fn unavailable(&self, reason: &str) -> RequestError {
+        RequestError::Unavailable {
+            reason: reason.to_owned(),
+            retry_after: std::time::Duration::from_secs(1),
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn reply(
+        &mut self,
+        request: crate::RequestId,
+        result: Result<crate::io::Response, RequestError>,
+    ) {
+        if request == super::NOBODY {
+            return;
+        }
+        self.outputs.push_back(Output::Reply {
+            request,
+            result: Box::new(result),
+        });
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(value: Option<&str>) -> Result<Option<T>, String> {
+    value
+        .map(|text| serde_json::from_str(text).map_err(|e| e.to_string()))
+        .transpose()
+}

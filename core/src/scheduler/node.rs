@@ -1,0 +1,271 @@
+//! A node as the scheduler holds it: its record, what is reserved on it, and how it behaves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::io::Stored;
+use crate::io::agent::AgentState;
+use crate::io::request::Registration;
+use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
+use crate::model::node::{NodeRecord, NodeStatus, NodeUsage};
+use crate::model::spec::WorkloadType;
+use crate::model::time::Timestamp;
+use crate::model::units::Resources;
+use crate::placement::Candidate;
+
+/// What one workload takes on a node, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) resources: Resources,
+    pub(super) group: Option<String>,
+}
+
+/// What one workload takes on a node, for every reason. The reasons overlap: an artifact of one
+/// workload exists once on a node, so the largest counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// It is assigned there.
+    pub(super) assigned: Option<Share>,
+    /// A transaction in flight may assign it there.
+    pub(super) staged: Option<Share>,
+    /// A copy may still be there.
+    pub(super) tombstone: Option<Share>,
+}
+
+impl Hold {
+    fn shares(&self) -> impl Iterator<Item = &Share> {
+        [&self.assigned, &self.staged, &self.tombstone]
+            .into_iter()
+            .flatten()
+    }
+
+    /// The largest amount in each dimension.
+    pub(super) fn resources(&self) -> Resources {
+        self.shares()
+            .fold(Resources::default(), |sum, share| Resources {
+                cpu: sum.cpu.max(share.resources.cpu),
+                memory_mb: sum.memory_mb.max(share.resources.memory_mb),
+                disk_gb: sum.disk_gb.max(share.resources.disk_gb),
+            })
+    }
+}
+
+/// A copy that must be confirmed gone.
+#[derive(Debug)]
+pub(super) struct Tombstone {
+    pub(super) revision: StoreRevision,
+    /// The delete in flight or queued.
+    pub(super) call: Option<CallId>,
+    /// When the delete was last accepted, and by which call.
+    pub(super) deleted: Option<(Timestamp, CallId)>,
+    /// It was confirmed gone; the record is removed next.
+    pub(super) confirmed: bool,
+    pub(super) staged: Option<TxnId>,
+}
+
+/// An operator's or an agent's change that waits for the node's transaction.
+#[derive(Debug, Clone)]
+pub(super) enum NodeMutation {
+    Register(Registration),
+    SetSchedulable(bool),
+    Drain {
+        deadline: std::time::Duration,
+        parallelism: u32,
+    },
+    CancelDrain,
+    Fence,
+    Purge,
+}
+
+/// When a node is listed next.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The listing in flight or queued.
+    pub(super) call: Option<CallId>,
+    /// The next wait while something is unconfirmed; doubles.
+    pub(super) interval_ms: u64,
+    /// Another one is wanted as soon as this one is answered.
+    pub(super) again: bool,
+    /// It was listed since this replica leads.
+    pub(super) seen: bool,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its record as the store has it; `None` until it is stored.
+    pub(super) record: Option<NodeRecord>,
+    pub(super) revision: StoreRevision,
+    /// When it was last heard, or when this replica began to lead.
+    pub(super) heard_at: Timestamp,
+    /// Since when it has not been ready, as far as this replica saw.
+    pub(super) lost_since: Option<Timestamp>,
+    pub(super) usage: NodeUsage,
+    /// What the last heartbeat said of its workloads.
+    pub(super) hints: BTreeMap<WorkloadId, AgentState>,
+    pub(super) holds: BTreeMap<WorkloadId, Hold>,
+    pub(super) reserved: Resources,
+    pub(super) groups: BTreeMap<String, BTreeSet<WorkloadId>>,
+    pub(super) assigned: BTreeSet<WorkloadId>,
+    pub(super) tombstones: BTreeMap<WorkloadId, Tombstone>,
+    /// Workloads that a drain took off and that are not settled elsewhere yet.
+    pub(super) moving: BTreeSet<WorkloadId>,
+    /// Kinds that its runtime could not run, until then.
+    pub(super) avoided_until: BTreeMap<WorkloadType, Timestamp>,
+    pub(super) avoided: BTreeSet<WorkloadType>,
+    /// What it runs and was never assigned here.
+    pub(super) strangers: BTreeSet<String>,
+    pub(super) staged: Option<TxnId>,
+    pub(super) waiting: VecDeque<(RequestId, NodeMutation)>,
+    pub(super) missed: Vec<Stored>,
+    /// Calls that failed in a row.
+    pub(super) failures: u32,
+    pub(super) unreachable: bool,
+    pub(super) listing: Listing,
+    /// Who asked for it to be purged.
+    pub(super) purging: Option<RequestId>,
+}
+
+impl Node {
+    pub(super) fn unknown(now: Timestamp) -> Self {
+        Self {
+            record: None,
+            revision: StoreRevision(0),
+            heard_at: now,
+            lost_since: None,
+            usage: NodeUsage::default(),
+            hints: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            reserved: Resources::default(),
+            groups: BTreeMap::new(),
+            assigned: BTreeSet::new(),
+            tombstones: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            avoided_until: BTreeMap::new(),
+            avoided: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+            staged: None,
+            waiting: VecDeque::new(),
+            missed: Vec::new(),
+            failures: 0,
+            unreachable: false,
+            listing: Listing::default(),
+            purging: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> NodeStatus {
+        self.record
+            .as_ref()
+            .map_or(NodeStatus::NotReady, |record| record.status)
+    }
+
+    /// Agent calls may be made.
+    pub(super) fn callable(&self) -> bool {
+        match self.status() {
+            NodeStatus::Ready | NodeStatus::Draining => self.purging.is_none(),
+            NodeStatus::NotReady => false,
+        }
+    }
+
+    /// Its grace is over: what it runs is placed elsewhere.
+    pub(super) fn evictable(&self, now: Timestamp, grace: std::time::Duration) -> bool {
+        if self.status() != NodeStatus::NotReady {
+            return false;
+        }
+        let fenced = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.status_reason == crate::model::node::NodeReason::Fenced);
+        fenced || self.lost_since.is_some_and(|since| now >= since + grace)
+    }
+
+    /// Changes what a workload takes here. True if something became free.
+    pub(super) fn hold(&mut self, workload: &WorkloadId, change: impl FnOnce(&mut Hold)) -> bool {
+        let before = self.holds.remove(workload).unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after);
+        let (old, new) = (before.resources(), after.resources());
+        for group in before.shares().filter_map(|share| share.group.as_ref()) {
+            if let Some(members) = self.groups.get_mut(group) {
+                members.remove(workload);
+                if members.is_empty() {
+                    self.groups.remove(group);
+                }
+            }
+        }
+        for group in after.shares().filter_map(|share| share.group.as_ref()) {
+            self.groups
+                .entry(group.clone())
+                .or_default()
+                .insert(workload.clone());
+        }
+        if after.assigned.is_some() {
+            self.assigned.insert(workload.clone());
+        } else {
+            self.assigned.remove(workload);
+        }
+        self.reserved = self.reserved - old + new;
+        let freed = before != after
+            && (old.cpu > new.cpu
+                || old.memory_mb > new.memory_mb
+                || old.disk_gb > new.disk_gb
+                || after == Hold::default());
+        if after != Hold::default() {
+            self.holds.insert(workload.clone(), after);
+        }
+        freed
+    }
+
+    /// The node as placement sees it, without what `except` takes.
+    pub(super) fn candidate<'a>(
+        &'a self,
+        id: &'a NodeId,
+        except: Option<&WorkloadId>,
+    ) -> Option<Candidate<'a>> {
+        let record = self.record.as_ref()?;
+        let own = except.and_then(|workload| self.holds.get(workload));
+        let reserved = own.map_or(self.reserved, |hold| self.reserved - hold.resources());
+        Some(Candidate {
+            id,
+            status: record.status,
+            schedulable: record.schedulable && self.purging.is_none(),
+            capacity: &record.resources,
+            reserved,
+            labels: &record.labels,
+            workload_types: &record.supported_workload_types,
+            avoided_types: &self.avoided,
+            drivers: &record.supported_storage_drivers,
+            groups: &self.groups,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(cpu: u64) -> Option<Share> {
+        Some(Share {
+            resources: Resources::new(cpu, 0, 0),
+            group: Some("g".into()),
+        })
+    }
+
+    #[test]
+    fn a_workload_counts_once_by_its_largest_share() {
+        let id: WorkloadId = "w".parse().unwrap();
+        let mut node = Node::unknown(Timestamp::ZERO);
+        assert!(!node.hold(&id, |hold| hold.staged = share(500)));
+        assert!(!node.hold(&id, |hold| hold.assigned = share(300)));
+        assert_eq!(node.reserved, Resources::new(500, 0, 0));
+        assert!(node.hold(&id, |hold| hold.staged = None));
+        assert_eq!(node.reserved, Resources::new(300, 0, 0));
+        assert!(!node.hold(&id, |hold| {
+            hold.tombstone = hold.assigned.take();
+        }));
+        assert!(node.assigned.is_empty() && node.groups.contains_key("g"));
+        assert!(node.hold(&id, |hold| hold.tombstone = None));
+        assert_eq!(node.reserved, Resources::default());
+        assert!(node.holds.is_empty() && node.groups.is_empty());
+    }
+}

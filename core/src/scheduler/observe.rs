@@ -1,0 +1,440 @@
+//! What agents answer: evidence about workloads, and about the agents themselves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::io::agent::{AgentCall, AgentError, AgentOp, AgentReply, AgentState, AgentStatus};
+use crate::io::{AgentCall as Call, Output};
+use crate::model::id::{CallId, NodeId, WorkloadId};
+use crate::model::node::NodeStatus;
+use crate::model::units::Resources;
+use crate::model::workload::{FailureKind, TombstoneRecord};
+use crate::reconcile::{Observed, Phase};
+
+use super::Scheduler;
+use super::timers::Timer;
+
+/// Workloads of others that are remembered for a node at most.
+const STRANGERS_MAX: usize = 1_000;
+
+impl Scheduler {
+    /// Makes a call, unless what it is for has changed while it waited for its turn: the latest
+    /// decision is the only one that may reach an agent.
+    pub(super) fn send(&mut self, call: Call) {
+        if let AgentOp::Apply {
+            workload,
+            revision,
+            running,
+            ..
+        } = &call.op
+        {
+            let current = self.workloads.get(workload).is_some_and(|w| {
+                let desired = w.desired();
+                w.call == Some(call.id)
+                    && w.durable.node() == Some(&call.node)
+                    && w.record()
+                        .is_some_and(|record| record.revision_id == *revision)
+                    && desired.is_some_and(|d| {
+                        (d == crate::model::workload::DesiredState::Running) == *running
+                            && d != crate::model::workload::DesiredState::Deleted
+                    })
+            });
+            if !current {
+                let workload = workload.clone();
+                if let Some(entity) = self.workloads.get_mut(&workload) {
+                    if entity.call == Some(call.id) {
+                        entity.call = None;
+                    }
+                }
+                self.dirty.insert(workload);
+                return;
+            }
+        }
+        self.outputs.push_back(Output::Call(call.clone()));
+        self.pool.start(call);
+    }
+
+    /// A call ended.
+    pub(super) fn handle_agent(&mut self, id: CallId, result: Result<AgentReply, AgentError>) {
+        let Some(call) = self.pool.finish(id) else {
+            return;
+        };
+        self.note_reachability(&call.node, &result);
+        match &call.op {
+            AgentOp::List => self.handle_listing(&call, result),
+            AgentOp::Status { workload } => {
+                let workload = workload.clone();
+                self.handle_status(&call, &workload, result);
+            }
+            AgentOp::Apply { workload, .. } | AgentOp::Delete { workload } => {
+                let workload = workload.clone();
+                if self.is_tombstone_call(&call.node, &workload, id) {
+                    self.handle_tombstone_reply(&call.node, &workload, result);
+                } else {
+                    self.handle_mutation(&call, &workload, result);
+                }
+            }
+        }
+    }
+
+    /// An agent that cannot be called is as good as lost for new work, whatever it heartbeats;
+    /// several failures in a row say so, one success takes it back.
+    fn note_reachability(&mut self, node: &NodeId, result: &Result<AgentReply, AgentError>) {
+        let limit = self.config.unreachable_after_failures;
+        let Some(entity) = self.nodes.get_mut(node) else {
+            return;
+        };
+        match result {
+            Ok(_) | Err(AgentError::Failed(_) | AgentError::StaleEpoch) => {
+                entity.failures = 0;
+                if entity.unreachable {
+                    entity.unreachable = false;
+                    self.dirty_nodes.insert(node.clone());
+                }
+            }
+            Err(AgentError::Unreachable(_) | AgentError::Timeout) => {
+                entity.failures = entity.failures.saturating_add(1);
+                if entity.failures >= limit && !entity.unreachable {
+                    entity.unreachable = true;
+                    self.dirty_nodes.insert(node.clone());
+                }
+            }
+        }
+    }
+
+    fn handle_mutation(
+        &mut self,
+        call: &AgentCall,
+        id: &WorkloadId,
+        result: Result<AgentReply, AgentError>,
+    ) {
+        let (now, newest) = (self.now, CallId(self.next_call));
+        let pause = self.config.retry_backoff_min;
+        let retry_delete = self.config.delete_timeout.saturating_sub(pause);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if workload.call != Some(call.id) {
+            return;
+        }
+        workload.call = None;
+        workload.evidence_from = newest;
+        self.dirty.insert(id.clone());
+        if workload.durable.node() != Some(&call.node) {
+            // It was moved meanwhile; the tombstone there sees to what this call left.
+            return;
+        }
+        let started = match &call.op {
+            AgentOp::Apply { running: true, .. } => Phase::Applying(now),
+            AgentOp::Apply { running: false, .. } => Phase::Stopping(now),
+            AgentOp::Delete { .. } | AgentOp::Status { .. } | AgentOp::List => Phase::Deleting(now),
+        };
+        match result {
+            Ok(AgentReply::Applied | AgentReply::Deleting) => workload.phase = started,
+            Ok(AgentReply::Missing) => {
+                workload.observed = Observed::Missing;
+                workload.phase = started;
+            }
+            Ok(AgentReply::ApplyRefused { failure, message }) => {
+                workload.phase = Phase::Idle;
+                if workload.staged.is_none() {
+                    self.fail(id, failure, &message);
+                } else {
+                    // A client's change is in flight: it decides anew.
+                    workload.observed = Observed::Nothing;
+                }
+                return;
+            }
+            Ok(AgentReply::DeleteRefused { .. }) => {
+                // Asked again soon rather than after the whole deadline.
+                workload.phase = Phase::Deleting(now - retry_delete);
+            }
+            Err(AgentError::Unreachable(_)) => {
+                // It certainly did not arrive: nothing changed, and no attempt is used up (S7).
+                workload.not_before = workload.not_before.max(now + pause);
+                self.stats.infrastructure_failures += 1;
+                return;
+            }
+            Ok(AgentReply::Status(_) | AgentReply::Listing(_))
+            | Err(AgentError::Timeout | AgentError::Failed(_) | AgentError::StaleEpoch) => {
+                // It may have been carried out: look before anything else is done.
+                workload.phase = started;
+                workload.observed = Observed::Nothing;
+                self.stats.infrastructure_failures += 1;
+            }
+        }
+        self.confirm_soon(&call.node);
+    }
+
+    /// After an action was accepted the node is listed soon, then at growing intervals.
+    fn confirm_soon(&mut self, node: &NodeId) {
+        let first = self.config.confirm_interval_min;
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.listing.interval_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
+            if entity.listing.call.is_some() {
+                entity.listing.again = true;
+            }
+        }
+        self.timers
+            .set_at_latest(Timer::Listing(node.clone()), self.now + first);
+    }
+
+    /// Wants a node listed now.
+    pub(super) fn list_soon(&mut self, node: &NodeId) {
+        match self.nodes.get_mut(node) {
+            Some(entity) if entity.listing.call.is_some() => entity.listing.again = true,
+            Some(_) => self
+                .timers
+                .set_at_latest(Timer::Listing(node.clone()), self.now),
+            None => {}
+        }
+    }
+
+    /// The time of a node's listing has come.
+    pub(super) fn list(&mut self, node: &NodeId) {
+        let Some(entity) = self.nodes.get(node) else {
+            return;
+        };
+        if entity.listing.call.is_some() || !self.is_leading() {
+            return;
+        }
+        // A node that heartbeats and could not be called is tried again; a silent one is not.
+        let probing = entity.unreachable && self.is_alive(entity);
+        if !entity.callable() && !probing {
+            return;
+        }
+        let Some(call) = self.new_call(node, AgentOp::List) else {
+            return;
+        };
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.listing.call = Some(call.id);
+            entity.listing.again = false;
+        }
+        self.pool.push(call);
+    }
+
+    fn handle_listing(&mut self, call: &AgentCall, result: Result<AgentReply, AgentError>) {
+        let node = &call.node;
+        let Some(entity) = self.nodes.get_mut(node) else {
+            return;
+        };
+        entity.listing.call = None;
+        if let Ok(AgentReply::Listing(statuses)) = result {
+            entity.listing.seen = true;
+            self.take_listing(call, statuses);
+        }
+        self.plan_next_listing(node);
+    }
+
+    fn take_listing(&mut self, call: &AgentCall, statuses: Vec<AgentStatus>) {
+        let node = &call.node;
+        let mut seen: BTreeMap<WorkloadId, AgentStatus> = BTreeMap::new();
+        let mut strangers = std::collections::BTreeSet::new();
+        for status in statuses {
+            match status.workload.clone() {
+                Some(id) => {
+                    seen.insert(id, status);
+                }
+                None => {
+                    strangers.insert(status.raw_id);
+                }
+            }
+        }
+        let Some(entity) = self.nodes.get(node) else {
+            return;
+        };
+        let assigned: Vec<WorkloadId> = entity.assigned.iter().cloned().collect();
+        let tombstones: Vec<WorkloadId> = entity.tombstones.keys().cloned().collect();
+        for id in &tombstones {
+            self.check_tombstone(node, id, call.id, seen.contains_key(id));
+        }
+        for id in &assigned {
+            if !tombstones.contains(id) {
+                self.take_evidence(call.id, id, seen.get(id));
+            }
+        }
+        for id in seen.keys() {
+            let ours = self
+                .nodes
+                .get(node)
+                .is_some_and(|n| n.holds.contains_key(id));
+            if ours {
+                continue;
+            }
+            if self.workloads.contains_key(id) || self.graves.holds(node, id) {
+                self.bring_back_tombstone(node, id);
+            } else {
+                strangers.insert(id.as_str().to_owned());
+            }
+        }
+        while strangers.len() > STRANGERS_MAX {
+            strangers.pop_last();
+        }
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.strangers = strangers;
+        }
+    }
+
+    /// A copy of a workload runs where nobody assigned it now: a delayed command brought it back.
+    fn bring_back_tombstone(&mut self, node: &NodeId, id: &WorkloadId) {
+        self.stats.orphans_found += 1;
+        self.stage_tombstone(TombstoneRecord {
+            workload_id: id.clone(),
+            node_id: node.clone(),
+            resources: Resources::default(),
+            since: self.now,
+            extra: crate::model::Extra::new(),
+        });
+    }
+
+    fn handle_status(
+        &mut self,
+        call: &AgentCall,
+        id: &WorkloadId,
+        result: Result<AgentReply, AgentError>,
+    ) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if workload.asking == Some(call.id) {
+            workload.asking = None;
+        }
+        if workload.durable.node() != Some(&call.node) {
+            return;
+        }
+        match result {
+            Ok(AgentReply::Status(status)) => self.take_evidence(call.id, id, Some(&status)),
+            Ok(AgentReply::Missing) => self.take_evidence(call.id, id, None),
+            Ok(_) | Err(_) => {
+                self.dirty.insert(id.clone());
+            }
+        }
+    }
+
+    /// Evidence from a call that began after the workload's last change at the agent ended.
+    fn take_evidence(&mut self, call: CallId, id: &WorkloadId, status: Option<&AgentStatus>) {
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if workload.call.is_some() || call <= workload.evidence_from {
+            return;
+        }
+        let observed = match status {
+            None => Observed::Missing,
+            Some(status) => match status.state {
+                AgentState::Missing => Observed::Missing,
+                AgentState::Pending => match workload.observed {
+                    Observed::Pending(since) => Observed::Pending(since),
+                    _ => Observed::Pending(now),
+                },
+                AgentState::Unknown => match workload.observed {
+                    Observed::Unknown(since) => Observed::Unknown(since),
+                    _ => Observed::Unknown(now),
+                },
+                AgentState::Running => Observed::Running(status.revision.clone()),
+                AgentState::Stopped => Observed::Stopped,
+                AgentState::Failed => Observed::Failed {
+                    revision: status.revision.clone(),
+                    kind: status.failure.unwrap_or(FailureKind::RuntimeError),
+                    message: status.message.clone(),
+                },
+            },
+        };
+        if workload.observed != observed || workload.phase != Phase::Idle {
+            workload.observed = observed;
+            self.dirty.insert(id.clone());
+        }
+    }
+
+    /// When the node is listed next: soon while something on it is unconfirmed.
+    fn plan_next_listing(&mut self, node: &NodeId) {
+        let Some(entity) = self.nodes.get(node) else {
+            return;
+        };
+        let busy = entity
+            .tombstones
+            .values()
+            .any(|tombstone| !tombstone.confirmed)
+            || entity
+                .assigned
+                .iter()
+                .filter_map(|id| self.workloads.get(id))
+                .any(|workload| match workload.phase {
+                    Phase::Applying(_) | Phase::Stopping(_) | Phase::Deleting(_) => true,
+                    Phase::Idle | Phase::BackingOff(_) | Phase::GivenUp => {
+                        workload.observed == Observed::Nothing && workload.call.is_none()
+                    }
+                });
+        let max = u64::try_from(self.config.confirm_interval_max.as_millis()).unwrap_or(u64::MAX);
+        let min = u64::try_from(self.config.confirm_interval_min.as_millis()).unwrap_or(1);
+        let again = entity.listing.again;
+        let interval = entity.listing.interval_ms.clamp(min, max.max(min));
+        let wait = if again {
+            Duration::from_millis(min)
+        } else if busy {
+            Duration::from_millis(interval)
+        } else if entity.unreachable {
+            self.config.heartbeat_interval
+        } else {
+            self.config.list_interval
+        };
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.listing.again = false;
+            entity.listing.interval_ms = if busy {
+                interval.saturating_mul(2).min(max)
+            } else {
+                min
+            };
+        }
+        self.timers
+            .set(Timer::Listing(node.clone()), self.now + wait);
+    }
+
+    /// What a heartbeat says of workloads. It carries no revisions and may be old: where it
+    /// differs from what is believed, the node is listed.
+    pub(super) fn take_hints(&mut self, node: &NodeId, statuses: Vec<AgentStatus>) {
+        let hints: BTreeMap<WorkloadId, AgentState> = statuses
+            .into_iter()
+            .filter_map(|status| Some((status.workload?, status.state)))
+            .collect();
+        let Some(entity) = self.nodes.get(node) else {
+            return;
+        };
+        let believed = |id: &WorkloadId| self.workloads.get(id).map(|w| &w.observed);
+        let surprised = entity.assigned.iter().any(|id| {
+            believed(id).is_some_and(|observed| !agrees(observed, hints.get(id).copied()))
+        }) || hints
+            .keys()
+            .any(|id| !entity.holds.contains_key(id) && !entity.strangers.contains(id.as_str()));
+        let ready = entity.status() != NodeStatus::NotReady;
+        if let Some(entity) = self.nodes.get_mut(node) {
+            entity.hints = hints;
+        }
+        if surprised && ready {
+            self.list_soon(node);
+        }
+    }
+}
+
+/// Whether a hint is no news.
+fn agrees(observed: &Observed, hint: Option<AgentState>) -> bool {
+    match (observed, hint) {
+        (Observed::Missing, None | Some(AgentState::Missing))
+        | (Observed::Running(_), Some(AgentState::Running))
+        | (Observed::Stopped, Some(AgentState::Stopped))
+        | (Observed::Pending(_), Some(AgentState::Pending))
+        | (Observed::Failed { .. }, Some(AgentState::Failed))
+        | (Observed::Unknown(_), Some(AgentState::Unknown)) => true,
+        (
+            Observed::Nothing
+            | Observed::Missing
+            | Observed::Running(_)
+            | Observed::Stopped
+            | Observed::Pending(_)
+            | Observed::Failed { .. }
+            | Observed::Unknown(_),
+            _,
+        ) => false,
+    }
+}

@@ -1,0 +1,407 @@
+//! What operators do to nodes: cordon, drain, fence, purge.
+
+use std::time::Duration;
+
+use crate::io::request::{RequestError, Response};
+use crate::model::event::EventType;
+use crate::model::id::{NodeId, RequestId, WorkloadId};
+use crate::model::node::{ChangedBy, DrainState, NodeReason, NodeRecord, NodeStatus};
+use crate::model::workload::{ActualState, DesiredState};
+
+use super::Scheduler;
+use super::commit::{Draft, Plan};
+use super::node::NodeMutation;
+
+impl Scheduler {
+    /// Takes an operator's change; it waits while the node's transaction is in flight.
+    pub(super) fn queue_operation(&mut self, id: RequestId, node: &NodeId, mutation: NodeMutation) {
+        let waiting_max = self.config.requests_waiting_max;
+        let Some(entity) = self
+            .nodes
+            .get_mut(node)
+            .filter(|entity| entity.record.is_some())
+        else {
+            self.reply(id, Err(RequestError::NoSuchNode(node.clone())));
+            return;
+        };
+        if entity.waiting.len() >= waiting_max {
+            self.reply(id, Err(RequestError::Busy(format!("node {node}"))));
+            return;
+        }
+        entity.waiting.push_back((id, mutation));
+        self.dirty_nodes.insert(node.clone());
+    }
+
+    /// Carries a waiting change out.
+    pub(super) fn operate(&mut self, id: &NodeId, request: RequestId, mutation: NodeMutation) {
+        let now = self.nodes.get(id).and_then(|entity| entity.record.clone());
+        let planned = match (&mutation, now) {
+            (NodeMutation::Register(registration), now) => {
+                Ok(self.plan_registration(id, now, registration))
+            }
+            (_, None) => Err(RequestError::NoSuchNode(id.clone())),
+            (NodeMutation::SetSchedulable(on), Some(record)) => {
+                Ok(Self::plan_schedulable(id, record, *on))
+            }
+            (
+                NodeMutation::Drain {
+                    deadline,
+                    parallelism,
+                },
+                Some(record),
+            ) => Ok(self.plan_drain(id, record, *deadline, *parallelism)),
+            (NodeMutation::CancelDrain, Some(record)) => Ok(self.plan_drain_end(id, record)),
+            (NodeMutation::Fence, Some(record)) => Ok(self.plan_fence(id, record)),
+            (NodeMutation::Purge, Some(record)) => match self.begin_purge(id, &record, request) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+        };
+        match planned {
+            Ok((next, events)) => {
+                self.stage_node(id, Some(next), events, Some((request, mutation)));
+                self.dirty_nodes.insert(id.clone());
+            }
+            Err(error) => self.reply(request, Err(error)),
+        }
+    }
+
+    fn plan_registration(
+        &self,
+        id: &NodeId,
+        now: Option<NodeRecord>,
+        registration: &crate::io::request::Registration,
+    ) -> (NodeRecord, Vec<Draft>) {
+        let next = self.registered(now.as_ref(), registration);
+        let mut events = Vec::new();
+        match now {
+            None => events.push(Draft::new(
+                EventType::NodeRegistered,
+                Some(id),
+                "first seen",
+            )),
+            Some(now) if now.status == NodeStatus::NotReady => {
+                events.push(Draft::new(
+                    EventType::NodeReady,
+                    Some(id),
+                    "registered again",
+                ));
+            }
+            Some(now) => {
+                let (a, b) = (&now.resources, &next.resources);
+                if (a.cpu_total, a.memory_total, a.disk_total)
+                    != (b.cpu_total, b.memory_total, b.disk_total)
+                {
+                    let text = "registered with other capacity";
+                    events.push(Draft::new(EventType::NodeRegistered, Some(id), text));
+                }
+            }
+        }
+        (next, events)
+    }
+
+    fn plan_schedulable(id: &NodeId, mut record: NodeRecord, on: bool) -> (NodeRecord, Vec<Draft>) {
+        if record.schedulable == on {
+            return (record, Vec::new());
+        }
+        record.schedulable = on;
+        let event = if on {
+            EventType::NodeUncordoned
+        } else {
+            EventType::NodeCordoned
+        };
+        (record, vec![Draft::new(event, Some(id), "by an operator")])
+    }
+
+    fn plan_drain(
+        &self,
+        id: &NodeId,
+        mut record: NodeRecord,
+        deadline: Duration,
+        parallelism: u32,
+    ) -> (NodeRecord, Vec<Draft>) {
+        if record.drain.is_some() {
+            // The same again: how far it is.
+            return (record, Vec::new());
+        }
+        record.schedulable = false;
+        record.drain = Some(DrainState {
+            started_at: self.now,
+            deadline: self.now + deadline,
+            parallelism: parallelism.max(1),
+            completed_at: None,
+        });
+        if record.status == NodeStatus::Ready {
+            record.status = NodeStatus::Draining;
+            record.status_reason = NodeReason::DrainRequested;
+            record.status_changed_by = ChangedBy::Operator;
+            record.status_changed_at = self.now;
+        }
+        (
+            record,
+            vec![Draft::new(
+                EventType::NodeDraining,
+                Some(id),
+                "by an operator",
+            )],
+        )
+    }
+
+    fn plan_drain_end(&self, id: &NodeId, mut record: NodeRecord) -> (NodeRecord, Vec<Draft>) {
+        if record.drain.take().is_none() {
+            return (record, Vec::new());
+        }
+        if record.status == NodeStatus::Draining {
+            record.status = NodeStatus::Ready;
+            record.status_reason = NodeReason::DrainCancelled;
+            record.status_changed_by = ChangedBy::Operator;
+            record.status_changed_at = self.now;
+        }
+        (
+            record,
+            vec![Draft::new(
+                EventType::NodeReady,
+                Some(id),
+                "the drain was cancelled",
+            )],
+        )
+    }
+
+    fn plan_fence(&self, id: &NodeId, mut record: NodeRecord) -> (NodeRecord, Vec<Draft>) {
+        if record.status_reason == NodeReason::Fenced {
+            return (record, Vec::new());
+        }
+        record.status = NodeStatus::NotReady;
+        record.status_reason = NodeReason::Fenced;
+        record.status_changed_by = ChangedBy::Operator;
+        record.status_changed_at = self.now;
+        (
+            record,
+            vec![Draft::new(
+                EventType::NodeFenced,
+                Some(id),
+                "declared dead by an operator",
+            )],
+        )
+    }
+
+    fn begin_purge(
+        &mut self,
+        id: &NodeId,
+        record: &NodeRecord,
+        request: RequestId,
+    ) -> Result<(), RequestError> {
+        let Some(entity) = self.nodes.get(id) else {
+            return Err(RequestError::NoSuchNode(id.clone()));
+        };
+        if record.status != NodeStatus::NotReady {
+            let text = format!(
+                "node {id} is {:?}: stop its agent or fence it first",
+                record.status
+            );
+            return Err(RequestError::Refused(text));
+        }
+        let alive = |workload: &&WorkloadId| {
+            let desired = self.workloads.get(*workload).and_then(|w| w.desired());
+            desired.is_some_and(|desired| desired != DesiredState::Deleted)
+        };
+        let left = entity.assigned.iter().filter(alive).count();
+        if left > 0 {
+            let text = format!(
+                "{left} workloads are still assigned to node {id}: fence it, and wait until they \
+                 are placed elsewhere"
+            );
+            return Err(RequestError::Refused(text));
+        }
+        if entity.purging.is_some() {
+            return Err(RequestError::Refused(format!(
+                "node {id} is being purged already"
+            )));
+        }
+        let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
+        if let Some(entity) = self.nodes.get_mut(id) {
+            entity.purging = Some(request);
+        }
+        self.dirty.extend(assigned);
+        self.dirty_nodes.insert(id.clone());
+        Ok(())
+    }
+
+    /// Goes on with a purge. True while one goes on.
+    pub(super) fn continue_purge(&mut self, id: &NodeId) -> bool {
+        let Some(entity) = self.nodes.get(id) else {
+            return false;
+        };
+        if entity.purging.is_none() {
+            return false;
+        }
+        let staged = entity
+            .tombstones
+            .values()
+            .any(|tombstone| tombstone.staged.is_some());
+        if entity.assigned.is_empty() && !staged {
+            let events = vec![Draft::new(
+                EventType::NodePurged,
+                Some(id),
+                "by an operator",
+            )];
+            self.stage_node(id, None, events, None);
+        }
+        true
+    }
+
+    /// A drained node says so once every copy is confirmed gone (S20). True if that was staged.
+    pub(super) fn continue_drain(&mut self, id: &NodeId, record: &NodeRecord) -> bool {
+        let Some(drain) = &record.drain else {
+            return false;
+        };
+        let Some(entity) = self.nodes.get(id) else {
+            return false;
+        };
+        let empty = entity.holds.is_empty() && entity.tombstones.is_empty();
+        if drain.completed_at.is_some() || !empty || record.status != NodeStatus::Draining {
+            if record.status == NodeStatus::Draining && !empty {
+                let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
+                if entity.moving.len() < drain.parallelism as usize || self.now >= drain.deadline {
+                    self.dirty.extend(assigned);
+                }
+            }
+            return false;
+        }
+        let mut next = record.clone();
+        if let Some(drain) = &mut next.drain {
+            drain.completed_at = Some(self.now);
+        }
+        let text = "every workload was confirmed gone";
+        let events = vec![Draft::new(EventType::NodeDrained, Some(id), text)];
+        self.stage_node(id, Some(next), events, None);
+        true
+    }
+
+    /// What a drain does about one workload. True if something was staged.
+    pub(super) fn drain_step(
+        &mut self,
+        id: &WorkloadId,
+        node: &NodeId,
+        desired: DesiredState,
+    ) -> bool {
+        let Some(entity) = self.nodes.get(node) else {
+            return false;
+        };
+        let draining = entity.status() == NodeStatus::Draining;
+        let drain = entity.record.as_ref().and_then(|record| record.drain);
+        let Some(drain) = drain.filter(|_| draining) else {
+            return false;
+        };
+        let overdue = self.now >= drain.deadline;
+        match desired {
+            DesiredState::Deleted => false,
+            DesiredState::Running | DesiredState::Stopped
+                if !overdue && entity.moving.len() >= drain.parallelism as usize =>
+            {
+                false
+            }
+            DesiredState::Running => {
+                let moved = self.move_away(id, "its node is drained")
+                    || (overdue && self.unplace(id, "its node is drained and no other fits"));
+                self.note_moving(id, node, moved)
+            }
+            DesiredState::Stopped => {
+                let moved = self.unplace(id, "its node is drained");
+                self.note_moving(id, node, moved)
+            }
+        }
+    }
+
+    fn note_moving(&mut self, id: &WorkloadId, node: &NodeId, moved: bool) -> bool {
+        if moved {
+            if let Some(entity) = self.nodes.get_mut(node) {
+                entity.moving.insert(id.clone());
+            }
+            self.moves.insert(id.clone(), node.clone());
+        }
+        moved
+    }
+
+    /// A workload that a drain moved is settled, or will never be: the next may go.
+    pub(super) fn finish_move(&mut self, id: &WorkloadId) {
+        let home = self.workloads.get(id).and_then(|w| w.durable.node());
+        let Some(from) = self
+            .moves
+            .get(id)
+            .filter(|from| Some(*from) != home)
+            .cloned()
+        else {
+            return;
+        };
+        self.moves.remove(id);
+        if let Some(entity) = self.nodes.get_mut(&from) {
+            entity.moving.remove(id);
+        }
+        self.dirty_nodes.insert(from);
+    }
+
+    /// Takes a workload off its node without another.
+    fn unplace(&mut self, id: &WorkloadId, reason: &str) -> bool {
+        let Some(workload) = self.workloads.get(id) else {
+            return false;
+        };
+        let mut next = workload.durable.clone();
+        let Some(record) = next.record.clone() else {
+            return false;
+        };
+        let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
+        let mut note = self.choose(id, &record);
+        note.node = None;
+        note.score_ppm = None;
+        if let Some(record) = &mut next.record {
+            record.status.placement = Some(note);
+        }
+        match record.desired_state {
+            DesiredState::Running => next.set_status(ActualState::Pending, reason, self.now),
+            DesiredState::Stopped | DesiredState::Deleted => {
+                next.set_status(ActualState::Stopped, "", self.now);
+            }
+        }
+        let node = tombstones.first().map(|tombstone| &tombstone.node_id);
+        let events = vec![Draft::new(EventType::Rescheduled, node, reason)];
+        let (observed, phase) = (
+            Some(crate::reconcile::Observed::Missing),
+            Some(crate::reconcile::Phase::Idle),
+        );
+        self.stage_workload(
+            id,
+            Plan {
+                next,
+                tombstones,
+                events,
+                observed,
+                phase,
+                ..Plan::default()
+            },
+        );
+        true
+    }
+
+    /// Answers who asked for a change of a node.
+    pub(super) fn answer_node(&mut self, id: &NodeId, request: Option<(RequestId, NodeMutation)>) {
+        let Some((request, mutation)) = request else {
+            return;
+        };
+        let answer = match mutation {
+            NodeMutation::Register(_) => Ok(Response::Registered {
+                heartbeat_interval: self.config.heartbeat_interval,
+                lease_expires_at: self.now + self.config.lease(),
+            }),
+            NodeMutation::Purge => Ok(Response::Purged),
+            NodeMutation::SetSchedulable(_)
+            | NodeMutation::Drain { .. }
+            | NodeMutation::CancelDrain
+            | NodeMutation::Fence => match self.node_view(id) {
+                Some(view) => Ok(Response::Node(Box::new(view))),
+                None => Err(RequestError::NoSuchNode(id.clone())),
+            },
+        };
+        self.reply(request, answer);
+    }
+}

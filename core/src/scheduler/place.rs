@@ -1,0 +1,387 @@
+//! Homes: choosing a node for a workload, and placing those that wait when room appears.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::model::Extra;
+use crate::model::event::EventType;
+use crate::model::id::{NodeId, WorkloadId};
+use crate::model::workload::{
+    Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord,
+    TombstoneRecord, WorkloadRecord,
+};
+use crate::placement::{self, Demand, PlacementNote, Strategy};
+use crate::reconcile::{Observed, Phase};
+
+use super::Scheduler;
+use super::commit::{Draft, Plan};
+use super::workload::Durable;
+
+impl Scheduler {
+    /// The exhaustive definition of placement, on the image as it is with every decision that is
+    /// in flight. What the workload takes already does not stand in its own way.
+    pub(super) fn choose(&self, id: &WorkloadId, record: &WorkloadRecord) -> PlacementNote {
+        let drivers = record
+            .spec
+            .managed_volumes()
+            .iter()
+            .map(|volume| volume.driver.clone())
+            .collect();
+        let demand = Demand {
+            workload: id,
+            resources: record.resources,
+            workload_type: record.workload_type(),
+            drivers: &drivers,
+            constraints: &record.constraints,
+        };
+        let nodes = self
+            .nodes
+            .iter()
+            .filter_map(|(node, entity)| entity.candidate(node, Some(id)));
+        let spread = self.spread_counts(id, record);
+        placement::place(
+            Strategy::LeastUtilized,
+            nodes,
+            &demand,
+            &spread,
+            self.revision,
+            self.now,
+        )
+    }
+
+    /// How many workloads that are spread alike are held under each value of the label.
+    fn spread_counts(&self, id: &WorkloadId, record: &WorkloadRecord) -> BTreeMap<String, u32> {
+        let mut counts = BTreeMap::new();
+        let Some(label) = &record.constraints.spread_by else {
+            return counts;
+        };
+        for (other, workload) in &self.workloads {
+            let Some(peer) = workload.record() else {
+                continue;
+            };
+            if other == id || peer.tenant != record.tenant {
+                continue;
+            }
+            if peer.constraints.spread_by.as_ref() != Some(label) {
+                continue;
+            }
+            let home = workload
+                .durable
+                .node()
+                .and_then(|node| self.nodes.get(node));
+            let value = home
+                .and_then(|n| n.record.as_ref())
+                .and_then(|n| n.labels.get(label));
+            if let Some(value) = value {
+                *counts.entry(value.clone()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    /// Chooses a home for a workload that has none and should run. With one, the intent to apply
+    /// there is part of the same decision, unless a copy elsewhere must go first; without one, it
+    /// is pending and says why.
+    pub(super) fn plan_home(
+        &self,
+        id: &WorkloadId,
+        next: &mut Durable,
+        events: &mut Vec<Draft>,
+    ) -> Option<Action> {
+        let record = next.record.as_ref()?;
+        let note = self.choose(id, record);
+        let text = placement::summary(&note);
+        let Some(node) = note.node.clone() else {
+            let known = record.status.placement.as_ref();
+            if !known.is_some_and(|known| known.same_outcome(&note)) {
+                let never = known.is_none_or(|known| known.node.is_some());
+                if never || record.status.failure_reason != text {
+                    events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
+                }
+                if let Some(record) = &mut next.record {
+                    record.status.placement = Some(note);
+                }
+                next.set_status(ActualState::Pending, &text, self.now);
+            }
+            return None;
+        };
+        self.settle_in(next, &node, note);
+        events.push(Draft::new(
+            EventType::WorkloadScheduled,
+            Some(&node),
+            &*text,
+        ));
+        if self.blocked_by_tombstones(id, &node) {
+            return None;
+        }
+        self.intend(next, Action::Apply, "placed");
+        Some(Action::Apply)
+    }
+
+    /// Writes the assignment to `node` into the records.
+    pub(super) fn settle_in(&self, next: &mut Durable, node: &NodeId, note: PlacementNote) {
+        let (now, epoch) = (self.now, self.epoch());
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        next.assignment = Some(AssignmentRecord {
+            workload_id: record.id.clone(),
+            node_id: node.clone(),
+            resources: record.resources,
+            revision_id: record.revision_id.clone(),
+            assigned_at: now,
+            epoch,
+            extra: Extra::new(),
+        });
+        record.status.placement = Some(note);
+        next.set_status(ActualState::Pending, "", now);
+    }
+
+    /// Writes the intent to do `action` at the assigned node into the records.
+    pub(super) fn intend(&self, next: &mut Durable, action: Action, reason: &str) {
+        let Some(node) = next.node().cloned() else {
+            return;
+        };
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        record.metadata.last_action = Some(action);
+        next.intent = Some(IntentRecord {
+            workload_id: record.id.clone(),
+            action,
+            revision_id: record.revision_id.clone(),
+            node_id: node,
+            reason: reason.to_owned(),
+            decided_at: self.now,
+            outcome: IntentOutcome::Open,
+            extra: Extra::new(),
+        });
+    }
+
+    /// Takes a workload off its node: the copy there must be confirmed gone.
+    pub(super) fn leave_home(&self, next: &mut Durable) -> Option<TombstoneRecord> {
+        let assignment = next.assignment.take()?;
+        next.close_intent(IntentOutcome::Superseded);
+        Some(TombstoneRecord {
+            workload_id: assignment.workload_id,
+            node_id: assignment.node_id,
+            resources: assignment.resources,
+            since: self.now,
+            extra: Extra::new(),
+        })
+    }
+
+    /// After the spec of a placed workload changed: its reservation follows where it fits, and it
+    /// moves where it does not.
+    pub(super) fn rehome_after_change(
+        &self,
+        id: &WorkloadId,
+        next: &mut Durable,
+        events: &mut Vec<Draft>,
+        tombstones: &mut Vec<TombstoneRecord>,
+    ) {
+        let (Some(record), Some(node)) = (&next.record, next.node().cloned()) else {
+            return;
+        };
+        if self.fits_at(id, record, &node) {
+            let (resources, revision) = (record.resources, record.revision_id.clone());
+            if let Some(assignment) = &mut next.assignment {
+                assignment.resources = resources;
+                assignment.revision_id = revision;
+            }
+            return;
+        }
+        tombstones.extend(self.leave_home(next));
+        let reason = "what it asks for now does not fit there";
+        events.push(Draft::new(EventType::Rescheduled, Some(&node), reason));
+    }
+
+    /// Whether a workload may stay where it is: only what its own change can break is asked.
+    fn fits_at(&self, id: &WorkloadId, record: &WorkloadRecord, node: &NodeId) -> bool {
+        let Some(candidate) = self
+            .nodes
+            .get(node)
+            .and_then(|n| n.candidate(node, Some(id)))
+        else {
+            return false;
+        };
+        let drivers = record
+            .spec
+            .managed_volumes()
+            .iter()
+            .map(|volume| volume.driver.clone())
+            .collect();
+        let demand = Demand {
+            workload: id,
+            resources: record.resources,
+            workload_type: record.workload_type(),
+            drivers: &drivers,
+            constraints: &record.constraints,
+        };
+        placement::refusals(&candidate, &demand)
+            .iter()
+            .all(|refusal| {
+                use placement::Filter;
+                match refusal.filter() {
+                    Filter::Ready
+                    | Filter::NotDraining
+                    | Filter::Schedulable
+                    | Filter::RuntimeAvailable => true,
+                    Filter::WorkloadType
+                    | Filter::StorageDrivers
+                    | Filter::Labels
+                    | Filter::AntiAffinity
+                    | Filter::Cpu
+                    | Filter::Memory
+                    | Filter::Disk => false,
+                }
+            })
+    }
+
+    /// Places what waits, in order of priority and age, on the nodes where room appeared.
+    pub(super) fn place_waiting(&mut self) {
+        let room: Vec<NodeId> = std::mem::take(&mut self.room).into_iter().collect();
+        let waiting: Vec<WorkloadId> = self
+            .waiting_for_room
+            .iter()
+            .map(|(_, _, id)| id.clone())
+            .collect();
+        for id in waiting {
+            let Some(record) = self.workloads.get(&id).and_then(|w| w.record()) else {
+                continue;
+            };
+            if room.iter().any(|node| self.could_take(&id, record, node)) {
+                self.evaluate(&id);
+            }
+        }
+    }
+
+    fn could_take(&self, id: &WorkloadId, record: &WorkloadRecord, node: &NodeId) -> bool {
+        let Some(workload) = self.workloads.get(id) else {
+            return false;
+        };
+        let Some(candidate) = self
+            .nodes
+            .get(node)
+            .and_then(|n| n.candidate(node, Some(id)))
+        else {
+            return false;
+        };
+        let demand = Demand {
+            workload: id,
+            resources: record.resources,
+            workload_type: record.workload_type(),
+            drivers: &workload.drivers,
+            constraints: &record.constraints,
+        };
+        placement::fits(&candidate, &demand).is_ok()
+    }
+
+    /// The periodic pass asks for everything that waits; what it places, an event should have
+    /// placed, and is counted (L2).
+    pub(super) fn rescue_pending(&mut self) {
+        let waiting: Vec<WorkloadId> = self
+            .waiting_for_room
+            .iter()
+            .map(|(_, _, id)| id.clone())
+            .collect();
+        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for id in waiting {
+            let Some(workload) = self.workloads.get(&id) else {
+                continue;
+            };
+            let Some(record) = workload.record() else {
+                continue;
+            };
+            if workload.staged.is_some() {
+                continue;
+            }
+            if nodes.iter().any(|node| self.could_take(&id, record, node)) {
+                self.stats.rescued_by_pass += 1;
+                self.dirty.insert(id);
+            }
+        }
+    }
+
+    /// Keeps the list of those that wait for room: those that should run and have no home.
+    pub(super) fn note_waiting(&mut self, id: &WorkloadId) {
+        let Some(record) = self.workloads.get(id).and_then(|w| w.record()) else {
+            return;
+        };
+        if record.desired_state == DesiredState::Running && record.assigned_node.is_none() {
+            let entry = (
+                Reverse(record.priority),
+                record.metadata.created_at,
+                id.clone(),
+            );
+            self.waiting_for_room.insert(entry);
+        }
+    }
+
+    /// Takes a workload off that list, by the record that put it there.
+    pub(super) fn forget_waiting(&mut self, id: &WorkloadId) {
+        let Some(record) = self.workloads.get(id).and_then(|w| w.record()) else {
+            return;
+        };
+        let entry = (
+            Reverse(record.priority),
+            record.metadata.created_at,
+            id.clone(),
+        );
+        self.waiting_for_room.remove(&entry);
+    }
+
+    /// Whether a copy of the workload must go before it may be applied at `target`: one that is
+    /// at the target itself, or one on a node that still answers. A lost node is waited for until
+    /// its grace is over.
+    pub(super) fn blocked_by_tombstones(&self, id: &WorkloadId, target: &NodeId) -> bool {
+        let Some(nodes) = self.tombs.get(id) else {
+            return false;
+        };
+        nodes.iter().any(|node| {
+            node == target
+                || self
+                    .nodes
+                    .get(node)
+                    .is_some_and(|entity| !entity.evictable(self.now, self.config.eviction_grace))
+        })
+    }
+
+    /// Moves a workload to another node if one fits. False: none does, and nothing was done.
+    pub(super) fn move_away(&mut self, id: &WorkloadId, reason: &str) -> bool {
+        let Some(workload) = self.workloads.get(id) else {
+            return false;
+        };
+        let mut next = workload.durable.clone();
+        let Some(record) = next.record.clone() else {
+            return false;
+        };
+        let note = self.choose(id, &record);
+        let Some(target) = note.node.clone() else {
+            return false;
+        };
+        let from = next.node().cloned();
+        if from.as_ref() == Some(&target) {
+            return false;
+        }
+        let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
+        self.settle_in(&mut next, &target, note);
+        let origin = from.as_ref().map_or("nowhere", NodeId::as_str);
+        let events = vec![Draft::new(
+            EventType::Rescheduled,
+            Some(&target),
+            format!("moved from {origin}: {reason}"),
+        )];
+        let plan = Plan {
+            next,
+            tombstones,
+            events,
+            phase: Some(Phase::Idle),
+            observed: Some(Observed::Missing),
+            ..Plan::default()
+        };
+        self.stats.rescheduled += 1;
+        self.stage_workload(id, plan);
+        true
+    }
+}

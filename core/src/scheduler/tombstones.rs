@@ -1,0 +1,131 @@
+//! Copies that must go: asked for until the node confirms it, however long it was away.
+
+use crate::io::agent::{AgentError, AgentOp, AgentReply};
+use crate::model::id::{CallId, NodeId, WorkloadId};
+
+use super::Scheduler;
+use super::timers::Timer;
+
+impl Scheduler {
+    /// Asks a node that answers for the deletion of what must go there.
+    pub(super) fn work_off_tombstones(&mut self, node: &NodeId) {
+        let Some(entity) = self.nodes.get(node) else {
+            return;
+        };
+        let callable = entity.callable();
+        let (now, timeout) = (self.now, self.config.delete_timeout);
+        let mut ask = Vec::new();
+        let mut remove = Vec::new();
+        let mut wake = None;
+        for (id, tombstone) in &entity.tombstones {
+            if tombstone.staged.is_some() {
+                continue;
+            }
+            if tombstone.confirmed {
+                remove.push(id.clone());
+                continue;
+            }
+            if !callable || tombstone.call.is_some() {
+                continue;
+            }
+            // One mutation of a workload at a time: an apply that is on its way ends first.
+            if self
+                .workloads
+                .get(id)
+                .is_some_and(|w| w.call.is_some() && w.durable.node() == Some(node))
+            {
+                continue;
+            }
+            match tombstone.deleted {
+                Some((at, _)) if now < at + timeout => {
+                    let next = at + timeout;
+                    wake = Some(wake.map_or(next, |wake: crate::Timestamp| wake.min(next)));
+                }
+                Some(_) | None => ask.push(id.clone()),
+            }
+        }
+        for id in remove {
+            self.stage_tombstone_removal(node, &id);
+        }
+        for id in ask {
+            let Some(call) = self.new_call(
+                node,
+                AgentOp::Delete {
+                    workload: id.clone(),
+                },
+            ) else {
+                return;
+            };
+            if let Some(tombstone) = self
+                .nodes
+                .get_mut(node)
+                .and_then(|entity| entity.tombstones.get_mut(&id))
+            {
+                tombstone.call = Some(call.id);
+            }
+            self.stats
+                .note_action(crate::model::workload::Action::Delete);
+            self.pool.push(call);
+        }
+        if let Some(at) = wake {
+            self.timers.set_at_latest(Timer::Node(node.clone()), at);
+        }
+    }
+
+    pub(super) fn is_tombstone_call(&self, node: &NodeId, id: &WorkloadId, call: CallId) -> bool {
+        let tombstone = self
+            .nodes
+            .get(node)
+            .and_then(|entity| entity.tombstones.get(id));
+        tombstone.is_some_and(|tombstone| tombstone.call == Some(call))
+    }
+
+    pub(super) fn handle_tombstone_reply(
+        &mut self,
+        node: &NodeId,
+        id: &WorkloadId,
+        result: Result<AgentReply, AgentError>,
+    ) {
+        let (now, newest) = (self.now, CallId(self.next_call));
+        let pause = self.config.retry_backoff_min;
+        // As if it had been asked for so long ago that it is asked again after a short pause.
+        let soon = (now + pause) - self.config.delete_timeout;
+        let Some(tombstone) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|entity| entity.tombstones.get_mut(id))
+        else {
+            return;
+        };
+        tombstone.call = None;
+        match result {
+            Ok(AgentReply::Missing) => tombstone.confirmed = true,
+            Ok(AgentReply::Deleting) => tombstone.deleted = Some((now, newest)),
+            Ok(_) | Err(_) => tombstone.deleted = Some((soon, CallId(u64::MAX))),
+        }
+        self.dirty_nodes.insert(node.clone());
+        self.list_soon(node);
+    }
+
+    /// A listing that began after the delete was accepted does not show the copy: it is gone.
+    pub(super) fn check_tombstone(
+        &mut self,
+        node: &NodeId,
+        id: &WorkloadId,
+        listing: CallId,
+        present: bool,
+    ) {
+        let Some(tombstone) = self
+            .nodes
+            .get_mut(node)
+            .and_then(|entity| entity.tombstones.get_mut(id))
+        else {
+            return;
+        };
+        let after_delete = tombstone.deleted.is_some_and(|(_, call)| listing > call);
+        if !present && after_delete && tombstone.call.is_none() && !tombstone.confirmed {
+            tombstone.confirmed = true;
+            self.dirty_nodes.insert(node.clone());
+        }
+    }
+}

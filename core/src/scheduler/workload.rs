@@ -1,0 +1,232 @@
+//! A workload as the scheduler holds it: its records, and what it knows beside them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::io::Stored;
+use crate::io::request::ApplyWorkload;
+use crate::io::view::DisplayStatus;
+use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId};
+use crate::model::time::Timestamp;
+use crate::model::workload::{
+    Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord, RetryRecord,
+    RetryState, WorkloadRecord,
+};
+use crate::reconcile::{Observed, Phase};
+
+/// The records of a workload. One transaction takes it from one value of this to the next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Durable {
+    pub(super) record: Option<WorkloadRecord>,
+    pub(super) assignment: Option<AssignmentRecord>,
+    pub(super) intent: Option<IntentRecord>,
+    pub(super) retry: Option<RetryRecord>,
+}
+
+impl Durable {
+    /// Where it is assigned.
+    pub(super) fn node(&self) -> Option<&NodeId> {
+        self.assignment
+            .as_ref()
+            .map(|assignment| &assignment.node_id)
+    }
+
+    /// Writes what the canonical record repeats of the other records.
+    pub(super) fn mirror(&mut self) {
+        let node = self.node().cloned();
+        if let Some(record) = &mut self.record {
+            record.assigned_node = node;
+            let max = record.retry.max_attempts;
+            record.retry = self
+                .retry
+                .as_ref()
+                .map_or(RetryState::fresh(max), |retry| retry.state);
+        }
+    }
+
+    /// Sets the status; its time changes only with it.
+    pub(super) fn set_status(&mut self, state: ActualState, reason: &str, now: Timestamp) {
+        if let Some(record) = &mut self.record {
+            let status = &mut record.status;
+            if status.actual_state != state || status.failure_reason != reason {
+                status.actual_state = state;
+                reason.clone_into(&mut status.failure_reason);
+                status.last_updated = now;
+            }
+            if state != ActualState::Running {
+                status.running_since = None;
+            }
+            if state != ActualState::Failed && state != ActualState::Pending {
+                status.failure = None;
+            }
+        }
+    }
+
+    /// Notes what became of an open intent.
+    pub(super) fn close_intent(&mut self, outcome: IntentOutcome) {
+        if let Some(intent) = &mut self.intent {
+            if intent.outcome == IntentOutcome::Open {
+                intent.outcome = outcome;
+            }
+        }
+    }
+}
+
+/// The revisions that wrote the records; what the next transaction compares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Revisions {
+    pub(super) record: StoreRevision,
+    pub(super) assignment: StoreRevision,
+    pub(super) intent: StoreRevision,
+    pub(super) retry: StoreRevision,
+}
+
+/// A client's change that waits for the workload's transaction.
+#[derive(Debug, Clone)]
+pub(super) enum Mutation {
+    Apply(ApplyWorkload),
+    Delete { if_match: Option<StoreRevision> },
+    Retry,
+}
+
+/// A workload.
+#[derive(Debug)]
+pub(super) struct Workload {
+    /// Its records as the store has them.
+    pub(super) durable: Durable,
+    /// What wrote them.
+    pub(super) revisions: Revisions,
+    /// The newest evidence.
+    pub(super) observed: Observed,
+    /// What is being done.
+    pub(super) phase: Phase,
+    /// Its transaction in flight: at most one.
+    pub(super) staged: Option<TxnId>,
+    /// Its agent mutation in flight or queued: at most one.
+    pub(super) call: Option<CallId>,
+    /// Evidence from calls before this one is too old.
+    pub(super) evidence_from: CallId,
+    /// A single status question in flight.
+    pub(super) asking: Option<CallId>,
+    /// When a single status question may be asked again.
+    pub(super) ask_after: Timestamp,
+    /// Changes that wait.
+    pub(super) waiting: VecDeque<(RequestId, Mutation)>,
+    /// Changes of the store that were seen while a transaction was in flight.
+    pub(super) missed: Vec<Stored>,
+    /// No action before this instant: the last one failed for the infrastructure, or the same
+    /// action was needed again and again.
+    pub(super) not_before: Timestamp,
+    /// How often the same apply was needed again since the workload last ran stably.
+    pub(super) reapplied: u32,
+    /// When the client asked for what is not yet so; feeds the histogram of start latency.
+    pub(super) wanted_since: Option<Timestamp>,
+    /// The storage drivers of its managed volumes.
+    pub(super) drivers: BTreeSet<String>,
+}
+
+impl Workload {
+    /// One of which nothing is known.
+    pub(super) fn unknown() -> Self {
+        Self {
+            durable: Durable::default(),
+            revisions: Revisions::default(),
+            observed: Observed::Nothing,
+            phase: Phase::Idle,
+            staged: None,
+            call: None,
+            evidence_from: CallId(0),
+            asking: None,
+            ask_after: Timestamp::ZERO,
+            waiting: VecDeque::new(),
+            missed: Vec::new(),
+            not_before: Timestamp::ZERO,
+            reapplied: 0,
+            wanted_since: None,
+            drivers: BTreeSet::new(),
+        }
+    }
+
+    /// Its canonical record, once it is stored.
+    pub(super) fn record(&self) -> Option<&WorkloadRecord> {
+        self.durable.record.as_ref()
+    }
+
+    /// What the client wants.
+    pub(super) fn desired(&self) -> Option<DesiredState> {
+        self.record().map(|record| record.desired_state)
+    }
+
+    /// Takes up what depends on the records after they changed.
+    pub(super) fn refresh(&mut self) {
+        self.drivers = self
+            .durable
+            .record
+            .as_ref()
+            .map_or_else(BTreeSet::new, |record| {
+                let volumes = record.spec.managed_volumes().iter();
+                volumes.map(|volume| volume.driver.clone()).collect()
+            });
+    }
+
+    /// Where the retry record and an open intent leave a workload that a new leader takes over:
+    /// what may have been sent is looked at before it is sent again.
+    pub(super) fn resume(&mut self, now: Timestamp) {
+        self.refresh();
+        let open = self
+            .durable
+            .intent
+            .as_ref()
+            .filter(|i| i.outcome == IntentOutcome::Open);
+        self.phase = match (open, self.durable.retry.as_ref()) {
+            (Some(intent), _) => match intent.action {
+                Action::Apply => Phase::Applying(now),
+                Action::ApplyStopped => Phase::Stopping(now),
+                Action::Recreate | Action::Delete => Phase::Deleting(now),
+            },
+            (None, Some(retry)) if retry.state.exhausted => Phase::GivenUp,
+            (None, Some(retry)) => match retry.state.next_retry_at {
+                Some(at) if at > retry.last_failure_at && self.is_failing() => {
+                    Phase::BackingOff(at)
+                }
+                Some(_) | None => Phase::Idle,
+            },
+            (None, None) => Phase::Idle,
+        };
+    }
+
+    fn is_failing(&self) -> bool {
+        self.record()
+            .is_some_and(|record| record.status.actual_state != ActualState::Running)
+    }
+
+    /// The state in one word. `node_lost`: its node is not ready.
+    pub(super) fn display(&self, node_lost: bool) -> DisplayStatus {
+        let Some(record) = self.record() else {
+            return DisplayStatus::Pending;
+        };
+        if record.desired_state == DesiredState::Deleted {
+            return DisplayStatus::Deleting;
+        }
+        if node_lost && record.assigned_node.is_some() {
+            return DisplayStatus::Unknown;
+        }
+        match record.status.actual_state {
+            ActualState::Running if record.desired_state == DesiredState::Stopped => {
+                DisplayStatus::Updating
+            }
+            ActualState::Running => DisplayStatus::Running,
+            ActualState::Stopped if record.desired_state == DesiredState::Running => {
+                DisplayStatus::Updating
+            }
+            ActualState::Stopped => DisplayStatus::Stopped,
+            ActualState::Failed => DisplayStatus::Failed,
+            ActualState::Unknown => DisplayStatus::Unknown,
+            ActualState::Pending if record.assigned_node.is_none() => DisplayStatus::Pending,
+            ActualState::Pending if record.retry.next_retry_at.is_some() => {
+                DisplayStatus::RetryPending
+            }
+            ActualState::Pending if record.metadata.generation > 1 => DisplayStatus::Updating,
+            ActualState::Pending => DisplayStatus::Scheduled,
+        }
+    }
+}
