@@ -8,6 +8,8 @@ use berth_core::Stats;
 use berth_core::io::request::{Request, RequestError, Response};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use crate::config::Replica;
+
 /// A request on its way to the core, and where its answer goes.
 #[derive(Debug)]
 pub struct Submission {
@@ -18,7 +20,7 @@ pub struct Submission {
 }
 
 /// What the driver tells about itself, for health and metrics. Replaced as a whole.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriverHealth {
     /// It leads and the store answers.
     pub leading: bool,
@@ -26,8 +28,10 @@ pub struct DriverHealth {
     pub epoch: i64,
     /// The last failure of the store, with what to do about it; empty when all is well.
     pub store_error: String,
-    /// Inputs that wait for the core.
+    /// Inputs that wait for the core; refreshed at most once a second.
     pub inputs_waiting: usize,
+    /// Who leads, this replica or another one, as far as it is known.
+    pub leader: Option<Replica>,
 }
 
 /// Asks the core. Cheap to clone.

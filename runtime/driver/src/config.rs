@@ -1,0 +1,140 @@
+//! What the driver needs to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::Config;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::{Connect, DirectConnect};
+use crate::clock::Clock;
+use crate::metrics::DriverMetrics;
+
+/// This replica, as the others and their clients see it. Stored in the leadership key as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Tells replicas apart.
+    pub id: String,
+    /// Where clients and agents reach its gRPC, `host:port`; may be empty.
+    #[serde(default)]
+    pub grpc_address: String,
+    /// Where clients reach its REST, `host:port`; may be empty.
+    #[serde(default)]
+    pub http_address: String,
+}
+
+/// How the store is used.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// In front of every key; empty, or a text that begins with `/` and does not end with it.
+    pub prefix: String,
+    /// The leadership lease's time to live; whole seconds, at least 1. What the store grants
+    /// counts, which may be more.
+    pub lease_ttl: Duration,
+    /// Deadline of a transaction; after it, its fate is unknown.
+    pub commit_timeout: Duration,
+    /// Deadline of every other request.
+    pub request_timeout: Duration,
+    /// Deadline of connecting.
+    pub connect_timeout: Duration,
+    /// The first pause between two tries to reach the store; doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// Keys in one page of a load.
+    pub page_keys: usize,
+    /// Limits of one transaction.
+    pub group: GroupLimits,
+    /// Transactions in flight at once; beyond 8 large ones only latency grows.
+    pub commits_in_flight_max: usize,
+    /// How often the store's history is compacted; `None`: somebody else does it.
+    pub compact_interval: Option<Duration>,
+    /// Revisions that a compaction keeps at least.
+    pub compact_keep: i64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            lease_ttl: Duration::from_secs(5),
+            commit_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(2),
+            page_keys: 3_000,
+            group: GroupLimits::default(),
+            commits_in_flight_max: 8,
+            compact_interval: Some(Duration::from_secs(300)),
+            compact_keep: 1_000,
+        }
+    }
+}
+
+/// What fits into one transaction of the store. etcd allows 128 operations, as many compares, and
+/// 1.5 MiB by default.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupLimits {
+    /// Operations.
+    pub ops_max: usize,
+    /// Compares, the fence not counted. As many reads tell what is when they fail.
+    pub compares_max: usize,
+    /// Bytes of keys and values.
+    pub bytes_max: usize,
+}
+
+impl Default for GroupLimits {
+    fn default() -> Self {
+        Self {
+            ops_max: 120,
+            compares_max: 120,
+            bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+/// Everything that [`crate::Driver::spawn`] needs besides the way to the store.
+#[derive(Debug, Clone)]
+pub struct DriverConfig {
+    /// The core's.
+    pub core: Config,
+    /// This replica.
+    pub replica: Replica,
+    /// The store's.
+    pub store: StoreConfig,
+    /// How agents are reached.
+    pub agents: Arc<dyn Connect>,
+    /// The time.
+    pub clock: Clock,
+    /// Cancelled to shut down: what is in flight is finished, then leadership is given up.
+    pub shutdown: CancellationToken,
+    /// How long shutting down waits for the transactions in flight.
+    pub shutdown_grace: Duration,
+    /// Where to count.
+    pub metrics: Arc<DriverMetrics>,
+    /// Requests that may wait for the core; beyond it they are refused as overload.
+    pub submissions_max: usize,
+    /// Events that a slow watcher may lag behind before it loses some.
+    pub events_buffered: usize,
+}
+
+impl DriverConfig {
+    /// The defaults: agents in the clear, the system's clock. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn new(replica: Replica) -> Self {
+        Self {
+            core: Config::default(),
+            replica,
+            store: StoreConfig::default(),
+            agents: Arc::new(DirectConnect::default()),
+            clock: Clock::system(),
+            shutdown: CancellationToken::new(),
+            shutdown_grace: Duration::from_secs(5),
+            metrics: Arc::default(),
+            submissions_max: 4_096,
+            events_buffered: 4_096,
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Group commit: many transactions of the core in few transactions of the store, several in
+//! flight. One record's conflict or refusal never fails another's transaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use berth_core::io::{Fate, Txn};
+use berth_core::{Epoch, Input, Key, TxnId};
+use etcd_client::{KvClient, TxnResponse};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::error::{StoreError, Verdict, judge, within};
+use super::group::{Pending, take_group};
+use super::health::Reporter;
+use super::keys::Keys;
+use super::read_back::read_back;
+use super::txn::{self, Answer};
+use super::{End, FromStore};
+use crate::config::StoreConfig;
+use crate::metrics::{DriverMetrics, FateKind};
+
+/// What the core asks of the store.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Commit this, and answer with its fate.
+    Commit(Pending),
+    /// Read these keys, and answer with the records.
+    ReadBack(TxnId, Vec<Key>),
+}
+
+/// Carries out the orders of one term of leadership.
+pub(crate) struct Committer {
+    pub(crate) client: KvClient,
+    pub(crate) keys: Keys,
+    pub(crate) epoch: Epoch,
+    pub(crate) config: Arc<StoreConfig>,
+    pub(crate) metrics: Arc<DriverMetrics>,
+    pub(crate) health: Reporter,
+    pub(crate) orders: mpsc::UnboundedReceiver<Order>,
+    pub(crate) answers: mpsc::Sender<FromStore>,
+    queue: VecDeque<Pending>,
+    in_flight: JoinSet<Attempt>,
+    reads: JoinSet<Option<FromStore>>,
+}
+
+/// One transaction of the store and what came of it.
+struct Attempt {
+    group: Vec<Pending>,
+    result: Result<TxnResponse, StoreError>,
+}
+
+/// Read-backs in flight at once.
+const READS_MAX: usize = 16;
+/// Orders taken at once.
+const ORDERS_MAX: usize = 1_024;
+
+impl Committer {
+    pub(crate) fn new(
+        client: KvClient,
+        epoch: Epoch,
+        keys: Keys,
+        config: Arc<StoreConfig>,
+        metrics: Arc<DriverMetrics>,
+        health: Reporter,
+        orders: mpsc::UnboundedReceiver<Order>,
+        answers: mpsc::Sender<FromStore>,
+    ) -> Self {
+        Self {
+            client,
+            keys,
+            epoch,
+            config,
+            metrics,
+            health,
+            orders,
+            answers,
+            queue: VecDeque::new(),
+            in_flight: JoinSet::new(),
+            reads: JoinSet::new(),
+        }
+    }
+
+    /// Runs until somebody else leads, or until nobody orders any more.
+    pub(crate) async fn run(mut self) -> End {
+        let mut orders = Vec::new();
+        let mut waiting_reads = VecDeque::new();
+        loop {
+            self.send_groups();
+            while self.reads.len() < READS_MAX {
+                let Some((txn, keys)) = waiting_reads.pop_front() else {
+                    break;
+                };
+                self.read(txn, keys);
+            }
+            tokio::select! { biased;
+                Some(attempt) = self.in_flight.join_next() => {
+                    // A task that panicked is a fault of ours; its fates are lost, and a new
+                    // term of leadership finds out.
+                    let Ok(attempt) = attempt else { return End::Fault };
+                    if let Some(end) = self.settle(attempt).await {
+                        return end;
+                    }
+                }
+                Some(read) = self.reads.join_next() => {
+                    let Ok(read) = read else { return End::Fault };
+                    if let Some(answer) = read
+                        && self.answers.send(answer).await.is_err() {
+                        return End::Stopped;
+                    }
+                }
+                taken = self.orders.recv_many(&mut orders, ORDERS_MAX) => {
+                    if taken == 0 {
+                        return End::Stopped;
+                    }
+                    for order in orders.drain(..) {
+                        match order {
+                            Order::Commit(pending) => self.queue.push_back(pending),
+                            Order::ReadBack(txn, keys) => waiting_reads.push_back((txn, keys)),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends groups while there is room in flight.
+    fn send_groups(&mut self) {
+        while self.in_flight.len() < self.config.commits_in_flight_max.max(1) {
+            let group = take_group(&mut self.queue, &self.config.group);
+            if group.is_empty() {
+                return;
+            }
+            let request = txn::build(&self.keys, self.epoch, &group);
+            DriverMetrics::count(&self.metrics.store_txns);
+            self.metrics.group_size.record(group.len() as u64);
+            let (mut client, limit) = (self.client.clone(), self.config.commit_timeout);
+            self.in_flight.spawn(async move {
+                let result = within(limit, "commit", client.txn(request)).await;
+                Attempt { group, result }
+            });
+        }
+    }
+
+    fn read(&mut self, txn: TxnId, keys: Vec<Key>) {
+        let (client, layout) = (self.client.clone(), self.keys.clone());
+        let (config, epoch) = (Arc::clone(&self.config), self.epoch);
+        let metrics = Arc::clone(&self.metrics);
+        self.reads.spawn(async move {
+            let input = read_back(client, &layout, &config, txn, keys).await?;
+            DriverMetrics::count(&metrics.read_backs);
+            Some(FromStore { epoch, input })
+        });
+    }
+
+    /// Draws the conclusions of one attempt.
+    async fn settle(&mut self, attempt: Attempt) -> Option<End> {
+        let Attempt { group, result } = attempt;
+        let answer = match &result {
+            Ok(answer) => txn::read(&self.keys, self.epoch, &group, answer),
+            Err(error) => return self.failed(group, judge(error)).await,
+        };
+        match answer {
+            Answer::Committed(revision) => {
+                self.health.store_works();
+                self.tell(group, |_| Fate::Committed(revision)).await
+            }
+            Answer::Fenced => {
+                let refused = |_: &Txn| Fate::Refused("somebody else leads".to_owned());
+                self.tell(group, refused).await.or(Some(End::Lost))
+            }
+            Answer::Differs(revision, current) => {
+                let (members, mut fates, mut again) = (group.len(), Vec::new(), Vec::new());
+                for pending in group {
+                    match txn::conflict(&pending.txn, revision, &current) {
+                        Some(fate) => fates.push((pending, fate)),
+                        None => again.push(pending),
+                    }
+                }
+                if fates.is_empty() {
+                    // Cannot be: the transaction failed, so a compare of somebody did.
+                    let unknown = |_: &Txn| Fate::Unknown;
+                    return self.tell(again, unknown).await;
+                }
+                if members > 1 {
+                    DriverMetrics::count(&self.metrics.groups_split);
+                }
+                self.requeue(again);
+                for (pending, fate) in fates {
+                    if let Some(end) = self.tell_one(pending, fate).await {
+                        return Some(end);
+                    }
+                }
+                None
+            }
+            Answer::Nonsense => {
+                let what = StoreError::Nonsense("commit");
+                self.failed(group, judge(&what)).await
+            }
+        }
+    }
+
+    /// The store gave no answer, or refused.
+    async fn failed(&mut self, group: Vec<Pending>, verdict: Verdict) -> Option<End> {
+        match verdict {
+            Verdict::Unknown(error) => {
+                tracing::warn!(%error, members = group.len(), "the fate of a commit is unknown");
+                self.health.store_failed(&error);
+                self.tell(group, |_| Fate::Unknown).await
+            }
+            Verdict::Refused { text, store_wide } if group.len() == 1 => {
+                tracing::warn!(error = text, "the store refused a commit");
+                // One transaction that is too large says nothing about the others.
+                if store_wide {
+                    self.health.store_failed(&text);
+                }
+                self.tell(group, |_| Fate::Refused(text.clone())).await
+            }
+            Verdict::Refused { text, .. } => {
+                tracing::info!(
+                    error = text,
+                    members = group.len(),
+                    "splitting a refused commit"
+                );
+                DriverMetrics::count(&self.metrics.groups_split);
+                let alone = |pending| Pending {
+                    alone: true,
+                    ..pending
+                };
+                self.requeue(group.into_iter().map(alone).collect());
+                None
+            }
+        }
+    }
+
+    /// Puts them back in front, in their order.
+    fn requeue(&mut self, again: Vec<Pending>) {
+        for pending in again.into_iter().rev() {
+            self.queue.push_front(pending);
+        }
+    }
+
+    async fn tell(&self, group: Vec<Pending>, fate: impl Fn(&Txn) -> Fate) -> Option<End> {
+        for pending in group {
+            let fate = fate(&pending.txn);
+            if let Some(end) = self.tell_one(pending, fate).await {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    async fn tell_one(&self, pending: Pending, fate: Fate) -> Option<End> {
+        self.metrics
+            .commit_latency
+            .record_duration(pending.since.elapsed());
+        self.metrics.fate(match &fate {
+            Fate::Committed(_) => {
+                self.metrics.written(&pending.txn);
+                FateKind::Committed
+            }
+            Fate::Conflict { .. } => FateKind::Conflict,
+            Fate::Refused(_) => FateKind::Refused,
+            Fate::Unknown => FateKind::Unknown,
+        });
+        let input = Input::Commit {
+            txn: pending.txn.id,
+            fate,
+        };
+        let answer = FromStore {
+            epoch: self.epoch,
+            input,
+        };
+        self.answers.send(answer).await.err().map(|_| End::Stopped)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.metrics.commits_in_flight.store(0, Relaxed);
+    }
+}

@@ -1,0 +1,157 @@
+//! Election: whoever creates the leadership key leads; the revision that created it is the epoch.
+
+use std::time::Duration;
+
+use berth_core::Epoch;
+use etcd_client::{Client, Compare, CompareOp, EventType, PutOptions, Txn, TxnOp, WatchOptions};
+use tokio::time::Instant;
+
+use super::error::{StoreError, within};
+use super::health::Reporter;
+use super::keys::Keys;
+use super::lease::Lease;
+use crate::config::{Replica, StoreConfig};
+
+/// An election that was won.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Won {
+    pub(crate) epoch: Epoch,
+    pub(crate) lease: Lease,
+}
+
+/// What one campaign came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Campaign {
+    /// This replica leads.
+    Won(Won),
+    /// Somebody else does, as of this revision.
+    Led(i64),
+}
+
+/// Campaigns once.
+pub(crate) async fn campaign(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    replica: &Replica,
+    health: &Reporter,
+) -> Result<Campaign, StoreError> {
+    loop {
+        let answer = client.get(keys.leader(), None);
+        let mut answer = within(config.request_timeout, "election", answer).await?;
+        if let Some(record) = answer.take_kvs().into_iter().next() {
+            health.store_works();
+            health.leader_is(serde_json::from_slice(record.value()).ok());
+            let revision = answer.header().map_or(0, |header| header.revision());
+            return Ok(Campaign::Led(revision));
+        }
+        health.leader_is(None);
+        if let Some(won) = try_once(client, keys, config, replica).await? {
+            health.store_works();
+            health.leader_is(Some(replica.clone()));
+            return Ok(Campaign::Won(won));
+        }
+    }
+}
+
+/// Asks for a lease, and creates the key with it. `None`: somebody was faster.
+async fn try_once(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    replica: &Replica,
+) -> Result<Option<Won>, StoreError> {
+    let since = Instant::now();
+    let seconds = i64::try_from(config.lease_ttl.as_secs())
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let granted = client.lease_grant(seconds, None);
+    let granted = within(config.request_timeout, "lease", granted).await?;
+    let lease = Lease {
+        id: granted.id(),
+        ttl: Duration::from_secs(granted.ttl().unsigned_abs()),
+        since,
+    };
+    let created = create_key(client, keys, config, replica, lease.id).await;
+    match created {
+        Ok(Some(epoch)) => Ok(Some(Won { epoch, lease })),
+        // Whether or not the key was created: without the lease, it goes.
+        Ok(None) => {
+            revoke(client, config, lease.id).await;
+            Ok(None)
+        }
+        Err(error) => {
+            revoke(client, config, lease.id).await;
+            Err(error)
+        }
+    }
+}
+
+async fn create_key(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    replica: &Replica,
+    lease: i64,
+) -> Result<Option<Epoch>, StoreError> {
+    let value = serde_json::to_vec(replica).map_err(|_| StoreError::Nonsense("replica"))?;
+    let absent = Compare::create_revision(keys.leader(), CompareOp::Equal, 0);
+    let with_lease = PutOptions::new().with_lease(lease);
+    let put = TxnOp::put(keys.leader(), value, Some(with_lease));
+    let request = client.txn(Txn::new().when([absent]).and_then([put]));
+    let answer = within(config.request_timeout, "election", request).await?;
+    let revision = answer
+        .header()
+        .ok_or(StoreError::Nonsense("election"))?
+        .revision();
+    Ok(answer.succeeded().then_some(Epoch(revision)))
+}
+
+/// Waits until the leadership key is deleted after `revision`, or for so long that it is better to look again.
+pub(crate) async fn wait_until_gone(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    revision: i64,
+) -> Result<(), StoreError> {
+    let options = WatchOptions::new().with_start_revision(revision + 1);
+    let opening = client.watch(keys.leader(), Some(options));
+    let mut stream = within(config.request_timeout, "watch of the leader", opening).await?;
+    // A watch can fall silent without an error.
+    let deadline = Instant::now() + config.lease_ttl * 2;
+    loop {
+        let Ok(message) = tokio::time::timeout_at(deadline, stream.message()).await else {
+            return Ok(());
+        };
+        let Some(message) = message? else {
+            return Ok(());
+        };
+        let gone = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
+        if message.canceled() || message.events().iter().any(gone) {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether this epoch still leads.
+pub(crate) async fn still_leads(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    epoch: Epoch,
+) -> Result<(), StoreError> {
+    let answer = client.get(keys.leader(), None);
+    let answer = within(config.request_timeout, "election", answer).await?;
+    match answer.kvs().first() {
+        Some(record) if record.create_revision() == epoch.0 => Ok(()),
+        Some(_) | None => Err(StoreError::NotLeader),
+    }
+}
+
+/// Gives a lease back, and the leadership key with it. If that fails, the lease expires.
+pub(crate) async fn revoke(client: &mut Client, config: &StoreConfig, lease: i64) {
+    let limit = config.request_timeout.min(Duration::from_secs(2));
+    if let Err(error) = within(limit, "resignation", client.lease_revoke(lease)).await {
+        tracing::info!(%error, "cannot give the leadership lease back: it will expire");
+    }
+}

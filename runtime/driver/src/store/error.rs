@@ -1,0 +1,163 @@
+//! What can go wrong with the store, and what it means for a transaction.
+
+use std::future::Future;
+use std::time::Duration;
+
+use etcd_client::Error as EtcdError;
+use tonic::Code;
+
+/// Why the store could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The client or the store says so.
+    #[error("{0}")]
+    Etcd(#[from] EtcdError),
+    /// No answer in time.
+    #[error("{0}: no answer within {1:?}")]
+    Timeout(&'static str, Duration),
+    /// The store's answer is not one to the question.
+    #[error("{0}: the store's answer makes no sense")]
+    Nonsense(&'static str),
+    /// Leadership went to somebody else meanwhile.
+    #[error("somebody else leads")]
+    NotLeader,
+}
+
+/// Waits for an answer of the store, but not for ever.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    answer: impl Future<Output = Result<T, EtcdError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(StoreError::Timeout(what, limit)),
+    }
+}
+
+/// What an error says about a transaction that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was certainly not written: another try of the same would end the same.
+    Refused {
+        /// Why.
+        text: String,
+        /// It is the store that is at fault (out of space, no permission), not this transaction.
+        store_wide: bool,
+    },
+    /// It may have been written.
+    Unknown(String),
+}
+
+/// Judges an error. In doubt, the transaction may have been written: the core reads back.
+pub(crate) fn judge(error: &StoreError) -> Verdict {
+    let text = error.to_string();
+    let definite = match error {
+        StoreError::Etcd(EtcdError::GRpcStatus(status)) => match status.code() {
+            Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented => true,
+            // Out of space, or larger than the server receives. Too many requests heals by itself.
+            Code::ResourceExhausted => !status.message().contains("too many requests"),
+            // A timeout of tonic arrives as Cancelled.
+            Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unavailable
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted
+            | Code::Ok
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::DataLoss => false,
+        },
+        StoreError::Etcd(EtcdError::InvalidArgs(_)) => true,
+        StoreError::Etcd(_)
+        | StoreError::Timeout(..)
+        | StoreError::Nonsense(_)
+        | StoreError::NotLeader => false,
+    };
+    if definite {
+        let store_wide = ["space exceeded", "permission denied", "auth"]
+            .iter()
+            .any(|cause| text.contains(cause));
+        Verdict::Refused { text, store_wide }
+    } else {
+        Verdict::Unknown(text)
+    }
+}
+
+/// Whether a read failed because its revision was compacted away.
+pub(crate) fn is_compacted(error: &StoreError) -> bool {
+    match error {
+        StoreError::Etcd(EtcdError::GRpcStatus(status)) => {
+            status.code() == Code::OutOfRange && status.message().contains("compacted")
+        }
+        StoreError::Etcd(_)
+        | StoreError::Timeout(..)
+        | StoreError::Nonsense(_)
+        | StoreError::NotLeader => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    fn verdict(status: Status) -> Verdict {
+        judge(&StoreError::Etcd(EtcdError::GRpcStatus(status)))
+    }
+
+    #[test]
+    fn refusals_are_definite() {
+        for (status, expected) in [
+            (
+                Status::invalid_argument("etcdserver: too many operations in txn request"),
+                false,
+            ),
+            (
+                Status::invalid_argument("etcdserver: request is too large"),
+                false,
+            ),
+            (
+                Status::resource_exhausted("grpc: received message larger than max"),
+                false,
+            ),
+            (
+                Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                true,
+            ),
+            (
+                Status::permission_denied("etcdserver: permission denied"),
+                true,
+            ),
+        ] {
+            let Verdict::Refused { store_wide, .. } = verdict(status) else {
+                panic!("not refused");
+            };
+            assert_eq!(store_wide, expected);
+        }
+    }
+
+    #[test]
+    fn everything_else_may_have_been_written() {
+        for status in [
+            Status::cancelled("Timeout expired"),
+            Status::deadline_exceeded(""),
+            Status::unavailable("etcdserver: request timed out"),
+            Status::unavailable("transport error"),
+            Status::unknown("h2 protocol error: broken pipe"),
+            Status::resource_exhausted("etcdserver: too many requests"),
+            Status::internal("stream closed"),
+        ] {
+            assert!(matches!(verdict(status), Verdict::Unknown(_)));
+        }
+        let timeout = StoreError::Timeout("commit", Duration::from_secs(5));
+        assert!(matches!(judge(&timeout), Verdict::Unknown(_)));
+    }
+}

@@ -1,0 +1,343 @@
+//! The store client: connects, campaigns, loads, and serves the core for one term of leadership
+//! after the other.
+
+mod commit;
+mod compact;
+mod connect;
+mod election;
+mod error;
+mod group;
+mod health;
+mod keys;
+mod lease;
+mod load;
+mod read_back;
+mod txn;
+mod watch;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_core::io::{Deposed, Snapshot};
+use berth_core::{Epoch, Input};
+use etcd_client::Client;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use commit::Order;
+pub use connect::{Connecting, Endpoints, StoreFactory};
+pub(crate) use group::Pending;
+pub(crate) use health::Reporter;
+pub(crate) use lease::LeaseGuard;
+
+use self::commit::Committer;
+use self::election::{Campaign, Won, campaign, revoke, still_leads, wait_until_gone};
+use self::error::{StoreError, is_compacted, within};
+use self::keys::Keys;
+use self::lease::{LeaseEnd, keep, usable};
+use self::watch::Watcher;
+use crate::config::{Replica, StoreConfig};
+use crate::metrics::DriverMetrics;
+
+/// Pages and watch messages may be large; etcd itself bounds requests, not answers.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+
+/// An input of the core from one term of leadership: of no use in another.
+#[derive(Debug)]
+pub(crate) struct FromStore {
+    pub(crate) epoch: Epoch,
+    pub(crate) input: Input,
+}
+
+/// What the loop is told about leadership.
+#[derive(Debug)]
+pub(crate) enum Leadership {
+    /// This replica leads.
+    Lead {
+        term: Term,
+        snapshot: Snapshot,
+        /// Told when the core knows: only then may its term's other inputs come.
+        taken: oneshot::Sender<()>,
+    },
+    /// It does not.
+    Deposed(Deposed),
+}
+
+/// One term of leadership, as the loop uses it.
+#[derive(Debug)]
+pub(crate) struct Term {
+    pub(crate) epoch: Epoch,
+    pub(crate) lease: LeaseGuard,
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
+}
+
+/// Why a term ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Somebody else leads, or the lease is gone.
+    Lost,
+    /// The lease could not be renewed in time.
+    OutOfReach,
+    /// Changes were missed: everything has to be loaded anew.
+    Restart,
+    /// The driver shuts down.
+    Stopped,
+    /// A task of ours panicked.
+    Fault,
+}
+
+impl End {
+    const fn reason(self) -> Deposed {
+        match self {
+            Self::Lost | Self::Restart | Self::Fault => Deposed::LostLeadership,
+            Self::OutOfReach => Deposed::StoreUnavailable,
+            Self::Stopped => Deposed::ShuttingDown,
+        }
+    }
+}
+
+/// Owns the store client. One task.
+pub(crate) struct StoreTask {
+    pub(crate) factory: Box<dyn StoreFactory>,
+    pub(crate) config: Arc<StoreConfig>,
+    pub(crate) replica: Replica,
+    pub(crate) metrics: Arc<DriverMetrics>,
+    pub(crate) health: Reporter,
+    pub(crate) leadership: mpsc::Sender<Leadership>,
+    /// Fates and read-backs.
+    pub(crate) answers: mpsc::Sender<FromStore>,
+    pub(crate) changes: mpsc::Sender<FromStore>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl StoreTask {
+    /// Runs until it is stopped; then leadership, if any, has been given up.
+    pub(crate) async fn run(self) {
+        let mut told = Deposed::Starting;
+        let mut pause = self.config.backoff_min;
+        while !self.stop.is_cancelled() {
+            let began = Instant::now();
+            match self.term(&mut told).await {
+                Ok(End::Stopped) => return,
+                Ok(end) => tracing::warn!(?end, "this replica leads no more"),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot use the store, trying again");
+                    self.health.store_failed(&error.to_string());
+                    let reason = match error {
+                        StoreError::NotLeader => Deposed::LostLeadership,
+                        StoreError::Etcd(_) | StoreError::Timeout(..) | StoreError::Nonsense(_) => {
+                            Deposed::StoreUnavailable
+                        }
+                    };
+                    self.depose(&mut told, reason).await;
+                }
+            }
+            if began.elapsed() > self.config.backoff_max {
+                pause = self.config.backoff_min;
+            }
+            let _ = self.unless_stopped(tokio::time::sleep(pause)).await;
+            pause = (pause * 2).min(self.config.backoff_max);
+        }
+    }
+
+    /// Tells the core why it does not lead, if that is news.
+    async fn depose(&self, told: &mut Deposed, reason: Deposed) {
+        if *told != reason {
+            *told = reason;
+            // Without a listener there is nobody to depose.
+            let _ = self.leadership.send(Leadership::Deposed(reason)).await;
+        }
+    }
+
+    /// `None`: the driver shuts down.
+    async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! { biased;
+            () = self.stop.cancelled() => None,
+            done = work => Some(done),
+        }
+    }
+
+    /// Connects, campaigns until it leads, and leads until that ends. What is told to the core
+    /// last is in `told`.
+    async fn term(&self, told: &mut Deposed) -> Result<End, StoreError> {
+        let connecting = within(
+            self.config.connect_timeout,
+            "connect",
+            self.factory.connect(),
+        );
+        let Some(client) = self.unless_stopped(connecting).await else {
+            return Ok(End::Stopped);
+        };
+        let mut client = client?;
+        let keys = Keys::new(&self.config.prefix);
+        let winning = self.win(&mut client, &keys, told);
+        let Some(won) = self.unless_stopped(winning).await else {
+            return Ok(End::Stopped);
+        };
+        let won = won?;
+        let ended = self.lead(&client, &keys, won, told).await;
+        // However it ended, nothing of it is left that could act on the lease.
+        revoke(&mut client, &self.config, won.lease.id).await;
+        ended
+    }
+
+    /// Campaigns until it wins.
+    async fn win(
+        &self,
+        client: &mut Client,
+        keys: &Keys,
+        told: &mut Deposed,
+    ) -> Result<Won, StoreError> {
+        loop {
+            match campaign(client, keys, &self.config, &self.replica, &self.health).await? {
+                Campaign::Won(won) => return Ok(won),
+                Campaign::Led(revision) => {
+                    self.depose(told, Deposed::LostLeadership).await;
+                    wait_until_gone(client, keys, &self.config, revision).await?;
+                }
+            }
+        }
+    }
+
+    /// Leads: loads while the lease is renewed, then serves the core.
+    async fn lead(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        won: Won,
+        told: &mut Deposed,
+    ) -> Result<End, StoreError> {
+        let guard = LeaseGuard::until(won.lease.since + usable(won.lease.ttl));
+        let mut tasks = JoinSet::new();
+        let (lease_client, renewed) = (client.lease_client(), guard.clone());
+        tasks.spawn(async move {
+            match keep(lease_client, won.lease, renewed).await {
+                LeaseEnd::Gone => End::Lost,
+                LeaseEnd::Expired => End::OutOfReach,
+            }
+        });
+        let snapshot = tokio::select! { biased;
+            () = self.stop.cancelled() => return Ok(End::Stopped),
+            end = tasks.join_next() => return Ok(end_of(end)),
+            loaded = self.load(client, keys, won.epoch) => loaded?,
+        };
+        tracing::info!(
+            epoch = won.epoch.0,
+            revision = snapshot.revision.0,
+            records = snapshot.records.len(),
+            strangers = snapshot.strangers.len(),
+            "this replica leads"
+        );
+        DriverMetrics::count(&self.metrics.elections_won);
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let term = Term {
+            epoch: won.epoch,
+            lease: guard,
+            orders,
+        };
+        let next = snapshot.revision.0 + 1;
+        let (taken, known) = oneshot::channel();
+        let lead = Leadership::Lead {
+            term,
+            snapshot,
+            taken,
+        };
+        if self.leadership.send(lead).await.is_err() || known.await.is_err() {
+            return Ok(End::Stopped);
+        }
+        self.serve(&mut tasks, client, keys, won.epoch, ordered, next);
+        let end = tokio::select! { biased;
+            () = self.stop.cancelled() => End::Stopped,
+            end = tasks.join_next() => end_of(end),
+        };
+        // The core hears of it at once; then nothing more is sent to the store.
+        *told = end.reason();
+        let _ = self.leadership.send(Leadership::Deposed(*told)).await;
+        tasks.shutdown().await;
+        Ok(end)
+    }
+
+    /// Starts what serves the core during a term.
+    fn serve(
+        &self,
+        tasks: &mut JoinSet<End>,
+        client: &Client,
+        keys: &Keys,
+        epoch: Epoch,
+        orders: mpsc::UnboundedReceiver<Order>,
+        next: i64,
+    ) {
+        let committer = Committer::new(
+            client
+                .kv_client()
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            epoch,
+            keys.clone(),
+            Arc::clone(&self.config),
+            Arc::clone(&self.metrics),
+            self.health.clone(),
+            orders,
+            self.answers.clone(),
+        );
+        tasks.spawn(committer.run());
+        let watcher = Watcher {
+            client: client
+                .watch_client()
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            keys: keys.clone(),
+            epoch,
+            config: Arc::clone(&self.config),
+            metrics: Arc::clone(&self.metrics),
+            changes: self.changes.clone(),
+            next,
+        };
+        tasks.spawn(watcher.run());
+        let compaction = compact::compact_on_schedule(
+            client.clone(),
+            keys.clone(),
+            Arc::clone(&self.config),
+            Arc::clone(&self.metrics),
+        );
+        tasks.spawn(async move {
+            compaction.await;
+            End::Fault
+        });
+    }
+
+    /// The whole store, read while this epoch certainly led.
+    async fn load(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        epoch: Epoch,
+    ) -> Result<Snapshot, StoreError> {
+        /// Compactions that may cut a load short before it is given up.
+        const TRIES: u32 = 3;
+        let began = Instant::now();
+        let mut kv = client
+            .kv_client()
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut tries = 1;
+        let snapshot = loop {
+            match load::load(&mut kv, keys, &self.config).await {
+                Err(error) if is_compacted(&error) && tries < TRIES => tries += 1,
+                loaded => break loaded?,
+            }
+        };
+        still_leads(&mut client.clone(), keys, &self.config, epoch).await?;
+        let took: Duration = began.elapsed();
+        self.metrics.load_time.record_duration(took);
+        Ok(snapshot)
+    }
+}
+
+/// A task that panicked ends the term like any other fault.
+fn end_of(ended: Option<Result<End, tokio::task::JoinError>>) -> End {
+    match ended {
+        Some(Ok(end)) => end,
+        Some(Err(_)) | None => End::Fault,
+    }
+}

@@ -1,0 +1,184 @@
+//! Changes of the store after the snapshot, resumed where the stream broke.
+
+use std::sync::Arc;
+
+use berth_core::io::Stored;
+use berth_core::{Epoch, Input, Key, StoreRevision};
+use etcd_client::{Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse};
+use tokio::sync::mpsc;
+
+use super::error::{StoreError, within};
+use super::keys::{Keys, Place};
+use super::txn::text_of;
+use super::{End, FromStore};
+use crate::config::StoreConfig;
+use crate::metrics::DriverMetrics;
+
+/// Tells the core what changes while one term of leadership lasts.
+pub(crate) struct Watcher {
+    pub(crate) client: WatchClient,
+    pub(crate) keys: Keys,
+    pub(crate) epoch: Epoch,
+    pub(crate) config: Arc<StoreConfig>,
+    pub(crate) metrics: Arc<DriverMetrics>,
+    pub(crate) changes: mpsc::Sender<FromStore>,
+    /// The revision from which on changes have not been told.
+    pub(crate) next: i64,
+}
+
+/// Why a stream of changes ended.
+enum Broken {
+    /// It is to be resumed.
+    Error(StoreError),
+    /// There is nothing to resume.
+    Over(End),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Watcher {
+    /// Runs until leadership is seen to be lost, or until changes were compacted away unseen.
+    pub(crate) async fn run(mut self) -> End {
+        let mut pause = self.config.backoff_min;
+        loop {
+            let seen = self.next;
+            let broken = self.stream().await;
+            match broken {
+                Broken::Over(end) => return end,
+                Broken::Error(error) => {
+                    tracing::warn!(%error, from = self.next, "resuming the watch of the store");
+                    DriverMetrics::count(&self.metrics.watch_resumes);
+                }
+            }
+            if self.next > seen {
+                pause = self.config.backoff_min;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.config.backoff_max);
+        }
+    }
+
+    /// One stream, until it breaks.
+    async fn stream(&mut self) -> Broken {
+        let options = WatchOptions::new()
+            .with_range(self.keys.root_end())
+            .with_start_revision(self.next)
+            .with_fragment()
+            .with_progress_notify();
+        let opening = self.client.watch(self.keys.root(), Some(options));
+        let mut stream = match within(self.config.request_timeout, "watch", opening).await {
+            Ok(stream) => stream,
+            Err(error) => return error.into(),
+        };
+        loop {
+            match stream.message().await {
+                Ok(Some(message)) => {
+                    if let Err(broken) = self.take(&message).await {
+                        return broken;
+                    }
+                }
+                Ok(None) => return StoreError::Nonsense("watch").into(),
+                Err(error) => return StoreError::Etcd(error).into(),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: &WatchResponse) -> Result<(), Broken> {
+        if message.compact_revision() > 0 {
+            tracing::warn!(
+                from = self.next,
+                compacted = message.compact_revision(),
+                "changes were compacted away unseen: loading everything anew"
+            );
+            return Err(Broken::Over(End::Restart));
+        }
+        if message.canceled() {
+            return Err(StoreError::Nonsense("watch").into());
+        }
+        if message.events().is_empty() {
+            // Progress: everything up to the header's revision was told.
+            let told = message.header().map_or(0, |header| header.revision());
+            if !message.created() {
+                self.next = self.next.max(told + 1);
+            }
+            return Ok(());
+        }
+        for events in message
+            .events()
+            .chunk_by(|one, two| revision(one) == revision(two))
+        {
+            self.tell(events).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the changes of one revision, or a part of them: a large one comes in fragments.
+    async fn tell(&mut self, events: &[Event]) -> Result<(), Broken> {
+        let revision = events.first().map_or(0, revision);
+        let mut records = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(record) = event.kv() else { continue };
+            match self.keys.place(record.key()) {
+                // We alone write events, and they never change.
+                Place::Record(Key::Event(_)) | Place::Stranger(_) => {}
+                Place::Record(key) => records.push(changed(key, event.event_type(), record)),
+                Place::Election => self.check_leader(event.event_type(), record)?,
+            }
+        }
+        // The same revision may go on in the next message, so it is asked for again after an
+        // error: what the core knows already changes nothing.
+        self.next = self.next.max(revision);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let input = Input::Changed {
+            revision: StoreRevision(revision),
+            records,
+        };
+        let change = FromStore {
+            epoch: self.epoch,
+            input,
+        };
+        let sent = self.changes.send(change).await;
+        sent.map_err(|_| Broken::Over(End::Stopped))
+    }
+
+    /// The leadership key is ours as long as it was created at our epoch.
+    fn check_leader(&self, what: EventType, record: &KeyValue) -> Result<(), Broken> {
+        if record.key() != self.keys.leader().as_bytes() {
+            return Ok(());
+        }
+        let ours = match what {
+            EventType::Put => record.create_revision() == self.epoch.0,
+            EventType::Delete => false,
+        };
+        if ours {
+            Ok(())
+        } else {
+            Err(Broken::Over(End::Lost))
+        }
+    }
+}
+
+fn revision(event: &Event) -> i64 {
+    event.kv().map_or(0, KeyValue::mod_revision)
+}
+
+fn changed(key: Key, what: EventType, record: &KeyValue) -> Stored {
+    match what {
+        EventType::Put => Stored {
+            key,
+            value: Some(text_of(record.value().to_vec())),
+            mod_revision: StoreRevision(record.mod_revision()),
+        },
+        EventType::Delete => Stored {
+            key,
+            value: None,
+            mod_revision: StoreRevision(0),
+        },
+    }
+}
