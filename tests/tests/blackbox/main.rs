@@ -6,6 +6,7 @@ mod capacity;
 mod cluster;
 mod crash;
 mod dev;
+mod harness;
 mod hung;
 mod idle;
 mod input;
