@@ -25,6 +25,7 @@ mod record;
 mod service;
 mod snapshot;
 mod store;
+mod streams;
 mod wire;
 
 pub use error::StoreError;

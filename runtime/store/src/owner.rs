@@ -1,7 +1,5 @@
 //! The one task that owns the model: takes what was asked, applies it, makes it durable, answers.
 
-use std::collections::BTreeMap;
-
 use berth_kv::{KvError, Model, Request, Response, StreamId, WatchOutput, WatchRequest};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant};
@@ -10,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::record::Record;
+use crate::streams::{STREAM_OUTPUT_MAX, Streams};
 
 /// The most requests that share one transaction of the log.
 const BATCH_MAX: usize = 1024;
@@ -17,6 +16,8 @@ const BATCH_MAX: usize = 1024;
 const QUEUE_MAX: usize = 4096;
 /// How often a watch that asked for it hears that it missed nothing, as in etcd.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// How often a stream that did not keep up is looked at.
+const LAG_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What the owner can be asked.
 enum Command {
@@ -28,7 +29,7 @@ enum Command {
     /// Watch output of this stream goes here from now on.
     OpenStream {
         stream: StreamId,
-        output: mpsc::UnboundedSender<WatchOutput>,
+        output: mpsc::Sender<WatchOutput>,
     },
     RevokeAllLeases {
         reply: oneshot::Sender<usize>,
@@ -75,8 +76,8 @@ impl Handle {
     pub(crate) async fn open_stream(
         &self,
         stream: StreamId,
-    ) -> Result<mpsc::UnboundedReceiver<WatchOutput>, StoreError> {
-        let (output, receiver) = mpsc::unbounded_channel();
+    ) -> Result<mpsc::Receiver<WatchOutput>, StoreError> {
+        let (output, receiver) = mpsc::channel(STREAM_OUTPUT_MAX);
         let command = Command::OpenStream { stream, output };
         self.commands
             .send(command)
@@ -115,7 +116,7 @@ impl Handle {
 pub(crate) struct Owner {
     model: Model,
     disk: Option<Disk>,
-    streams: BTreeMap<StreamId, mpsc::UnboundedSender<WatchOutput>>,
+    streams: Streams,
     started: Instant,
     next_progress: Instant,
     commands: mpsc::Receiver<Command>,
@@ -144,7 +145,7 @@ impl Owner {
         let owner = Owner {
             model,
             disk,
-            streams: BTreeMap::new(),
+            streams: Streams::default(),
             started,
             next_progress: started + PROGRESS_INTERVAL,
             commands,
@@ -192,7 +193,11 @@ impl Owner {
         let lease = self.model.next_lease_expiry().unwrap_or(FAR_MS);
         let now = self.now_ms();
         let lease = Instant::now() + Duration::from_millis(lease.saturating_sub(now).min(FAR_MS));
-        lease.min(self.next_progress)
+        let lagging = self
+            .streams
+            .lagging()
+            .then(|| Instant::now() + LAG_INTERVAL);
+        lease.min(self.next_progress).min(lagging.unwrap_or(lease))
     }
 
     /// Revokes the leases whose time is over.
@@ -222,12 +227,12 @@ impl Owner {
                 };
                 let answer = self.apply(request, record, batch);
                 if let Some(stream) = closed {
-                    self.streams.remove(&stream);
+                    self.streams.close(stream);
                 }
                 batch.answers.push((reply, answer));
             }
             Command::OpenStream { stream, output } => {
-                self.streams.insert(stream, output);
+                self.streams.open(stream, output);
             }
             Command::RevokeAllLeases { reply } => {
                 let Ok(Response::LeaseList { leases, .. }) =
@@ -310,11 +315,25 @@ impl Owner {
         for (reply, status) in batch.statuses {
             let _ = reply.send(status);
         }
+        self.deliver();
+    }
+
+    /// Hands watch output to its streams. A watch whose stream does not keep up is paused, and
+    /// resumed when the stream has room again: what waits is the history, not a queue.
+    fn deliver(&mut self) {
+        for resume in self.streams.flush() {
+            self.watch(resume);
+        }
         while let Some(output) = self.model.poll_watch_output() {
-            if let Some(stream) = self.streams.get(&output.stream) {
-                let _ = stream.send(output);
+            if let Some(pause) = self.streams.deliver(output) {
+                self.watch(pause);
             }
         }
+    }
+
+    fn watch(&mut self, request: WatchRequest) {
+        let done = self.model.apply(self.now_ms(), Request::Watch(request));
+        debug_assert!(done.is_ok(), "requests about watches are never refused");
     }
 }
 

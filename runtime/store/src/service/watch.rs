@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use berth_kv::{Response as Answer, StreamId, WatchOutput, WatchRequest};
 use etcd_client::proto::{PbWatchRequest, PbWatchResponse, PbWatchService};
 use futures::{Stream, StreamExt};
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Services;
@@ -32,7 +32,7 @@ impl PbWatchService for Services {
             .clone()
             .receive(stream, messages.into_inner(), fragmented.clone());
         tokio::spawn(requests);
-        let answers = UnboundedReceiverStream::new(output).flat_map(move |output| {
+        let answers = ReceiverStream::new(output).flat_map(move |output| {
             futures::stream::iter(to_messages(output, &fragmented).into_iter().map(Ok))
         });
         Ok(Response::new(Box::pin(answers)))
