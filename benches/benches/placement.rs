@@ -8,7 +8,7 @@ use berth_core::model::node::{NodeResources, NodeStatus};
 use berth_core::model::spec::{Constraints, WorkloadType};
 use berth_core::model::units::{Gibibytes, Mebibytes, Millicores, Resources};
 use berth_core::placement::{
-    Candidate, Demand, PlacementIndex, PlacementNote, Strategy, place, utilization,
+    Candidate, Demand, PlacementIndex, PlacementNote, Question, Strategy, place, utilization,
 };
 use berth_core::{NodeId, StoreRevision, Timestamp, WorkloadId};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -87,34 +87,26 @@ impl Cluster {
     }
 }
 
-fn exhaustive(cluster: &Cluster, strategy: Strategy, demand: &Demand<'_>) -> PlacementNote {
-    let (nodes, spread) = (cluster.candidates(), BTreeMap::new());
+fn exhaustive(cluster: &Cluster, question: &Question<'_>) -> PlacementNote {
+    let Question {
+        strategy,
+        ref demand,
+        spread,
+        at_revision,
+        now,
+    } = *question;
     place(
         strategy,
-        nodes,
+        cluster.candidates(),
         demand,
-        &spread,
-        StoreRevision(1),
-        Timestamp::ZERO,
+        spread,
+        at_revision,
+        now,
     )
 }
 
-fn indexed(
-    cluster: &Cluster,
-    index: &PlacementIndex,
-    strategy: Strategy,
-    demand: &Demand<'_>,
-) -> PlacementNote {
-    let node_of = |id: &NodeId| cluster.candidate(id);
-    let spread = BTreeMap::new();
-    index.place(
-        strategy,
-        node_of,
-        demand,
-        &spread,
-        StoreRevision(1),
-        Timestamp::ZERO,
-    )
+fn indexed(cluster: &Cluster, index: &PlacementIndex, question: &Question<'_>) -> PlacementNote {
+    index.place(question, &BTreeSet::new(), |id| cluster.candidate(id))
 }
 
 fn decisions(c: &mut Criterion) {
@@ -131,20 +123,28 @@ fn decisions(c: &mut Criterion) {
         drivers: &drivers,
         constraints: &constraints,
     };
-    let demands = [("easy", demand(250)), ("nothing fits", demand(16_001))];
+    let spread = BTreeMap::new();
+    let question = |strategy, cpu| Question {
+        strategy,
+        demand: demand(cpu),
+        spread: &spread,
+        at_revision: StoreRevision(1),
+        now: Timestamp::ZERO,
+    };
     for strategy in [Strategy::LeastUtilized, Strategy::BinPack] {
-        for (name, demand) in &demands {
+        for (name, cpu) in [("easy", 250), ("nothing fits", 16_001)] {
             let mut group = c.benchmark_group(format!("placement/{strategy:?}/{name}"));
+            let question = question(strategy, cpu);
             for size in [100, 1_000, 10_000] {
                 let cluster = Cluster::new(size);
                 let index = cluster.index();
-                let expected = exhaustive(&cluster, strategy, demand).node;
-                assert_eq!(indexed(&cluster, &index, strategy, demand).node, expected);
+                let expected = exhaustive(&cluster, &question).node;
+                assert_eq!(indexed(&cluster, &index, &question).node, expected);
                 group.bench_function(BenchmarkId::new("exhaustive", size), |b| {
-                    b.iter(|| exhaustive(&cluster, strategy, black_box(demand)));
+                    b.iter(|| exhaustive(&cluster, black_box(&question)));
                 });
                 group.bench_function(BenchmarkId::new("index", size), |b| {
-                    b.iter(|| indexed(&cluster, &index, strategy, black_box(demand)));
+                    b.iter(|| indexed(&cluster, &index, black_box(&question)));
                 });
             }
             group.finish();

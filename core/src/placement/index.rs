@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::place::{Rank, SpreadRank, Tally};
-use super::types::{Candidate, Demand, PlacementNote, Ppm, Strategy};
-use crate::model::id::{NodeId, StoreRevision};
-use crate::model::time::Timestamp;
+use super::score::utilization;
+use super::types::{Candidate, PlacementNote, Ppm, Question, Strategy};
+use crate::model::id::NodeId;
 
 /// All nodes, by utilization and then id.
 ///
@@ -30,7 +30,7 @@ pub struct PlacementIndex {
 
 impl PlacementIndex {
     /// Adds a node, or moves it to its new utilization: what
-    /// [`utilization`](super::utilization()) says of its candidate now.
+    /// [`utilization`] says of its candidate now.
     pub fn upsert(&mut self, node: &NodeId, score: Ppm) {
         match self.scores.insert(node.clone(), score) {
             Some(before) if before == score => return,
@@ -71,44 +71,48 @@ impl PlacementIndex {
 
     /// Decides as [`place`](super::place()) does, asking only the nodes that it must.
     ///
+    /// `node_of` answers the node of the image with that id, less what the workload itself has
+    /// reserved on it. `apart` names the nodes where that is something: for this decision they do
+    /// not stand where the index has them, and are asked before all others. At every other node,
+    /// the utilization must be the one that the index has (checked where debug assertions are on),
+    /// and the image must hold exactly the nodes of the index.
+    ///
     /// The note's `candidates`, `refused` and `most_available` cover the `examined` nodes only;
-    /// everything else in it is the same, and all of it is if nothing fits. `node_of` answers the
-    /// node of the image with that id; the image and the index must hold the same nodes, at the
-    /// same utilization (checked where debug assertions are on).
+    /// everything else in it is the same, and all of it is if nothing fits.
     pub fn place<'a>(
         &self,
-        strategy: Strategy,
+        question: &Question<'_>,
+        apart: &BTreeSet<&NodeId>,
         node_of: impl Fn(&NodeId) -> Option<Candidate<'a>>,
-        demand: &Demand<'_>,
-        spread: &BTreeMap<String, u32>,
-        at_revision: StoreRevision,
-        now: Timestamp,
     ) -> PlacementNote {
-        let mut tally = Tally::default();
-        let mut best: Option<(Rank<'a>, Ppm)> = None;
-        for (id, score) in self.in_order(strategy) {
+        let mut search = Search {
+            question,
+            tally: Tally::default(),
+            best: None,
+        };
+        for id in apart {
+            if let (true, Some(node)) = (self.scores.contains_key(*id), node_of(id)) {
+                search.ask(&node, utilization(&node));
+            }
+        }
+        for (id, score) in self.in_order(question.strategy) {
+            if apart.contains(id) {
+                continue;
+            }
             let node = node_of(id);
             debug_assert!(node.is_some(), "{id} is in the index and not in the image");
             let Some(node) = node else { continue };
-            debug_assert_eq!(score, super::utilization(&node), "{id} is out of date");
-            if !tally.ask(&node, demand) {
-                continue;
-            }
-            let rank = Rank::new(strategy, &node, score, demand, spread);
-            if best.as_ref().is_none_or(|(least, _)| rank < *least) {
-                best = Some((rank, score));
-            }
-            // Who comes later is less preferred by utilization and id, and cannot do better in
-            // spread than the best there is.
-            if best.is_some_and(|(least, _)| least.spread == SpreadRank::FIRST) {
+            debug_assert_eq!(score, utilization(&node), "{id} is out of date");
+            // Whoever fits here is preferred by utilization and id to all who follow, so that
+            // spread alone could decide for one of them; and nobody has a better spread than this.
+            if search.ask(&node, score) == Some(SpreadRank::FIRST) {
                 break;
             }
         }
-        let chosen = best.map(|(rank, score)| (rank.id.clone(), score));
         let nodes = u32::try_from(self.len()).unwrap_or(u32::MAX);
         PlacementNote {
             nodes,
-            ..tally.note(chosen, demand, at_revision, now)
+            ..search.note()
         }
     }
 
@@ -119,5 +123,43 @@ impl PlacementIndex {
             Strategy::BinPack => Box::new(self.by_utilization.iter().rev()),
         };
         groups.flat_map(|(score, ids)| ids.iter().map(|id| (id, *score)))
+    }
+}
+
+/// A decision on its way.
+struct Search<'q, 'a> {
+    question: &'q Question<'q>,
+    tally: Tally,
+    best: Option<(Rank<'a>, Ppm)>,
+}
+
+impl<'a> Search<'_, 'a> {
+    /// Asks a node; if it fits, how spreading ranks it.
+    fn ask(&mut self, node: &Candidate<'a>, score: Ppm) -> Option<SpreadRank> {
+        let Question {
+            strategy,
+            ref demand,
+            spread,
+            ..
+        } = *self.question;
+        if !self.tally.ask(node, demand) {
+            return None;
+        }
+        let rank = Rank::new(strategy, node, score, demand, spread);
+        if self.best.is_none_or(|(least, _)| rank < least) {
+            self.best = Some((rank, score));
+        }
+        Some(rank.spread)
+    }
+
+    fn note(self) -> PlacementNote {
+        let Question {
+            ref demand,
+            at_revision,
+            now,
+            ..
+        } = *self.question;
+        let chosen = self.best.map(|(rank, score)| (rank.id.clone(), score));
+        self.tally.note(chosen, demand, at_revision, now)
     }
 }

@@ -82,6 +82,21 @@ pub struct Demand<'a> {
     pub constraints: &'a Constraints,
 }
 
+/// One decision to make: all of what [`place`](super::place()) is asked except the nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// How nodes that fit are ordered.
+    pub strategy: Strategy,
+    /// What they must offer.
+    pub demand: Demand<'a>,
+    /// How many workloads count under each value of the label to spread by.
+    pub spread: &'a BTreeMap<String, u32>,
+    /// The revision of the store that the image reflects.
+    pub at_revision: StoreRevision,
+    /// The time.
+    pub now: Timestamp,
+}
+
 /// A node as placement sees it: nothing in here is what an agent reports as used.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {

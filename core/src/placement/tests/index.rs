@@ -1,20 +1,18 @@
 //! The fast path against the exhaustive definition.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::world::{Ask, Node, World, node, worlds};
+use super::world::{Ask, Node, World, node, resources, worlds};
 use crate::model::id::{NodeId, StoreRevision};
 use crate::model::time::Timestamp;
+use crate::model::units::Resources;
 use crate::placement::{
-    Candidate, PlacementIndex, PlacementNote, Ppm, Strategy as Order, place, utilization,
+    Candidate, PlacementIndex, PlacementNote, Ppm, Question, Strategy as Order, place, utilization,
 };
-
-const AT: StoreRevision = StoreRevision(7);
-const NOW: Timestamp = Timestamp::from_millis(1_000);
 
 type Image = BTreeMap<NodeId, Node>;
 
@@ -30,13 +28,48 @@ fn node_of<'a>(image: &'a Image) -> impl Fn(&NodeId) -> Option<Candidate<'a>> {
     |id| image.get(id).map(Node::candidate)
 }
 
+/// What the workload itself has reserved, per node.
+type Own = BTreeMap<NodeId, Resources>;
+
 /// Both answers.
-fn both(image: &Image, index: &PlacementIndex, world: &World) -> (PlacementNote, PlacementNote) {
-    let (order, demand, spread) = (world.strategy, world.ask.demand(), &world.spread);
-    let all = image.values().map(Node::candidate);
-    let exhaustive = place(order, all, &demand, spread, AT, NOW);
-    let fast = index.place(order, node_of(image), &demand, spread, AT, NOW);
+fn both(
+    image: &Image,
+    index: &PlacementIndex,
+    world: &World,
+    own: &Own,
+) -> (PlacementNote, PlacementNote) {
+    let candidate = |id: &NodeId| {
+        let mut candidate = image.get(id)?.candidate();
+        candidate.reserved = candidate.reserved - own.get(id).copied().unwrap_or_default();
+        Some(candidate)
+    };
+    let question = question(world.strategy, &world.ask, &world.spread);
+    let Question {
+        strategy,
+        ref demand,
+        spread,
+        at_revision,
+        now,
+    } = question;
+    let all = image.keys().filter_map(candidate);
+    let exhaustive = place(strategy, all, demand, spread, at_revision, now);
+    let fast = index.place(&question, &own.keys().collect(), candidate);
     (exhaustive, fast)
+}
+
+fn question<'a>(strategy: Order, ask: &'a Ask, spread: &'a BTreeMap<String, u32>) -> Question<'a> {
+    let (demand, at_revision) = (ask.demand(), StoreRevision(7));
+    Question {
+        strategy,
+        demand,
+        spread,
+        at_revision,
+        now: Timestamp::from_millis(1_000),
+    }
+}
+
+fn node_id(n: u8) -> NodeId {
+    format!("node-{n}").parse().unwrap()
 }
 
 #[test]
@@ -53,14 +86,9 @@ fn the_common_case_visits_one_node() {
         image.get(id).map(Node::candidate)
     };
     let ask = Ask::new(1, 1, 1);
-    let note = index.place(
-        Order::default(),
-        counting,
-        &ask.demand(),
-        &BTreeMap::new(),
-        AT,
-        NOW,
-    );
+    let spread = BTreeMap::new();
+    let question = question(Order::default(), &ask, &spread);
+    let note = index.place(&question, &BTreeSet::new(), counting);
     assert_eq!(note.node.unwrap().as_str(), "node-0000");
     assert_eq!(
         (note.nodes, note.examined, note.candidates, visited.get()),
@@ -77,14 +105,8 @@ fn spread_stops_at_a_value_without_workloads() {
         .collect();
     let (index, ask) = (indexed(&image), Ask::new(1, 1, 1).spread_by("zone"));
     let spread = [("a".to_owned(), 1)].into();
-    let note = index.place(
-        Order::default(),
-        node_of(&image),
-        &ask.demand(),
-        &spread,
-        AT,
-        NOW,
-    );
+    let question = question(Order::default(), &ask, &spread);
+    let note = index.place(&question, &BTreeSet::new(), node_of(&image));
     assert_eq!(note.node.unwrap().as_str(), "node-0003");
     assert_eq!(note.examined, 4);
 }
@@ -107,9 +129,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn the_index_chooses_as_the_exhaustive_definition_does(world in worlds()) {
+    fn the_index_chooses_as_the_exhaustive_definition_does(
+        world in worlds(),
+        own in btree_map(0..14_u8, resources(3), 0..3),
+    ) {
         let image: Image = world.nodes.iter().map(|n| (n.id.clone(), n.clone())).collect();
-        let (exhaustive, fast) = both(&image, &indexed(&image), &world);
+        // Some of these are no nodes of the image: that must not matter.
+        let own = own.into_iter().map(|(n, own)| (node_id(n), own)).collect();
+        let (exhaustive, fast) = both(&image, &indexed(&image), &world, &own);
         prop_assert_eq!((&fast.node, fast.score_ppm), (&exhaustive.node, exhaustive.score_ppm));
         prop_assert_eq!(fast.nodes, exhaustive.nodes);
         prop_assert!(fast.examined <= fast.nodes);
@@ -128,7 +155,7 @@ proptest! {
     ) {
         let (mut image, mut index) = (Image::new(), PlacementIndex::default());
         for (n, change) in changes {
-            let id: NodeId = format!("node-{n}").parse().unwrap();
+            let id = node_id(n);
             match change {
                 Some(node) => {
                     let node = Node { id: id.clone(), ..node };
@@ -140,7 +167,7 @@ proptest! {
                     image.remove(&id);
                 }
             }
-            let (exhaustive, fast) = both(&image, &index, &world);
+            let (exhaustive, fast) = both(&image, &index, &world, &Own::new());
             prop_assert_eq!(fast.node, exhaustive.node);
         }
         prop_assert_eq!(&index, &indexed(&image));

@@ -79,6 +79,11 @@ fn resource_cases() -> Vec<Case> {
                  1 MiB, 10 GiB of disk",
             ],
         ),
+    ]
+}
+
+fn edge_cases() -> Vec<Case> {
+    vec![
         (
             vec![
                 Node::new("node-1"),
@@ -185,9 +190,14 @@ fn other_cases() -> Vec<Case> {
     ]
 }
 
+fn all_cases() -> impl Iterator<Item = Case> {
+    let all = [resource_cases(), edge_cases(), other_cases()];
+    all.into_iter().flatten()
+}
+
 #[test]
 fn the_texts_are_these() {
-    for (nodes, ask, summary, would_help) in resource_cases().into_iter().chain(other_cases()) {
+    for (nodes, ask, summary, would_help) in all_cases() {
         let advice = advice(&nodes, &ask);
         assert_eq!(advice.summary, summary);
         assert_eq!(advice.would_help, would_help, "{summary}");

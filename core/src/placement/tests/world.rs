@@ -223,7 +223,7 @@ pub(super) fn ask() -> impl Strategy<Value = Ask> {
 }
 
 /// Amounts in steps, so that they meet exactly, and now and then one beside a step or beyond all.
-fn resources(steps_max: u64) -> impl Strategy<Value = Resources> {
+pub(super) fn resources(steps_max: u64) -> impl Strategy<Value = Resources> {
     let amount = move || {
         prop_oneof![
             20 => (0..=steps_max).prop_map(|steps| steps * 1000),
