@@ -6,6 +6,11 @@
 /// refuses a call whose epoch is below the highest that it has seen.
 pub const EPOCH: &str = "berth-epoch";
 
+/// On calls to agents, optional: the number that the leader of the epoch gave to the call, in
+/// decimal; grows. With it the reference agent refuses a call about a workload that a later call
+/// has overtaken, for instance an apply that arrives after the delete that followed it.
+pub const CALL: &str = "berth-call";
+
 /// On answers of the scheduler: `true` when the answer comes from an image that may lag behind
 /// the store (the store is out of reach). Absent otherwise.
 pub const STALE: &str = "berth-stale";
