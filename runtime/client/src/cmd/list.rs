@@ -1,0 +1,150 @@
+//! Lists, page by page.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_yaml_ng::Value;
+
+use super::Session;
+use crate::exit::{Exit, Failure};
+
+/// The most records that are asked for at once. Who wants more gets pages as large as the server
+/// likes them.
+const PAGE: usize = 1000;
+
+fn page_limit(limit: Option<usize>, have: usize) -> Option<(&'static str, String)> {
+    let wanted = limit?.saturating_sub(have);
+    (wanted < PAGE).then(|| ("limit", wanted.to_string()))
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page<T> {
+    /// What is on it.
+    #[serde(alias = "events")]
+    pub items: Vec<T>,
+    /// More follow.
+    #[serde(default)]
+    pub more: bool,
+    /// The id to ask on from.
+    #[serde(default)]
+    pub next: Option<String>,
+    /// It may be old.
+    #[serde(default)]
+    pub stale: bool,
+}
+
+/// Everything that matches, or the first `limit`.
+///
+/// # Errors
+/// Those of the requests.
+pub async fn all<T: DeserializeOwned>(
+    session: &Session<'_>,
+    path: &str,
+    query: &[(&str, String)],
+    limit: Option<usize>,
+) -> Result<Page<T>, Failure> {
+    let mut whole: Option<Page<T>> = None;
+    loop {
+        let have = whole.as_ref().map_or(0, |page| page.items.len());
+        let mut query = query.to_vec();
+        query.extend(page_limit(limit, have));
+        if let Some(next) = whole.as_ref().and_then(|page| page.next.clone()) {
+            query.push(("after", next));
+        }
+        let page: Page<T> = session.api.read(&[path], &query).await?;
+        let merged = match whole {
+            None => page,
+            Some(mut before) => {
+                if page.items.is_empty() {
+                    before.more = false;
+                }
+                before.items.extend(page.items);
+                before.stale |= page.stale;
+                Page {
+                    more: page.more,
+                    next: page.next,
+                    ..before
+                }
+            }
+        };
+        let full = limit.is_some_and(|limit| merged.items.len() >= limit);
+        if !merged.more || merged.next.is_none() || full {
+            return Ok(merged);
+        }
+        whole = Some(merged);
+    }
+}
+
+/// The same as the server's own JSON: a single page unchanged, several as one.
+///
+/// # Errors
+/// Those of the requests.
+pub async fn raw(
+    session: &Session<'_>,
+    path: &str,
+    query: &[(&str, String)],
+    limit: Option<usize>,
+) -> Result<Value, Failure> {
+    let mut whole: Option<Value> = None;
+    loop {
+        let have = whole.as_ref().map_or(0, |page| items(page).len());
+        let mut query = query.to_vec();
+        query.extend(page_limit(limit, have));
+        if let Some(next) = whole.as_ref().and_then(next_of) {
+            query.push(("after", next));
+        }
+        let mut page: Value = session.api.read(&[path], &query).await?;
+        if let Some(before) = &whole {
+            let mut joined = items(before).to_vec();
+            joined.extend_from_slice(items(&page));
+            if let Some(list) = page.get_mut("items") {
+                *list = Value::Sequence(joined);
+            }
+        }
+        let more = page.get("more").and_then(Value::as_bool) == Some(true);
+        let full = limit.is_some_and(|limit| items(&page).len() >= limit);
+        if !more || next_of(&page).is_none() || full {
+            return Ok(page);
+        }
+        whole = Some(page);
+    }
+}
+
+fn items(page: &Value) -> &[Value] {
+    page.get("items")
+        .and_then(Value::as_sequence)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn next_of(page: &Value) -> Option<String> {
+    page.get("next")?.as_str().map(str::to_owned)
+}
+
+/// Prints what the server sent, as JSON or YAML, fields in its order.
+///
+/// # Errors
+/// Those of the stream.
+pub fn print_raw(session: &mut Session<'_>, value: &Value, yaml: bool) -> Result<(), Failure> {
+    let wrong = |error: String| Failure::new(Exit::Error, error);
+    if yaml {
+        let text = serde_yaml_ng::to_string(value).map_err(|error| wrong(error.to_string()))?;
+        session.console.text(&text)?;
+    } else {
+        let text = serde_json::to_string_pretty(value).map_err(|error| wrong(error.to_string()))?;
+        session.console.line(&text)?;
+    }
+    Ok(())
+}
+
+/// Says that a list may be old.
+///
+/// # Errors
+/// Those of the stream.
+pub fn note_stale(session: &mut Session<'_>, stale: bool) -> Result<(), Failure> {
+    if stale {
+        session
+            .console
+            .note("note: this may be old: the scheduler has no leader or its store is away")?;
+    }
+    Ok(())
+}
