@@ -1,17 +1,15 @@
 //! A test's own corner: a scratch folder, the logs of what it starts, and the end of all of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
 use crate::process::{Process, marked_processes};
 
-/// Every process of a test carries this variable, whoever started it.
-pub const MARK: &str = "BERTH_TEST_LAB";
-
-static LABS: AtomicU32 = AtomicU32::new(0);
+/// Every process of a test has its scratch space in the lab's folder, whoever started it: this
+/// variable survives the clean environment in which agents start workloads.
+pub const MARK: &str = "TMPDIR";
 
 /// Declare it first in a test, so that it goes last.
 #[derive(Debug)]
@@ -37,10 +35,11 @@ impl Lab {
     pub fn new(name: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("berth-test-").tempdir();
         let folder = folder.expect("a scratch folder");
-        let number = LABS.fetch_add(1, Ordering::Relaxed);
+        let mark = folder.path().join("tmp");
+        std::fs::create_dir(&mark).expect("a folder in the scratch folder");
         let inner = Inner {
             name: name.to_owned(),
-            mark: format!("{}-{number}", std::process::id()),
+            mark: mark.display().to_string(),
             folder: folder.path().to_owned(),
             logs: Mutex::default(),
         };

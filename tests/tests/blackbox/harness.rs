@@ -9,8 +9,8 @@ use berth_tests::{Etcd, History, Lab, secs, wait_for};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_test_started_ends_with_it() {
     let lab = Lab::new("harness");
-    // A child of a child, in a session of its own, as a workload is.
-    let script = "BERTH_WORKLOAD_ID=w-1 setsid sleep 1000 & wait";
+    // A child of a child, in a session of its own and a clean environment, as a workload is.
+    let script = "env -i PATH=$PATH TMPDIR=$TMPDIR BERTH_WORKLOAD_ID=w-1 setsid sleep 1000 & wait";
     let shell = lab.start(
         "shell",
         Path::new("sh"),
