@@ -161,7 +161,6 @@ impl Agent {
     pub fn start(lab: &Lab, server: &Server, node: &str, flags: &[&str]) -> Self {
         let mut args = owned(&[
             "agent",
-            "--insecure",
             &format!("--node-id={node}"),
             &format!("--scheduler={}", server.grpc()),
             "--grpc-addr=127.0.0.1:0",
