@@ -93,6 +93,9 @@ impl Event {
     }
 }
 
+/// Lower and upper bound, for an ordered map.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// A set of neighbouring keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyRange {
@@ -167,7 +170,7 @@ impl KeyRange {
     }
 
     /// The range as bounds for an ordered map; `None` when no key can belong to it.
-    pub(crate) fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    pub(crate) fn bounds(&self) -> Option<Bounds<'_>> {
         match self {
             KeyRange::Single(key) => Some((Bound::Included(key), Bound::Included(key))),
             KeyRange::Span { start, end } if start >= end => None,

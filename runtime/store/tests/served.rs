@@ -21,7 +21,10 @@ async fn keys_are_written_compared_and_read() {
     assert!(client.txn(txn.clone()).await.unwrap().succeeded());
     client.put("/nodes/a", "three", None).await.unwrap();
     assert!(!client.txn(txn).await.unwrap().succeeded());
-    let all = client.get("/nodes/", Some(GetOptions::new().with_prefix())).await.unwrap();
+    let all = client
+        .get("/nodes/", Some(GetOptions::new().with_prefix()))
+        .await
+        .unwrap();
     let values: Vec<_> = all.kvs().iter().map(|kv| kv.value_str().unwrap()).collect();
     assert_eq!(values, ["three", "two"]);
     assert_eq!(all.header().unwrap().revision(), 4);
@@ -49,8 +52,14 @@ async fn watches_see_the_past_and_what_comes() {
 
 #[tokio::test]
 async fn a_lease_that_is_not_kept_takes_its_keys_along() {
-    let limits = Limits { min_lease_ttl_s: 1, ..Limits::default() };
-    let options = StoreOptions { limits, ..StoreOptions::default() };
+    let limits = Limits {
+        min_lease_ttl_s: 1,
+        ..Limits::default()
+    };
+    let options = StoreOptions {
+        limits,
+        ..StoreOptions::default()
+    };
     let store = EmbeddedStore::open_with(None, options).unwrap();
     let mut client = store.client().await.unwrap();
     let lease = client.lease_grant(1, None).await.unwrap();
@@ -64,9 +73,38 @@ async fn a_lease_that_is_not_kept_takes_its_keys_along() {
     assert_eq!(answers.message().await.unwrap().unwrap().ttl(), 1);
     let end = watch.message().await.unwrap().unwrap();
     assert_eq!(end.events()[0].event_type(), EventType::Delete);
-    assert!(renewed.elapsed() >= Duration::from_secs(1), "{:?}", renewed.elapsed());
+    assert!(
+        renewed.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        renewed.elapsed()
+    );
     keeper.keep_alive().await.unwrap();
     assert_eq!(answers.message().await.unwrap().unwrap().ttl(), 0);
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_read_late_misses_nothing() {
+    const PUTS: i64 = 3_000;
+    let store = EmbeddedStore::open(None).unwrap();
+    let mut client = store.client().await.unwrap();
+    let all = WatchOptions::new().with_prefix();
+    let mut watch = client.watch("k", Some(all)).await.unwrap();
+    assert!(watch.message().await.unwrap().unwrap().created());
+    for number in 0..PUTS {
+        // Larger than what the connection and the stream's queue hold together.
+        client
+            .put(format!("k{}", number % 7), vec![b'x'; 2048], None)
+            .await
+            .unwrap();
+    }
+    let mut next = 2;
+    while next < 2 + PUTS {
+        for event in watch.message().await.unwrap().unwrap().events() {
+            assert_eq!(event.kv().unwrap().mod_revision(), next);
+            next += 1;
+        }
+    }
     store.shutdown().await;
 }
 
@@ -82,7 +120,10 @@ async fn all_leases_can_be_revoked_at_once() {
     }
     assert_eq!(store.revoke_all_leases().await.unwrap(), 2);
     assert_eq!(client.leases().await.unwrap().leases().len(), 0);
-    let left = client.get("k", Some(GetOptions::new().with_prefix())).await.unwrap();
+    let left = client
+        .get("k", Some(GetOptions::new().with_prefix()))
+        .await
+        .unwrap();
     assert_eq!(left.count(), 0);
     store.shutdown().await;
 }
@@ -91,9 +132,15 @@ async fn all_leases_can_be_revoked_at_once() {
 async fn etcdctl_works_on_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(Some(dir.path())).unwrap();
-    let address = store.serve_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = store
+        .serve_tcp("127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
     let mut client = store.client().await.unwrap();
-    client.put("/workloads/w-1", "{\"id\":\"w-1\"}", None).await.unwrap();
+    client
+        .put("/workloads/w-1", "{\"id\":\"w-1\"}", None)
+        .await
+        .unwrap();
     let read = etcdctl(address, &["get", "--prefix", "/"]).await;
     assert_eq!(read, "/workloads/w-1\n{\"id\":\"w-1\"}\n");
     etcdctl(address, &["put", "/workloads/w-2", "x"]).await;
