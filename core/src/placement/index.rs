@@ -91,7 +91,7 @@ impl PlacementIndex {
             best: None,
         };
         for id in apart {
-            if let (true, Some(node)) = (self.scores.contains_key(*id), node_of(id)) {
+            if let Some(node) = node_of(id) {
                 search.ask(&node, utilization(&node));
             }
         }
