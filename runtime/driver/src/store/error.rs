@@ -60,6 +60,9 @@ pub(crate) fn judge(error: &StoreError) -> Verdict {
             | Code::Unimplemented => true,
             // Out of space, or larger than the server receives. Too many requests heals by itself.
             Code::ResourceExhausted => !status.message().contains("too many requests"),
+            // How a server made with tonic says the same. Our own limit for answers is out of
+            // reach of a transaction's.
+            Code::OutOfRange => status.message().contains("message length too large"),
             // A timeout of tonic arrives as Cancelled.
             Code::Cancelled
             | Code::DeadlineExceeded
@@ -71,7 +74,6 @@ pub(crate) fn judge(error: &StoreError) -> Verdict {
             | Code::NotFound
             | Code::AlreadyExists
             | Code::FailedPrecondition
-            | Code::OutOfRange
             | Code::DataLoss => false,
         },
         StoreError::Etcd(EtcdError::InvalidArgs(_)) => true,

@@ -341,3 +341,6 @@ fn end_of(ended: Option<Result<End, tokio::task::JoinError>>) -> End {
         Some(Err(_)) | None => End::Fault,
     }
 }
+
+#[cfg(test)]
+mod tests;
