@@ -317,6 +317,9 @@ pub struct RetryRecord {
     pub last_failure_at: Timestamp,
     /// How.
     pub last_failure: FailureKind,
+    /// Fields of other versions.
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 /// `/meta/tombstones/<node-id>/<workload-id>`: a copy that must be confirmed gone from a node
