@@ -8,6 +8,9 @@ use crate::model::spec::*;
 use crate::model::units::{Gibibytes, Mebibytes, Millicores, Resources};
 use crate::model::workload::DesiredState;
 
+/// The field that an error must name, and what spoils it.
+type Spoil<T> = (&'static str, fn(&mut T));
+
 fn apply(spec: Spec) -> ApplyWorkload {
     ApplyWorkload {
         workload: "w".parse().unwrap(),
@@ -215,7 +218,7 @@ fn labels_and_constraints() {
 
 #[test]
 fn containers() {
-    let table: [(&str, fn(&mut ContainerSpec)); 22] = [
+    let table: [Spoil<ContainerSpec>; 22] = [
         ("spec.image", |s| s.image = String::new()),
         ("spec.image", |s| s.image = "a b".into()),
         ("spec.image", |s| s.image = "-rm".into()),
@@ -276,7 +279,7 @@ fn containers() {
 
 #[test]
 fn compose_projects() {
-    let table: [(&str, fn(&mut ComposeSpec)); 6] = [
+    let table: [Spoil<ComposeSpec>; 6] = [
         ("spec.inline_yaml", |s| s.inline_yaml = " \n".into()),
         ("spec.inline_yaml", |s| s.inline_yaml.push('\0')),
         ("spec.git_repo", |s| s.source_type = ComposeSource::Git),
@@ -293,7 +296,7 @@ fn compose_projects() {
 
 #[test]
 fn virtual_machines() {
-    let table: [(&str, fn(&mut VmSpec)); 9] = [
+    let table: [Spoil<VmSpec>; 9] = [
         ("spec.vcpus", |s| s.vcpus = 0),
         ("spec.vcpus", |s| s.vcpus = VCPUS_MAX + 1),
         ("spec.memory_mb", |s| s.memory_mb = Mebibytes(0)),

@@ -18,6 +18,8 @@ use crate::wire::vm_blob;
 const DISK_GIB_DEFAULT: i64 = 20;
 
 /// A call as the message of its method.
+// On its way into a call at once, never kept: a box would be one more allocation for nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentRequest {
     /// `ApplyWorkload`.

@@ -13,6 +13,9 @@ use crate::model::units::{Gibibytes, Mebibytes, Resources};
 use crate::model::workload::DesiredState;
 use crate::wire::control_in::{apply_request, delete_request, retry_request};
 
+/// The field that an error must name, and what spoils it.
+type Spoil = (&'static str, fn(&mut control::ContainerSpec));
+
 fn message() -> control::ApplyWorkloadRequest {
     control::ApplyWorkloadRequest {
         workload_id: "w-1".into(),
@@ -174,7 +177,7 @@ fn fields_of_containers() {
             other => panic!("{other:?}"),
         })
     };
-    let table: [(&str, fn(&mut control::ContainerSpec)); 8] = [
+    let table: [Spoil; 8] = [
         ("spec.image", |s| s.image.clear()),
         ("spec.restart_policy", |s| {
             s.restart_policy = "sometimes".into()
