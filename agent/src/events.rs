@@ -44,11 +44,13 @@ impl Lane {
     }
 
     /// Whether the event tells something although nobody asked: it ended by itself, or a command
-    /// of the agent's former life came to its end only now.
+    /// of the agent's former life came to its end only now. While a command is under way its
+    /// answer tells more: the runtime's events come in the order in which things happened.
     fn is_news(&self, event: &RuntimeEvent) -> bool {
         match event {
-            RuntimeEvent::Exited { .. } => true,
-            RuntimeEvent::Stopped { .. } | RuntimeEvent::Removed { .. } => self.command.is_none(),
+            RuntimeEvent::Exited { .. }
+            | RuntimeEvent::Stopped { .. }
+            | RuntimeEvent::Removed { .. } => self.command.is_none(),
             RuntimeEvent::Started { .. }
             | RuntimeEvent::StartFailed { .. }
             | RuntimeEvent::CommandFailed { .. }
@@ -64,7 +66,10 @@ impl Lane {
             RuntimeEvent::StartFailed { failure, .. } => {
                 self.set_ended(now, None, Some(failure));
             }
-            RuntimeEvent::Exited { exit, .. } => self.exited(now, exit),
+            RuntimeEvent::Exited { exit, .. } => {
+                self.must_probe = false;
+                self.exited(now, exit);
+            }
             RuntimeEvent::Stopped { .. } => {
                 self.must_probe = false;
                 self.set_phase(now, Phase::Stopped, "stopped");
@@ -109,16 +114,8 @@ impl Lane {
         self.must_probe = false;
     }
 
-    /// It ended by itself. While it is being stopped or removed, the answer to that is awaited.
+    /// It ended by itself.
     fn exited(&mut self, now: Timestamp, exit: Exit) {
-        match &self.command {
-            Some(RuntimeCommand::Stop(_) | RuntimeCommand::Remove(_)) => return,
-            Some(RuntimeCommand::Start(_) | RuntimeCommand::Probe(_)) => {
-                self.command = None;
-                self.must_probe = false;
-            }
-            None => {}
-        }
         let runs = self
             .artifact_mut()
             .is_some_and(|artifact| matches!(artifact.phase, Phase::Starting | Phase::Running));

@@ -71,6 +71,10 @@ codes! {
     RuntimeError = "RUNTIME_ERROR" => RuntimeError,
     /// The runtime itself is not well.
     RuntimeUnhealthy = "RUNTIME_UNHEALTHY" => RuntimeError,
+    /// The node has no runtime for this kind of workload.
+    RuntimeUnavailable = "RUNTIME_UNAVAILABLE" => RuntimeError,
+    /// The virtual machine does not boot.
+    VmBootFailed = "VM_BOOT_FAILED" => VmBootFailed,
     /// What ran is not there any more, and how it ended is not known.
     RuntimeResourceMissing = "RUNTIME_RESOURCE_MISSING" => RuntimeError,
     /// Something else.

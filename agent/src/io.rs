@@ -208,7 +208,8 @@ pub struct StartCommand {
     pub spec: SpecBlob,
 }
 
-/// What the runtime says.
+/// What the runtime says, in the order in which things happened: the end of what a start or a
+/// probe speaks of is told after the answer to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeEvent {
     /// It runs.

@@ -32,7 +32,7 @@ impl Invalid {
             Self::Id(..) | Self::Revision(..) | Self::NoSpec | Self::Type { .. } => {
                 FailureCode::InvalidSpecification
             }
-            Self::NoRuntime(_) => FailureCode::RuntimeUnhealthy,
+            Self::NoRuntime(_) => FailureCode::RuntimeUnavailable,
         }
     }
 }

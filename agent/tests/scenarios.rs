@@ -1,0 +1,303 @@
+//! The agent's behaviour, told in scenes.
+
+mod world;
+
+use std::time::Duration;
+
+use berth_agent::{AgentInput, AgentReply, AgentRequest, Caller, ControlAnswer, ControlCall, Refusal};
+use berth_core::Epoch;
+use berth_proto::agent::v1::{self as proto, ActualState};
+use berth_proto::control::v1 as control;
+use world::{World, apply, delete};
+
+fn applied(reply: AgentReply) -> proto::ApplyWorkloadResponse {
+    match reply {
+        AgentReply::Apply(reply) => *reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn epoch(epoch: i64) -> Caller {
+    Caller { epoch: Some(Epoch(epoch)), call: None }
+}
+
+#[test]
+fn an_apply_is_answered_when_it_is_durable_and_runs_after() {
+    let mut world = World::new();
+    let id = world.call(Caller::default(), apply("web", "r1", true, &[]));
+    assert!(!world.replies.contains_key(&id), "nothing is durable yet");
+    assert!(world.commands.is_empty());
+    world.write(true);
+    let reply = applied(world.replies.remove(&id).unwrap());
+    assert!(reply.applied && !reply.skipped);
+    let status = reply.status.unwrap();
+    assert_eq!(status.actual_state(), ActualState::Pending);
+    assert!(status.metadata["task_id"].starts_with("apply-web-"));
+    assert_eq!(status.metadata["task_status"], "pending");
+    world.run();
+    let status = world.status("web").unwrap();
+    assert_eq!(status.actual_state(), ActualState::Running);
+    assert_eq!(status.revision_id, "r1");
+    assert_eq!(status.metadata["task_status"], "completed");
+}
+
+#[test]
+fn the_same_apply_again_makes_nothing() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[]);
+    let before: Vec<_> = world.runtime.artifacts().cloned().collect();
+    let reply = applied(world.apply("web", "r1", &[]));
+    assert!(reply.applied && reply.skipped);
+    assert_eq!(reply.status.unwrap().actual_state(), ActualState::Running);
+    assert_eq!(world.runtime.artifacts().cloned().collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn a_new_revision_removes_the_old_artifact_first() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[("fake/stop-ms", "500")]);
+    world.apply("web", "r2", &[]);
+    let status = world.status("web").unwrap();
+    assert_eq!((status.actual_state(), &*status.revision_id), (ActualState::Pending, "r2"));
+    assert!(status.message.contains("r1"), "{}", status.message);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    let artifacts: Vec<_> = world.runtime.artifacts().collect();
+    assert_eq!(artifacts.len(), 1);
+    assert_eq!(artifacts[0].revision.as_str(), "r2");
+}
+
+#[test]
+fn a_failure_is_reported_and_the_same_revision_tries_again() {
+    let mut world = World::new();
+    let script = [("fake/fail-starts", "1"), ("fake/fail-reason", "IMAGE_PULL_TIMEOUT")];
+    world.apply("web", "r1", &script);
+    let status = world.status("web").unwrap();
+    assert_eq!(status.actual_state(), ActualState::Failed);
+    assert_eq!(status.metadata["failure_reason"], "IMAGE_PULL_TIMEOUT");
+    assert_eq!(status.metadata["task_status"], "failed");
+    world.run_for(Duration::from_secs(3600));
+    assert_eq!(world.state("web"), Some(ActualState::Failed), "the scheduler decides");
+    world.apply("web", "r1", &script);
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+}
+
+#[test]
+fn an_exit_carries_its_code() {
+    let mut world = World::new();
+    world.apply("bad", "r1", &[("fake/exit-after-ms", "10"), ("fake/exit-code", "3")]);
+    world.apply("good", "r1", &[("fake/exit-after-ms", "10")]);
+    world.run_for(Duration::from_secs(1));
+    let bad = world.status("bad").unwrap();
+    assert_eq!(bad.actual_state(), ActualState::Failed);
+    assert_eq!(bad.metadata["exit_code"], "3");
+    assert_eq!(bad.metadata["failure_reason"], "RUNTIME_ERROR");
+    let good = world.status("good").unwrap();
+    assert_eq!(good.actual_state(), ActualState::Stopped);
+    assert_eq!(good.metadata["exit_code"], "0");
+}
+
+#[test]
+fn stop_and_start_keep_the_artifact() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[]);
+    let number = world.runtime.artifacts().next().unwrap().launch.artifact;
+    world.call(Caller::default(), apply("web", "r1", false, &[]));
+    world.run();
+    assert_eq!(world.state("web"), Some(ActualState::Stopped));
+    world.apply("web", "r1", &[]);
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    let launch = &world.runtime.artifacts().next().unwrap().launch;
+    assert_eq!((launch.artifact, launch.launch), (number, 2));
+}
+
+#[test]
+fn a_delete_leaves_nothing_and_may_be_repeated() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[]);
+    for _ in 0..2 {
+        let AgentReply::Delete(reply) = world.delete("web") else { panic!() };
+        assert!(reply.success);
+        assert_eq!(world.state("web"), None);
+    }
+    assert_eq!(world.runtime.artifacts().count(), 0);
+    assert!(world.disk.is_empty());
+}
+
+#[test]
+fn an_apply_after_a_delete_starts_anew_even_while_the_old_one_goes() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[("fake/stop-ms", "500")]);
+    let old = world.runtime.artifacts().next().unwrap().launch.clone();
+    world.delete("web");
+    world.apply("web", "r1", &[]);
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    let new = &world.runtime.artifacts().next().unwrap().launch;
+    assert!(new.artifact > old.artifact, "a delete is final for what it saw");
+}
+
+#[test]
+fn an_older_epoch_is_refused_also_after_a_restart() {
+    let mut world = World::new();
+    world.call(epoch(7), apply("web", "r1", true, &[]));
+    world.run();
+    for restart in [false, true] {
+        if restart {
+            world.crash();
+            world.boot();
+            world.run();
+        }
+        for request in [apply("web", "r0", true, &[]), delete("web")] {
+            let id = world.call(epoch(6), request);
+            let Some(AgentReply::Refused(refusal)) = world.replies.remove(&id) else { panic!() };
+            assert_eq!(refusal, Refusal::StaleEpoch { got: Epoch(6), highest: Epoch(7) });
+            assert!(refusal.to_string().starts_with("stale epoch"));
+        }
+        assert_eq!(world.status("web").unwrap().revision_id, "r1");
+    }
+    let id = world.call(Caller::default(), apply("web", "r2", true, &[]));
+    world.run();
+    assert!(world.replies.contains_key(&id), "who knows no epochs is heard");
+}
+
+#[test]
+fn a_call_that_was_overtaken_is_refused() {
+    let mut world = World::new();
+    let call = |call| Caller { epoch: Some(Epoch(1)), call: Some(call) };
+    world.call(call(2), delete("web"));
+    world.run();
+    let id = world.call(call(1), apply("web", "r1", true, &[]));
+    let reply = world.replies.remove(&id);
+    assert!(matches!(reply, Some(AgentReply::Refused(Refusal::StaleCall { got: 1, latest: 2 }))));
+    assert_eq!(world.state("web"), None);
+    assert_eq!(world.disk.len(), 1, "the delete is remembered");
+    world.run_for(Duration::from_secs(601));
+    assert!(world.disk.is_empty(), "but not for ever");
+}
+
+#[test]
+fn a_restart_adopts_what_runs_and_finishes_what_was_decided() {
+    let mut world = World::new();
+    world.apply("runs", "r1", &[]);
+    world.call(Caller::default(), apply("decided", "r1", true, &[]));
+    world.write(true);
+    world.crash();
+    world.boot();
+    assert_eq!(world.state("runs"), Some(ActualState::Unknown));
+    world.run();
+    assert_eq!(world.state("runs"), Some(ActualState::Running));
+    assert_eq!(world.state("decided"), Some(ActualState::Running));
+    assert_eq!(world.runtime.artifacts().count(), 2);
+}
+
+#[test]
+fn what_vanished_meanwhile_has_failed() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[]);
+    world.crash();
+    world.runtime.reboot();
+    world.boot();
+    world.run();
+    let status = world.status("web").unwrap();
+    assert_eq!(status.actual_state(), ActualState::Failed);
+    assert_eq!(status.metadata["failure_reason"], "RUNTIME_RESOURCE_MISSING");
+}
+
+#[test]
+fn a_disk_that_does_not_write_refuses_and_acts_on_nothing() {
+    let mut world = World::new();
+    let id = world.call(Caller::default(), apply("web", "r1", true, &[]));
+    world.write(false);
+    let reply = world.replies.remove(&id);
+    assert!(matches!(reply, Some(AgentReply::Refused(Refusal::NotDurable(_)))), "{reply:?}");
+    assert!(world.commands.is_empty());
+    world.run_for(Duration::from_secs(2));
+    assert_eq!(world.state("web"), Some(ActualState::Running), "it tries again by itself");
+}
+
+#[test]
+fn malformed_applies_are_refused_in_band() {
+    let mut world = World::new();
+    let good = || match apply("web", "r1", true, &[]) {
+        AgentRequest::Apply(apply) => apply,
+        _ => unreachable!(),
+    };
+    let vm = proto::WorkloadType::Vm.into();
+    let cases = [
+        (proto::ApplyWorkloadRequest { id: "../x".to_owned(), ..good() }, "invalid request: id"),
+        (proto::ApplyWorkloadRequest { spec: None, ..good() }, "invalid request: spec"),
+        (
+            proto::ApplyWorkloadRequest { revision_id: String::new(), ..good() },
+            "invalid request: revision_id",
+        ),
+        (proto::ApplyWorkloadRequest { r#type: vm, ..good() }, "invalid request: type"),
+    ];
+    for (request, begins) in cases {
+        let id = world.call(Caller::default(), AgentRequest::Apply(request));
+        let reply = applied(world.replies.remove(&id).unwrap());
+        assert!(!reply.applied && reply.message.starts_with(begins), "{}", reply.message);
+    }
+    assert_eq!(world.writes.len(), 0);
+}
+
+#[test]
+fn a_restart_policy_is_honoured_with_a_bound() {
+    let mut world = World::new();
+    let AgentRequest::Apply(mut request) =
+        apply("web", "r1", true, &[("fake/exit-after-ms", "10"), ("fake/exit-code", "1")])
+    else {
+        panic!()
+    };
+    let Some(proto::workload_spec::Spec::Container(spec)) =
+        request.spec.as_mut().and_then(|spec| spec.spec.as_mut())
+    else {
+        panic!()
+    };
+    let policy = proto::RestartPolicy { policy: "on-failure".to_owned(), max_retry_count: 3 };
+    spec.restart_policy = Some(policy);
+    world.call(Caller::default(), AgentRequest::Apply(request));
+    world.run_for(Duration::from_millis(500));
+    assert_eq!(world.state("web"), Some(ActualState::Pending));
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(world.state("web"), Some(ActualState::Failed));
+    assert_eq!(world.runtime.artifacts().next().unwrap().launch.launch, 4);
+}
+
+#[test]
+fn the_scheduler_hears_of_a_change_at_once() {
+    let mut world = World::new();
+    world.crash();
+    world.config.has_scheduler = true;
+    world.boot();
+    world.pass(Duration::ZERO);
+    let (id, call) = world.control.pop_front().unwrap();
+    let ControlCall::Register(registration) = call else { panic!("{call:?}") };
+    assert_eq!(registration.node_id, "node-1");
+    let answer = control::RegisterNodeResponse {
+        accepted: true,
+        heartbeat_interval_seconds: 10,
+        ..Default::default()
+    };
+    world.input(AgentInput::Control { id, result: Ok(ControlAnswer::Registered(answer)) });
+    let mut beats = Vec::new();
+    let mut answer = |world: &mut World| {
+        while let Some((id, call)) = world.control.pop_front() {
+            let ControlCall::Heartbeat(beat) = call else { panic!("{call:?}") };
+            beats.push((world.now, beat));
+            let answer = control::HeartbeatResponse { acknowledged: true, ..Default::default() };
+            world.input(AgentInput::Control { id, result: Ok(ControlAnswer::Heartbeat(answer)) });
+        }
+    };
+    answer(&mut world);
+    world.pass(Duration::from_secs(1));
+    world.apply("web", "r1", &[]);
+    let changed = world.now;
+    answer(&mut world);
+    world.run_for(Duration::from_millis(100));
+    answer(&mut world);
+    let (at, last) = beats.last().unwrap();
+    assert!(at.since(changed) <= Duration::from_millis(100));
+    assert_eq!(last.workload_statuses[0].state, "Running");
+    assert!(beats.len() <= 3, "{} heartbeats", beats.len());
+}
