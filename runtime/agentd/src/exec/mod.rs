@@ -34,8 +34,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use ledger::{EndSeen, Entry, Ledger};
-use process::{MARKER, Process, kill_marked, marked};
+use ledger::{EndSeen, Entry};
+use process::{MARKER, Process, marked};
+
+pub(crate) use ledger::Ledger;
+pub(crate) use process::kill_marked;
 
 /// A log that is larger than this when its workload starts is begun anew.
 const LOG_BYTES_MAX: u64 = 1 << 20;
@@ -89,13 +92,19 @@ impl ExecRuntime {
     pub(crate) fn execute(&self, command: RuntimeCommand) {
         let runtime = self.clone();
         tokio::spawn(async move {
-            let event = match command {
+            let (event, watch) = match command {
                 RuntimeCommand::Start(start) => runtime.start(*start).await,
-                RuntimeCommand::Stop(launch) => runtime.stop(launch).await,
-                RuntimeCommand::Remove(launch) => runtime.remove(launch).await,
+                RuntimeCommand::Stop(launch) => (runtime.stop(launch).await, None),
+                RuntimeCommand::Remove(launch) => (runtime.remove(launch).await, None),
                 RuntimeCommand::Probe(launch) => runtime.probe(launch).await,
             };
+            // In this order: the end of a process is told after its start.
             runtime.report(event);
+            match watch {
+                Some(Watch::Child(entry, child)) => runtime.watch_child(entry, child).await,
+                Some(Watch::Adopted(entry, process)) => runtime.watch_adopted(entry, process).await,
+                None => {}
+            }
         });
     }
 
@@ -117,19 +126,18 @@ impl ExecRuntime {
         tokio::task::spawn_blocking(move || work(&inner)).await.ok()
     }
 
-    async fn start(&self, command: StartCommand) -> RuntimeEvent {
+    async fn start(&self, command: StartCommand) -> (RuntimeEvent, Option<Watch>) {
         let launch = command.launch.clone();
         match self.try_start(command).await {
-            Ok((process, image)) => RuntimeEvent::Started {
-                launch,
-                message: message_of(&image),
-                details: details_of(process, &image),
-            },
-            Err(failure) => RuntimeEvent::StartFailed { launch, failure },
+            Ok((process, image, watch)) => {
+                let (message, details) = (message_of(&image), details_of(process, &image));
+                (RuntimeEvent::Started { launch, message, details }, Some(watch))
+            }
+            Err(failure) => (RuntimeEvent::StartFailed { launch, failure }, None),
         }
     }
 
-    async fn try_start(&self, command: StartCommand) -> Result<(Process, String), Failure> {
+    async fn try_start(&self, command: StartCommand) -> Result<(Process, String, Watch), Failure> {
         let Spec::Container(spec) = command.spec.spec() else {
             let text = "the exec runtime runs containers' commands only";
             return Err(Failure::new(FailureCode::InvalidSpecification, text));
@@ -150,8 +158,7 @@ impl ExecRuntime {
         };
         if let Some(process) = self.prepare(entry.clone()).await? {
             // This very start happened before: it is adopted, not done again.
-            self.watch_adopted(entry, process);
-            return Ok((process, spec.image.clone()));
+            return Ok((process, spec.image.clone(), Watch::Adopted(entry, process)));
         }
         let child = self.spawn(&command, spec, &line)?;
         let process = child.id().and_then(|pid| Process::of_pid(i32::try_from(pid).ok()?));
@@ -164,8 +171,7 @@ impl ExecRuntime {
             // Not durable, but marked: the next agent finds it all the same.
             tracing::warn!(launch = %entry.launch, %error, "the process record cannot be written");
         }
-        self.watch_child(entry, child);
-        Ok((process, spec.image.clone()))
+        Ok((process, spec.image.clone(), Watch::Child(entry, child)))
     }
 
     /// Writes the intent, or finds that it was carried out before.
@@ -239,37 +245,31 @@ impl ExecRuntime {
     }
 
     /// Watches a process that this agent started.
-    fn watch_child(&self, entry: Entry, mut child: Child) {
-        let runtime = self.clone();
-        tokio::spawn(async move {
-            let status = tokio::select! {
-                status = child.wait() => status,
-                () = runtime.0.ended.cancelled() => return,
-            };
-            let end = status.map_or_else(
-                |error| EndSeen { code: None, message: format!("its end was not seen: {error}") },
-                end_of,
-            );
-            runtime.ended(entry, end).await;
-        });
+    async fn watch_child(&self, entry: Entry, mut child: Child) {
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = self.0.ended.cancelled() => return,
+        };
+        let end = status.map_or_else(
+            |error| EndSeen { code: None, message: format!("its end was not seen: {error}") },
+            end_of,
+        );
+        self.ended(entry, end).await;
     }
 
     /// Watches a process that an earlier agent started.
-    fn watch_adopted(&self, entry: Entry, process: Process) {
-        let runtime = self.clone();
-        tokio::spawn(async move {
-            while process.is_alive() {
-                tokio::select! {
-                    () = tokio::time::sleep(WATCH_EVERY) => {}
-                    () = runtime.0.ended.cancelled() => return,
-                }
+    async fn watch_adopted(&self, entry: Entry, process: Process) {
+        while process.is_alive() {
+            tokio::select! {
+                () = tokio::time::sleep(WATCH_EVERY) => {}
+                () = self.0.ended.cancelled() => return,
             }
-            let message = format!(
-                "process {} vanished; an earlier agent started it, so its exit code is not known",
-                process.pid
-            );
-            runtime.ended(entry, EndSeen { code: None, message }).await;
-        });
+        }
+        let message = format!(
+            "process {} vanished; an earlier agent started it, so its exit code is not known",
+            process.pid
+        );
+        self.ended(entry, EndSeen { code: None, message }).await;
     }
 
     /// The process ended: what it left behind is killed, its end is written and reported.
@@ -322,22 +322,31 @@ impl ExecRuntime {
         }
     }
 
-    async fn probe(&self, launch: LaunchId) -> RuntimeEvent {
+    async fn probe(&self, launch: LaunchId) -> (RuntimeEvent, Option<Watch>) {
         let of = launch.clone();
         let seen = self.blocking(move |inner| inner.look(&of)).await;
+        let mut watch = None;
         let found = match seen {
             None => Found::Unclear("the agent is ending".to_owned()),
             Some(Seen::Absent) => Found::Absent,
             Some(Seen::Ended(end)) => Found::Exited(Exit { code: end.code, message: end.message }),
             Some(Seen::Alive(entry, process)) => {
                 let image = entry.image.clone();
-                self.watch_adopted(*entry, process);
+                watch = Some(Watch::Adopted(*entry, process));
                 let details = details_of(process, &image);
                 Found::Running { message: message_of(&image), details }
             }
         };
-        RuntimeEvent::Probed { launch, found }
+        (RuntimeEvent::Probed { launch, found }, watch)
     }
+}
+
+/// A process to be watched until it ends.
+enum Watch {
+    /// Started by this agent.
+    Child(Entry, Child),
+    /// Started by an earlier one.
+    Adopted(Entry, Process),
 }
 
 /// What is left of a start.
