@@ -1,1 +1,23 @@
-//! The seeded simulator: a world of clocks, networks, stores and faults around the real core
+//! The seeded simulator: a world of clocks, networks, a store, agents, clients and faults around
+//! the real core.
+//!
+//! One seed determines everything. The schedulers are [`berth_core::Scheduler`]s, driven by the
+//! same [`berth_core::drive`] as in production; the store is the model of etcd that `berth dev`
+//! serves; the agents are the reference agent's machine over its fake runtime; and what they say
+//! to each other passes through the wire's own encoding.
+
+pub mod options;
+pub mod oracle;
+pub mod rng;
+pub mod trace;
+pub mod world;
+
+pub use options::Options;
+pub use oracle::Violation;
+pub use world::{Outcome, World};
+
+/// Runs one seed.
+#[must_use]
+pub fn run(options: Options) -> Outcome {
+    World::new(options).run()
+}

@@ -1,0 +1,304 @@
+//! A node's process: the reference agent's machine over its fake runtime, with a disk that a crash
+//! leaves behind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_agent::{
+    AgentConfig, AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller,
+    ControlAnswer, ControlCall, ControlCallId, FakeRuntime, Record, Refusal, RequestId, Restored,
+    Write,
+};
+use berth_core::model::units::Resources;
+use berth_core::{CallId, Epoch, NodeId, Timestamp, WorkloadId};
+use prost::Message;
+
+use crate::rng::Streams;
+
+use super::World;
+use super::message::{AgentMessage, Body, ControlMessage, Process, RefusedCall};
+
+/// A node.
+#[derive(Debug)]
+pub(super) struct AgentProcess {
+    pub(super) id: NodeId,
+    pub(super) endpoint: String,
+    config: AgentConfig,
+    machine: AgentMachine,
+    pub(super) runtime: FakeRuntime,
+    records: BTreeMap<WorkloadId, Record>,
+    epoch: Option<Epoch>,
+    pub(super) life: u64,
+    pub(super) up: bool,
+    /// It takes messages and does nothing.
+    pub(super) hung: bool,
+    calls: BTreeMap<RequestId, (Process, CallId)>,
+    next_call: u64,
+    control: BTreeMap<u64, (ControlCallId, bool)>,
+    next_control: u64,
+    /// The scheduler that it speaks to.
+    scheduler: usize,
+    woken_for: Option<Timestamp>,
+}
+
+impl AgentProcess {
+    pub(super) fn new(at: usize, streams: &Streams) -> Self {
+        let mut stream = streams.fork(&format!("node {at}"));
+        let id: NodeId = format!("node-{at}").parse().expect("a number after a word is an id");
+        let endpoint = format!("10.0.0.{at}:50051");
+        let mut config = AgentConfig::new(id.clone(), endpoint.clone());
+        config.capacity = Resources::new(
+            1_000 * stream.between(2, 4),
+            1_024 * stream.between(2, 8),
+            10 * stream.between(2, 6),
+        );
+        let zone = ["a", "b", "c"][at % 3];
+        config.labels.insert("zone".into(), zone.into());
+        let machine =
+            AgentMachine::new(config.clone(), Restored { now: super::BEGINNING, ..Restored::default() });
+        Self {
+            id,
+            endpoint,
+            config,
+            machine,
+            runtime: FakeRuntime::new(),
+            records: BTreeMap::new(),
+            epoch: None,
+            life: 0,
+            up: true,
+            hung: false,
+            calls: BTreeMap::new(),
+            next_call: 0,
+            control: BTreeMap::new(),
+            next_control: 0,
+            scheduler: 0,
+            woken_for: None,
+        }
+    }
+
+    /// The process died; its disk and its workloads stay.
+    pub(super) fn crash(&mut self) {
+        self.up = false;
+        self.hung = false;
+        self.life += 1;
+        self.calls.clear();
+        self.control.clear();
+        self.woken_for = None;
+        self.runtime.lose_events();
+    }
+
+    /// The process starts on what its disk holds.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        self.up = true;
+        let records = self.records.values().cloned().collect();
+        let restored = Restored { epoch: self.epoch, records, now };
+        self.machine = AgentMachine::new(self.config.clone(), restored);
+    }
+
+    /// The disk is gone too, and with it everything that ran.
+    pub(super) fn lose_everything(&mut self) {
+        self.records.clear();
+        self.epoch = None;
+        self.runtime = FakeRuntime::new();
+    }
+}
+
+impl World {
+    pub(super) fn agent_wake(&mut self, at: usize) {
+        let agent = &mut self.agents[at];
+        if !agent.up {
+            return;
+        }
+        agent.woken_for = None;
+        self.feed_agent(at, AgentInput::Tick);
+    }
+
+    fn feed_agent(&mut self, at: usize, input: AgentInput) {
+        let now = self.now;
+        let agent = &mut self.agents[at];
+        if agent.hung {
+            return;
+        }
+        agent.runtime.advance(now);
+        agent.machine.handle(now, input);
+        loop {
+            let agent = &mut self.agents[at];
+            if let Some(output) = agent.machine.poll_output() {
+                self.agent_output(at, output);
+            } else if let Some(event) = agent.runtime.poll_event() {
+                agent.machine.handle(now, AgentInput::Runtime(event));
+            } else {
+                break;
+            }
+        }
+        if let Err(problem) = self.agents[at].machine.check_invariants() {
+            self.violate("S6", format!("node-{at}: {problem}"));
+        }
+        self.check_artifacts(at);
+        self.schedule_agent_wake(at);
+    }
+
+    fn schedule_agent_wake(&mut self, at: usize) {
+        let agent = &self.agents[at];
+        let next = [agent.machine.poll_deadline(), agent.runtime.poll_deadline()];
+        let Some(when) = next.into_iter().flatten().min() else { return };
+        let when = when.max(self.now + Duration::from_millis(1));
+        if agent.woken_for.is_none_or(|already| when < already || already <= self.now) {
+            self.agents[at].woken_for = Some(when);
+            self.wake(Process::Agent(at), when);
+        }
+    }
+
+    fn agent_output(&mut self, at: usize, output: AgentOutput) {
+        let now = self.now;
+        let agent = &mut self.agents[at];
+        match output {
+            AgentOutput::Write { id, write } => {
+                match write {
+                    Write::Epoch(epoch) => agent.epoch = Some(epoch),
+                    Write::Record(record) => {
+                        agent.records.insert(record.id.clone(), *record);
+                    }
+                    Write::Forget(workload) => {
+                        agent.records.remove(&workload);
+                    }
+                }
+                agent.machine.handle(now, AgentInput::Written { id, result: Ok(()) });
+            }
+            AgentOutput::Runtime(command) => agent.runtime.handle(now, command),
+            AgentOutput::Reply { id, reply } => self.agent_reply(at, id, reply),
+            AgentOutput::Control { id, call } => self.agent_control(at, id, call),
+        }
+    }
+
+    fn agent_reply(&mut self, at: usize, id: RequestId, reply: AgentReply) {
+        let Some((to, call)) = self.agents[at].calls.remove(&id) else { return };
+        let answer = match reply {
+            AgentReply::Apply(m) => Ok(AgentMessage::Apply(m.encode_to_vec())),
+            AgentReply::Delete(m) => Ok(AgentMessage::Delete(m.encode_to_vec())),
+            AgentReply::Status(m) => Ok(AgentMessage::Status(m.encode_to_vec())),
+            AgentReply::List(m) => Ok(AgentMessage::List(m.encode_to_vec())),
+            AgentReply::Actions(_) => Err((12, "nobody asks for actions".to_owned())),
+            AgentReply::Refused(refusal) => {
+                let code = match &refusal {
+                    Refusal::StaleEpoch { .. } | Refusal::StaleCall { .. } => 9,
+                    Refusal::NotFound => 5,
+                    Refusal::Full(_) => 8,
+                    Refusal::NotDurable(_) => 14,
+                };
+                Err((code, refusal.to_string()))
+            }
+        };
+        self.send(Process::Agent(at), to, Body::AgentAnswered { call, answer });
+    }
+
+    fn agent_control(&mut self, at: usize, id: ControlCallId, call: ControlCall) {
+        let agent = &mut self.agents[at];
+        let number = agent.next_control;
+        agent.next_control += 1;
+        let message = match call {
+            ControlCall::Register(m) => {
+                agent.control.insert(number, (id, true));
+                ControlMessage::Register(m.encode_to_vec())
+            }
+            ControlCall::Heartbeat(m) => {
+                agent.control.insert(number, (id, false));
+                ControlMessage::Heartbeat(m.encode_to_vec())
+            }
+        };
+        let to = Process::Replica(agent.scheduler);
+        self.send(Process::Agent(at), to, Body::ControlCall { call: number, message });
+    }
+
+    pub(super) fn agent_receive(&mut self, at: usize, from: Process, body: Body) {
+        if !self.agents[at].up {
+            if let Some(refused) = body.refused() {
+                self.send(Process::Agent(at), from, refused);
+            }
+            return;
+        }
+        match body {
+            Body::AgentCall { call, epoch, message } => {
+                self.agent_called(at, from, call, epoch, message);
+            }
+            Body::ControlAnswered { call, answer } => self.control_answered(at, call, answer),
+            Body::Refused { call: RefusedCall::Control(call) } => {
+                self.control_answered(at, call, Err((14, "connection refused".into())));
+            }
+            Body::StoreCall { .. }
+            | Body::StoreAnswer { .. }
+            | Body::Watched { .. }
+            | Body::AgentAnswered { .. }
+            | Body::ControlCall { .. }
+            | Body::ClientCall { .. }
+            | Body::ClientAnswered { .. }
+            | Body::Refused { .. } => {}
+        }
+    }
+
+    fn agent_called(
+        &mut self,
+        at: usize,
+        from: Process,
+        call: CallId,
+        epoch: Epoch,
+        message: AgentMessage,
+    ) {
+        use berth_proto::agent::v1 as agent;
+        let request = match &message {
+            AgentMessage::Apply(b) => {
+                agent::ApplyWorkloadRequest::decode(&b[..]).map(AgentRequest::Apply)
+            }
+            AgentMessage::Delete(b) => {
+                agent::DeleteWorkloadRequest::decode(&b[..]).map(AgentRequest::Delete)
+            }
+            AgentMessage::Status(b) => {
+                agent::GetWorkloadStatusRequest::decode(&b[..]).map(AgentRequest::Status)
+            }
+            AgentMessage::List(b) => {
+                agent::ListWorkloadsRequest::decode(&b[..]).map(AgentRequest::List)
+            }
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(problem) => {
+                self.violate("S1", format!("node-{at} got a malformed call: {problem}"));
+                return;
+            }
+        };
+        let node = &mut self.agents[at];
+        let id = RequestId(node.next_call);
+        node.next_call += 1;
+        node.calls.insert(id, (from, call));
+        let caller = Caller { epoch: Some(epoch), call: None };
+        self.feed_agent(at, AgentInput::Request { id, caller, request });
+    }
+
+    fn control_answered(
+        &mut self,
+        at: usize,
+        call: u64,
+        answer: Result<ControlMessage, (i32, String)>,
+    ) {
+        use berth_proto::control::v1 as control;
+        let replicas = self.replicas.len();
+        let agent = &mut self.agents[at];
+        let Some((id, _)) = agent.control.remove(&call) else { return };
+        let result = match answer {
+            Ok(ControlMessage::Register(b)) => control::RegisterNodeResponse::decode(&b[..])
+                .map(ControlAnswer::Registered)
+                .map_err(|e| e.to_string()),
+            Ok(ControlMessage::Heartbeat(b)) => control::HeartbeatResponse::decode(&b[..])
+                .map(ControlAnswer::Heartbeat)
+                .map_err(|e| e.to_string()),
+            Err((code, text)) => {
+                if code == 14 {
+                    // Perhaps another replica leads.
+                    agent.scheduler = (agent.scheduler + 1) % replicas.max(1);
+                }
+                Err(text)
+            }
+        };
+        self.feed_agent(at, AgentInput::Control { id, result });
+    }
+}

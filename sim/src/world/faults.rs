@@ -1,0 +1,251 @@
+//! The adversary: which things break, when, and for how long. Each run switches a random subset
+//! off, so that rare combinations get their turn.
+
+use std::time::Duration;
+
+use berth_core::Timestamp;
+
+use crate::options::Options;
+use crate::rng::{Stream, Streams};
+
+use super::World;
+use super::message::Process;
+
+/// Something that breaks, or ends being broken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fault {
+    CrashReplica(usize),
+    StartReplica(usize),
+    CrashAgent(usize),
+    /// The node's machine restarts: nothing runs any more.
+    RebootNode(usize),
+    /// The node's disk is lost too.
+    ReplaceNode(usize),
+    StartAgent(usize),
+    HangAgent(usize),
+    UnhangAgent(usize),
+    Cut(Process, Process),
+    Mend(Process, Process),
+    StallStore,
+    UnstallStore,
+    LoseStoreAnswers(u32),
+    KillWorkload(usize),
+}
+
+/// The kinds of fault, each of which a run may leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ReplicaCrash,
+    AgentCrash,
+    NodeReboot,
+    NodeReplacement,
+    AgentHang,
+    StorePartition,
+    AgentPartition,
+    StoreStall,
+    LostAnswers,
+    WorkloadDeath,
+}
+
+const KINDS: [Kind; 10] = [
+    Kind::ReplicaCrash,
+    Kind::AgentCrash,
+    Kind::NodeReboot,
+    Kind::NodeReplacement,
+    Kind::AgentHang,
+    Kind::StorePartition,
+    Kind::AgentPartition,
+    Kind::StoreStall,
+    Kind::LostAnswers,
+    Kind::WorkloadDeath,
+];
+
+/// The adversary.
+#[derive(Debug)]
+pub(super) struct Adversary {
+    stream: Stream,
+    kinds: Vec<Kind>,
+    replicas: u64,
+    nodes: u64,
+    /// Nothing breaks any more.
+    pub(super) healed: bool,
+}
+
+impl Adversary {
+    pub(super) fn new(options: &Options, streams: &Streams) -> Self {
+        let mut swarm = streams.fork("swarm");
+        let on = |_: &Kind| options.faults && swarm.chance(600_000);
+        Self {
+            kinds: KINDS.into_iter().filter(on).collect(),
+            stream: streams.fork("adversary"),
+            replicas: options.schedulers as u64,
+            nodes: options.nodes as u64,
+            healed: false,
+        }
+    }
+
+    /// Everything that will break, with its end.
+    pub(super) fn schedule(&mut self, from: Timestamp, until: Timestamp) -> Vec<(Timestamp, Fault)> {
+        let mut faults = Vec::new();
+        let mut at = from + Duration::from_secs(10);
+        while at < until && !self.kinds.is_empty() {
+            at = at + Duration::from_millis(self.stream.between(200, 25_000));
+            let lasting = Duration::from_millis(self.stream.between(50, 40_000));
+            let Some(kind) = self.stream.pick(&self.kinds).copied() else { break };
+            self.one(kind, at, at + lasting, &mut faults);
+        }
+        faults
+    }
+
+    fn one(&mut self, kind: Kind, at: Timestamp, end: Timestamp, into: &mut Vec<(Timestamp, Fault)>) {
+        let replica = usize::try_from(self.stream.below(self.replicas)).unwrap_or(0);
+        let node = usize::try_from(self.stream.below(self.nodes)).unwrap_or(0);
+        let mut both = |begin, over| {
+            into.push((at, begin));
+            into.push((end, over));
+        };
+        match kind {
+            Kind::ReplicaCrash => both(Fault::CrashReplica(replica), Fault::StartReplica(replica)),
+            Kind::AgentCrash => both(Fault::CrashAgent(node), Fault::StartAgent(node)),
+            Kind::NodeReboot => both(Fault::RebootNode(node), Fault::StartAgent(node)),
+            Kind::NodeReplacement => both(Fault::ReplaceNode(node), Fault::StartAgent(node)),
+            Kind::AgentHang => both(Fault::HangAgent(node), Fault::UnhangAgent(node)),
+            Kind::StoreStall => both(Fault::StallStore, Fault::UnstallStore),
+            Kind::LostAnswers => {
+                let count = u32::try_from(self.stream.between(1, 4)).unwrap_or(1);
+                into.push((at, Fault::LoseStoreAnswers(count)));
+            }
+            Kind::WorkloadDeath => into.push((at, Fault::KillWorkload(node))),
+            Kind::StorePartition | Kind::AgentPartition => {
+                let (a, b) = match kind {
+                    Kind::StorePartition => (Process::Replica(replica), Process::Store),
+                    _ => (Process::Replica(replica), Process::Agent(node)),
+                };
+                let ways = self.stream.below(3);
+                if ways != 1 {
+                    into.push((at, Fault::Cut(a, b)));
+                    into.push((end, Fault::Mend(a, b)));
+                }
+                if ways != 2 {
+                    into.push((at, Fault::Cut(b, a)));
+                    into.push((end, Fault::Mend(b, a)));
+                }
+            }
+        }
+    }
+}
+
+impl World {
+    pub(super) fn strike(&mut self, fault: Fault) {
+        if self.adversary.healed {
+            return;
+        }
+        self.trace.note(self.now, &format_args!("fault {fault:?}"));
+        self.apply_fault(fault);
+    }
+
+    fn apply_fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::CrashReplica(at) => {
+                self.mark("fault scheduler crash");
+                self.replicas[at].crash();
+            }
+            Fault::StartReplica(at) => {
+                if !self.replicas[at].up {
+                    self.replicas[at].up = true;
+                    self.wake(Process::Replica(at), self.now);
+                }
+            }
+            Fault::CrashAgent(at) => {
+                self.mark("fault agent crash");
+                self.agents[at].crash();
+            }
+            Fault::RebootNode(at) => {
+                self.mark("fault node reboot");
+                self.agents[at].crash();
+                self.agents[at].runtime.reboot();
+            }
+            Fault::ReplaceNode(at) => {
+                self.mark("fault node replaced");
+                self.agents[at].crash();
+                self.agents[at].lose_everything();
+            }
+            Fault::StartAgent(at) => self.start_agent(at),
+            Fault::HangAgent(at) => {
+                self.mark("fault agent hang");
+                self.agents[at].hung = true;
+            }
+            Fault::UnhangAgent(at) => {
+                self.agents[at].hung = false;
+                self.wake(Process::Agent(at), self.now);
+            }
+            Fault::Cut(from, to) => {
+                self.mark("fault partition");
+                self.network.cut(from, to);
+            }
+            Fault::Mend(from, to) => {
+                self.network.mend(from, to);
+                self.reconnect(from, to);
+            }
+            Fault::StallStore => {
+                self.mark("fault store stall");
+                self.store.stalled = true;
+            }
+            Fault::UnstallStore => self.unstall_store(),
+            Fault::LoseStoreAnswers(count) => {
+                self.mark("fault store answers lost");
+                self.store.lose_answers = count;
+            }
+            Fault::KillWorkload(at) => self.kill_some_workload(at),
+        }
+    }
+
+    fn start_agent(&mut self, at: usize) {
+        if !self.agents[at].up {
+            self.agents[at].restart(self.now);
+            self.wake(Process::Agent(at), self.now);
+        }
+    }
+
+    fn kill_some_workload(&mut self, at: usize) {
+        let running: Vec<_> =
+            self.agents[at].runtime.artifacts().map(|a| a.launch.workload.clone()).collect();
+        let Some(workload) = self.adversary.stream.pick(&running).cloned() else { return };
+        self.mark("fault workload killed");
+        self.agents[at].runtime.kill(self.now, &workload, 137);
+        if self.agents[at].up {
+            self.wake(Process::Agent(at), self.now);
+        }
+    }
+
+    /// A connection to the store that lost something is made anew, and its watch with it.
+    fn reconnect(&mut self, from: Process, to: Process) {
+        if let (Process::Replica(at), Process::Store) | (Process::Store, Process::Replica(at)) =
+            (from, to)
+        {
+            self.reset_store_connection(at);
+        }
+    }
+
+    /// Everything works again, and stays so.
+    pub(super) fn heal(&mut self) {
+        self.trace.note(self.now, &"heal");
+        self.adversary.healed = true;
+        self.network.heal();
+        self.store.lose_answers = 0;
+        self.unstall_store();
+        for at in 0..self.replicas.len() {
+            if self.replicas[at].up {
+                self.reset_store_connection(at);
+            } else {
+                self.replicas[at].up = true;
+                self.wake(Process::Replica(at), self.now);
+            }
+        }
+        for at in 0..self.agents.len() {
+            self.agents[at].hung = false;
+            self.start_agent(at);
+            self.wake(Process::Agent(at), self.now);
+        }
+    }
+}

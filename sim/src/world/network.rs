@@ -1,0 +1,88 @@
+//! The network between the processes: delays, losses, duplicates, cuts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use berth_core::Timestamp;
+
+use crate::rng::{Stream, Streams};
+
+use super::message::Process;
+
+/// The network.
+#[derive(Debug)]
+pub(super) struct Network {
+    stream: Stream,
+    /// Directed links that lose everything.
+    cut: BTreeSet<(Process, Process)>,
+    /// When the last message on an ordered connection arrives.
+    ordered: BTreeMap<(Process, Process), Timestamp>,
+    /// Per million.
+    loss: u64,
+    duplicates: u64,
+    delay_max: Duration,
+}
+
+impl Network {
+    pub(super) fn new(streams: &Streams, faults: bool) -> Self {
+        let mut swarm = streams.fork("network rates");
+        let mut rate = |max: u64| if faults && swarm.chance(600_000) { swarm.below(max) } else { 0 };
+        let (loss, duplicates) = (rate(30_000), rate(30_000));
+        let slow = rate(1_000);
+        Self {
+            stream: streams.fork("network"),
+            cut: BTreeSet::new(),
+            ordered: BTreeMap::new(),
+            loss,
+            duplicates,
+            delay_max: Duration::from_millis(2 + slow),
+        }
+    }
+
+    /// When the copies of a message arrive: usually one.
+    pub(super) fn route(&mut self, now: Timestamp, from: Process, to: Process) -> Vec<Timestamp> {
+        if self.cut.contains(&(from, to)) {
+            return Vec::new();
+        }
+        // etcd's clients speak over one ordered connection: nothing is lost or doubled alone.
+        if matches!((from, to), (Process::Store, _) | (_, Process::Store)) {
+            let at = now + self.delay();
+            let last = self.ordered.entry((from, to)).or_default();
+            *last = at.max(*last);
+            return vec![*last];
+        }
+        let mut copies = Vec::new();
+        if !self.stream.chance(self.loss) {
+            copies.push(now + self.delay());
+        }
+        if self.stream.chance(self.duplicates) {
+            copies.push(now + self.delay());
+        }
+        copies
+    }
+
+    fn delay(&mut self) -> Duration {
+        let max = u64::try_from(self.delay_max.as_millis()).unwrap_or(u64::MAX);
+        // Most are quick; a tenth take their time.
+        let ms = if self.stream.chance(100_000) { self.stream.below(max + 1) } else { 0 };
+        Duration::from_millis(1 + ms)
+    }
+
+    /// Cuts a link in one direction.
+    pub(super) fn cut(&mut self, from: Process, to: Process) {
+        self.cut.insert((from, to));
+    }
+
+    /// Mends a link in one direction.
+    pub(super) fn mend(&mut self, from: Process, to: Process) {
+        self.cut.remove(&(from, to));
+    }
+
+    /// Everything works.
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+        self.loss = 0;
+        self.duplicates = 0;
+        self.delay_max = Duration::from_millis(2);
+    }
+}

@@ -1,0 +1,765 @@
+//! A scheduler's process: the core, its election, and its connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use berth_core::drive::{self, Sink};
+use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Op, Snapshot, Stored, Txn};
+use berth_core::{
+    CallId, Config, Epoch, EventId, EventRecord, Key, RequestId, Scheduler, StoreRevision,
+    Timestamp, TxnId, wire,
+};
+use berth_kv as kv;
+use berth_kv::{
+    Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, LeaseId, PutRequest, RangeRequest,
+    TxnOp, TxnOpResponse, TxnRequest,
+};
+
+use super::World;
+use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process, RefusedCall};
+use super::store::stream_of;
+
+const LEADER_KEY: &str = "/leader/current";
+/// The lease's time to live.
+const LEASE: Duration = Duration::from_secs(5);
+/// A leader stops this long before its lease can have run out by anyone's clock.
+const MARGIN: Duration = Duration::from_millis(700);
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+const PAGE: i64 = 500;
+
+/// Where a replica stands in its election.
+#[derive(Debug)]
+enum Standing {
+    /// Waits for its turn.
+    Idle,
+    /// Asked for a lease.
+    Granting,
+    /// Asked for the leadership key.
+    Campaigning,
+    /// Reads the store.
+    Loading { revision: i64, records: Vec<Stored>, strangers: Vec<String> },
+    /// Leads.
+    Leading,
+}
+
+/// What a call to the store is for.
+#[derive(Debug)]
+enum Purpose {
+    Grant { asked_at: Timestamp },
+    Campaign,
+    Load,
+    KeepAlive { asked_at: Timestamp },
+    Commit(TxnId, Vec<Key>),
+    ReadBack(TxnId, Vec<Key>),
+    Watch,
+}
+
+/// A scheduler's process.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) core: Scheduler,
+    config: Config,
+    pub(super) life: u64,
+    pub(super) up: bool,
+    standing: Standing,
+    lease: LeaseId,
+    lease_until: Timestamp,
+    epoch: Epoch,
+    next_campaign: Timestamp,
+    next_keep_alive: Timestamp,
+    calls: BTreeMap<u64, Purpose>,
+    next_call: u64,
+    agent_calls: BTreeMap<CallId, AgentCall>,
+    requests: BTreeMap<RequestId, Asker>,
+    next_request: u64,
+    woken_for: Option<Timestamp>,
+    /// The newest revision that its watch told of.
+    seen: StoreRevision,
+}
+
+/// Who asked the core something.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    Client(Process, u64),
+    Register(Process, u64),
+    Heartbeat(Process, u64),
+}
+
+/// Collects what the core asks for.
+#[derive(Debug, Default)]
+struct Orders {
+    commits: Vec<Txn>,
+    read_backs: Vec<(TxnId, Vec<Key>)>,
+    calls: Vec<AgentCall>,
+    replies: Vec<(RequestId, Result<Response, RequestError>)>,
+    events: Vec<EventRecord>,
+}
+
+impl Sink for Orders {
+    fn commit(&mut self, txn: Txn) {
+        self.commits.push(txn);
+    }
+    fn read_back(&mut self, txn: TxnId, keys: Vec<Key>) {
+        self.read_backs.push((txn, keys));
+    }
+    fn call(&mut self, call: AgentCall) {
+        self.calls.push(call);
+    }
+    fn reply(&mut self, request: RequestId, result: Box<Result<Response, RequestError>>) {
+        self.replies.push((request, *result));
+    }
+    fn event(&mut self, event: EventRecord) {
+        self.events.push(event);
+    }
+}
+
+impl Replica {
+    pub(super) fn new(at: usize, config: Config) -> Self {
+        Self {
+            core: Scheduler::new(config.clone()),
+            config,
+            life: 0,
+            up: true,
+            standing: Standing::Idle,
+            lease: LeaseId((at as i64) << 32 | 1),
+            lease_until: Timestamp::ZERO,
+            epoch: Epoch(0),
+            next_campaign: Timestamp::ZERO,
+            next_keep_alive: Timestamp::ZERO,
+            calls: BTreeMap::new(),
+            next_call: 0,
+            agent_calls: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+            woken_for: None,
+            seen: StoreRevision(0),
+        }
+    }
+
+    /// The process died: everything that is not in the store is gone.
+    pub(super) fn crash(&mut self) {
+        let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
+        *self = Self::new(0, self.config.clone());
+        self.life = life;
+        self.lease = LeaseId(lease.0 + 1_000);
+        self.next_call = call;
+        self.up = false;
+    }
+
+    pub(super) fn is_leading(&self) -> bool {
+        matches!(self.standing, Standing::Leading)
+    }
+}
+
+impl World {
+    pub(super) fn replica_wake(&mut self, at: usize) {
+        let now = self.now;
+        let replica = &mut self.replicas[at];
+        if !replica.up {
+            return;
+        }
+        replica.woken_for = None;
+        let expired = replica.is_leading() && now >= replica.lease_until - MARGIN;
+        if expired {
+            self.mark("leader stopped before its lease ran out");
+            self.depose(at, Deposed::StoreUnavailable);
+            return;
+        }
+        let replica = &mut self.replicas[at];
+        if matches!(replica.standing, Standing::Idle) && now >= replica.next_campaign {
+            replica.standing = Standing::Granting;
+            replica.lease = LeaseId(replica.lease.0 + 1);
+            let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
+            let purpose = Purpose::Grant { asked_at: now };
+            self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
+        } else if replica.is_leading() && now >= replica.next_keep_alive {
+            replica.next_keep_alive = now + LEASE / 3;
+            let id = replica.lease;
+            let purpose = Purpose::KeepAlive { asked_at: now };
+            self.ask_store(at, kv::Request::LeaseKeepAlive { id }, purpose);
+        }
+        self.feed(at, vec![Input::Wake]);
+    }
+
+    /// Feeds the core and carries out what it asks for: the same loop as in production.
+    fn feed(&mut self, at: usize, inputs: Vec<Input>) {
+        let mut orders = Orders::default();
+        let replica = &mut self.replicas[at];
+        drive::step(&mut replica.core, self.now, inputs, &mut orders);
+        if let Err(violation) = replica.core.check_invariants() {
+            self.violate(violation.rule, format!("scheduler-{at}: {}", violation.problem));
+        }
+        for txn in orders.commits {
+            let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
+            let purpose = Purpose::Commit(txn.id, keys);
+            self.ask_store(at, kv::Request::Txn(encode_txn(&txn)), purpose);
+        }
+        for (txn, keys) in orders.read_backs {
+            let gets = keys.iter().map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
+            let request = TxnRequest { success: gets.collect(), ..TxnRequest::default() };
+            let purpose = Purpose::ReadBack(txn, keys);
+            self.ask_store(at, kv::Request::Txn(request), purpose);
+        }
+        for call in orders.calls {
+            self.call_agent(at, call);
+        }
+        for (request, result) in orders.replies {
+            self.answer(at, request, result);
+        }
+        for event in orders.events {
+            self.mark(event_mark(event.event_type));
+        }
+        self.schedule_wake(at);
+    }
+
+    fn schedule_wake(&mut self, at: usize) {
+        let replica = &self.replicas[at];
+        let mut next = replica.core.poll_deadline();
+        let mut sooner = |when: Timestamp| next = Some(next.map_or(when, |n| n.min(when)));
+        match replica.standing {
+            Standing::Idle => sooner(replica.next_campaign),
+            Standing::Leading => {
+                sooner(replica.next_keep_alive);
+                sooner(replica.lease_until - MARGIN);
+            }
+            Standing::Granting | Standing::Campaigning | Standing::Loading { .. } => {}
+        }
+        let Some(when) = next else { return };
+        let when = when.max(self.now + Duration::from_millis(1));
+        if replica.woken_for.is_none_or(|already| when < already || already <= self.now) {
+            self.replicas[at].woken_for = Some(when);
+            self.wake(Process::Replica(at), when);
+        }
+    }
+
+    fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
+        let replica = &mut self.replicas[at];
+        let call = replica.next_call;
+        replica.next_call += 1;
+        replica.calls.insert(call, purpose);
+        let life = replica.life;
+        let overdue = super::Happening::StoreOverdue { replica: at, life, call };
+        self.queue.push(self.now + STORE_TIMEOUT, overdue);
+        let body = Body::StoreCall { call, request: Box::new(request) };
+        self.send(Process::Replica(at), Process::Store, body);
+    }
+
+    fn depose(&mut self, at: usize, reason: Deposed) {
+        let (now, life) = (self.now, self.replicas[at].life);
+        let replica = &mut self.replicas[at];
+        replica.standing = Standing::Idle;
+        replica.next_campaign = now + Duration::from_millis(500);
+        replica.calls.clear();
+        replica.agent_calls.clear();
+        let close = kv::WatchRequest::Close { stream: stream_of(at, life) };
+        self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
+        self.feed(at, vec![Input::Deposed { reason }]);
+    }
+
+    pub(super) fn replica_overdue(&mut self, at: usize, call: u64) {
+        let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
+        match purpose {
+            Purpose::Commit(txn, _) => {
+                self.mark("commit unknown");
+                self.feed(at, vec![Input::Commit { txn, fate: Fate::Unknown }]);
+            }
+            Purpose::ReadBack(txn, keys) => {
+                let gets = keys.iter().map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
+                let request = TxnRequest { success: gets.collect(), ..TxnRequest::default() };
+                self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
+            }
+            Purpose::KeepAlive { .. } | Purpose::Watch => {}
+            Purpose::Grant { .. } | Purpose::Campaign | Purpose::Load => {
+                self.depose(at, Deposed::StoreUnavailable);
+            }
+        }
+    }
+
+    pub(super) fn replica_receive(&mut self, at: usize, from: Process, body: Body) {
+        if !self.replicas[at].up {
+            if let Some(refused) = body.refused() {
+                self.send(Process::Replica(at), from, refused);
+            }
+            return;
+        }
+        match body {
+            Body::StoreAnswer { call, result } => self.store_answered(at, call, *result),
+            Body::Watched { output } => self.watched(at, *output),
+            Body::AgentAnswered { call, answer } => self.agent_answered(at, call, answer),
+            Body::Refused { call: RefusedCall::Agent(call) } => {
+                let error = AgentError::Unreachable("connection refused".into());
+                self.end_agent_call(at, call, Err(error));
+            }
+            Body::ControlCall { call, message } => self.control_called(at, from, call, message),
+            Body::ClientCall { call, request } => {
+                self.request(at, Asker::Client(from, call), *request);
+            }
+            Body::StoreCall { .. }
+            | Body::AgentCall { .. }
+            | Body::ControlAnswered { .. }
+            | Body::ClientAnswered { .. }
+            | Body::Refused { .. } => {}
+        }
+    }
+
+    fn request(&mut self, at: usize, asker: Asker, request: Request) {
+        let replica = &mut self.replicas[at];
+        let id = RequestId(replica.next_request);
+        replica.next_request += 1;
+        replica.requests.insert(id, asker);
+        self.feed(at, vec![Input::Request { id, request }]);
+    }
+
+    fn control_called(&mut self, at: usize, from: Process, call: u64, message: ControlMessage) {
+        use berth_proto::control::v1 as control;
+        use prost::Message;
+        let malformed = |problem: String| Body::ControlAnswered { call, answer: Err((3, problem)) };
+        let decoded = match &message {
+            ControlMessage::Register(bytes) => control::RegisterNodeRequest::decode(&bytes[..])
+                .map_err(|e| e.to_string())
+                .and_then(|m| {
+                    let boot = format!("boot-{from}");
+                    let life = match from {
+                        Process::Agent(agent) => self.agents[agent].life.to_string(),
+                        _ => String::new(),
+                    };
+                    wire::control_in::register_request(m, &boot, &life).map_err(|e| e.to_string())
+                })
+                .map(|r| (Asker::Register(from, call), Request::Register(r))),
+            ControlMessage::Heartbeat(bytes) => control::HeartbeatRequest::decode(&bytes[..])
+                .map_err(|e| e.to_string())
+                .and_then(|m| wire::control_in::heartbeat_request(m).map_err(|e| e.to_string()))
+                .map(|h| (Asker::Heartbeat(from, call), Request::Heartbeat(h))),
+        };
+        match decoded {
+            Ok((asker, request)) => self.request(at, asker, request),
+            Err(problem) => self.send(Process::Replica(at), from, malformed(problem)),
+        }
+    }
+
+    fn answer(&mut self, at: usize, request: RequestId, result: Result<Response, RequestError>) {
+        use berth_proto::control::v1 as control;
+        use prost::Message;
+        let Some(asker) = self.replicas[at].requests.remove(&request) else {
+            self.violate("S8", format!("scheduler-{at} answered request {request} twice"));
+            return;
+        };
+        let (to, body) = match asker {
+            Asker::Client(to, call) => {
+                (to, Body::ClientAnswered { call, answer: Box::new(result) })
+            }
+            Asker::Register(to, call) => {
+                let answer = match result {
+                    Ok(Response::Registered { heartbeat_interval, lease_expires_at }) => {
+                        let message = wire::control_out::register_response(
+                            heartbeat_interval,
+                            lease_expires_at,
+                        );
+                        Ok(ControlMessage::Register(message.encode_to_vec()))
+                    }
+                    Ok(_) => Err((13, "another answer".to_owned())),
+                    Err(error) => Err((14, error.to_string())),
+                };
+                (to, Body::ControlAnswered { call, answer })
+            }
+            Asker::Heartbeat(to, call) => {
+                let answer = match result {
+                    Ok(Response::HeartbeatAck { drain, lease_expires_at }) => {
+                        let message = control::HeartbeatResponse {
+                            acknowledged: true,
+                            drain_node: drain,
+                            lease_expires_at: Some(wire::control_out::timestamp(lease_expires_at)),
+                        };
+                        Ok(ControlMessage::Heartbeat(message.encode_to_vec()))
+                    }
+                    Ok(_) => Err((13, "another answer".to_owned())),
+                    Err(RequestError::NoSuchNode(node)) => Err((5, node.to_string())),
+                    Err(error) => Err((14, error.to_string())),
+                };
+                (to, Body::ControlAnswered { call, answer })
+            }
+        };
+        self.send(Process::Replica(at), to, body);
+    }
+
+    fn call_agent(&mut self, at: usize, call: AgentCall) {
+        use prost::Message;
+        use wire::agent_out::{AgentRequest, agent_request};
+        let message = match agent_request(&call.op) {
+            AgentRequest::Apply(m) => AgentMessage::Apply(m.encode_to_vec()),
+            AgentRequest::Delete(m) => AgentMessage::Delete(m.encode_to_vec()),
+            AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
+            AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
+        };
+        let to = self.agents.iter().position(|agent| agent.endpoint == call.endpoint);
+        let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
+        if call.op.is_mutation() {
+            self.check_intent(at, &call);
+        }
+        self.replicas[at].agent_calls.insert(id, call);
+        let Some(to) = to else {
+            let error = AgentError::Unreachable("no such host".into());
+            self.end_agent_call(at, id, Err(error));
+            return;
+        };
+        let life = self.replicas[at].life;
+        let overdue = super::Happening::AgentOverdue { replica: at, life, call: id };
+        self.queue.push(self.now + timeout, overdue);
+        self.send(Process::Replica(at), Process::Agent(to), Body::AgentCall { call: id, epoch, message });
+    }
+
+    /// The connection to the store was made anew: the watch goes on from what was seen last.
+    pub(super) fn reset_store_connection(&mut self, at: usize) {
+        let replica = &self.replicas[at];
+        if !replica.up || !replica.is_leading() {
+            return;
+        }
+        let stream = stream_of(at, replica.life);
+        let from = replica.seen.0 + 1;
+        let close = kv::WatchRequest::Close { stream };
+        self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
+        self.watch_from(at, from);
+    }
+
+    fn watch_from(&mut self, at: usize, start_revision: i64) {
+        let watch = kv::WatchRequest::Create {
+            stream: stream_of(at, self.replicas[at].life),
+            id: kv::WatchId::AUTO,
+            range: KeyRange::prefix("/"),
+            start_revision,
+            prev_kv: false,
+            progress_notify: false,
+            filters: Vec::new(),
+        };
+        self.ask_store(at, kv::Request::Watch(watch), Purpose::Watch);
+    }
+
+    /// No answer in time.
+    pub(super) fn agent_call_overdue(&mut self, at: usize, call: CallId) {
+        self.end_agent_call(at, call, Err(AgentError::Timeout));
+    }
+
+    fn agent_answered(&mut self, at: usize, id: CallId, answer: AgentAnswer) {
+        use berth_proto::agent::v1 as agent;
+        use prost::Message;
+        use wire::agent_in;
+        let Some(call) = self.replicas[at].agent_calls.get(&id) else { return };
+        let result = match answer {
+            Err((code, message)) => agent_in::call_error(&call.op, code, &message, true),
+            Ok(AgentMessage::Apply(bytes)) => agent::ApplyWorkloadResponse::decode(&bytes[..])
+                .map(|m| agent_in::apply_reply(&m))
+                .map_err(|e| AgentError::Failed(e.to_string())),
+            Ok(AgentMessage::Delete(bytes)) => agent::DeleteWorkloadResponse::decode(&bytes[..])
+                .map(|m| agent_in::delete_reply(&m))
+                .map_err(|e| AgentError::Failed(e.to_string())),
+            Ok(AgentMessage::Status(bytes)) => {
+                let decoded = agent::GetWorkloadStatusResponse::decode(&bytes[..]);
+                match (call.op.workload(), decoded) {
+                    (Some(workload), Ok(m)) => agent_in::status_reply(workload, m),
+                    (_, Err(e)) => Err(AgentError::Failed(e.to_string())),
+                    (None, Ok(_)) => Err(AgentError::Failed("asked for something else".into())),
+                }
+            }
+            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..]) {
+                Ok(m) => agent_in::listing(&m),
+                Err(e) => Err(AgentError::Failed(e.to_string())),
+            },
+        };
+        self.end_agent_call(at, id, result);
+    }
+
+    fn end_agent_call(
+        &mut self,
+        at: usize,
+        call: CallId,
+        result: Result<berth_core::io::AgentReply, AgentError>,
+    ) {
+        if self.replicas[at].agent_calls.remove(&call).is_some() {
+            self.feed(at, vec![Input::Agent { call, result }]);
+        }
+    }
+
+    fn watched(&mut self, at: usize, output: kv::WatchOutput) {
+        let replica = &self.replicas[at];
+        if output.stream != stream_of(at, replica.life) || !replica.is_leading() {
+            return;
+        }
+        match output.kind {
+            kv::WatchOutputKind::Events(events) => {
+                let records: Vec<Stored> = events.iter().filter_map(stored_of_event).collect();
+                let lost = events.iter().any(|event| {
+                    event.kv.key == LEADER_KEY.as_bytes() && event.kind == kv::EventKind::Delete
+                });
+                if lost {
+                    self.depose(at, Deposed::LostLeadership);
+                    return;
+                }
+                let revision = StoreRevision(output.revision);
+                self.replicas[at].seen = self.replicas[at].seen.max(revision);
+                self.feed(at, vec![Input::Changed { revision, records }]);
+            }
+            kv::WatchOutputKind::Compacted { .. } => self.depose(at, Deposed::LostLeadership),
+            kv::WatchOutputKind::Created
+            | kv::WatchOutputKind::Refused(_)
+            | kv::WatchOutputKind::Progress
+            | kv::WatchOutputKind::Canceled => {}
+        }
+    }
+
+    fn store_answered(
+        &mut self,
+        at: usize,
+        call: u64,
+        result: Result<kv::Response, kv::KvError>,
+    ) {
+        let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
+        match (purpose, result) {
+            (Purpose::Grant { asked_at }, Ok(kv::Response::LeaseGrant { .. })) => {
+                self.campaign(at, asked_at);
+            }
+            (Purpose::Campaign, Ok(kv::Response::Txn(txn))) => {
+                if txn.succeeded {
+                    self.replicas[at].epoch = Epoch(txn.revision);
+                    self.mark("leader elected");
+                    let standing = Standing::Loading {
+                        revision: 0,
+                        records: Vec::new(),
+                        strangers: Vec::new(),
+                    };
+                    self.replicas[at].standing = standing;
+                    self.load_page(at, "/".to_owned(), 0);
+                } else {
+                    let replica = &mut self.replicas[at];
+                    replica.standing = Standing::Idle;
+                    replica.next_campaign = self.now + Duration::from_secs(1);
+                    self.schedule_wake(at);
+                }
+            }
+            (Purpose::Load, Ok(kv::Response::Range(page))) => self.loaded(at, page),
+            (Purpose::KeepAlive { asked_at }, Ok(kv::Response::LeaseKeepAlive { ttl_s, .. })) => {
+                if ttl_s > 0 {
+                    self.replicas[at].lease_until = asked_at + LEASE;
+                    self.schedule_wake(at);
+                } else {
+                    self.depose(at, Deposed::LostLeadership);
+                }
+            }
+            (Purpose::Commit(txn, keys), result) => self.commit_answered(at, txn, &keys, result),
+            (Purpose::ReadBack(txn, keys), Ok(kv::Response::Txn(answer))) => {
+                let revision = StoreRevision(answer.revision);
+                let records = gets(&keys, &answer.responses);
+                self.feed(at, vec![Input::ReadBack { txn, revision, records }]);
+            }
+            (Purpose::Watch, _) => {}
+            (
+                Purpose::Grant { .. }
+                | Purpose::Campaign
+                | Purpose::Load
+                | Purpose::KeepAlive { .. }
+                | Purpose::ReadBack(..),
+                _,
+            ) => self.depose(at, Deposed::LostLeadership),
+        }
+    }
+
+    fn campaign(&mut self, at: usize, asked_at: Timestamp) {
+        let replica = &mut self.replicas[at];
+        replica.standing = Standing::Campaigning;
+        replica.lease_until = asked_at + LEASE;
+        let mut put = PutRequest::new(LEADER_KEY, format!("scheduler-{at}"));
+        put.lease = replica.lease;
+        let absent = Compare {
+            range: KeyRange::Single(LEADER_KEY.into()),
+            op: CompareOp::Equal,
+            target: CompareTarget::Create(0),
+        };
+        let request = TxnRequest {
+            compare: vec![absent],
+            success: vec![TxnOp::Put(put)],
+            failure: Vec::new(),
+        };
+        self.ask_store(at, kv::Request::Txn(request), Purpose::Campaign);
+    }
+
+    fn load_page(&mut self, at: usize, from: String, revision: i64) {
+        let KeyRange::Span { end, .. } = KeyRange::prefix("/") else { return };
+        let range = KeyRange::Span { start: from.into(), end };
+        let mut request = RangeRequest::range(range);
+        request.limit = PAGE;
+        request.revision = revision;
+        self.ask_store(at, kv::Request::Range(request), Purpose::Load);
+    }
+
+    fn loaded(&mut self, at: usize, page: kv::RangeResponse) {
+        let replica = &mut self.replicas[at];
+        let Standing::Loading { revision, records, strangers } = &mut replica.standing else {
+            return;
+        };
+        if *revision == 0 {
+            *revision = page.revision;
+        }
+        let mut last = None;
+        for kv in &page.kvs {
+            last = Some(kv.key.clone());
+            match stored_of(kv) {
+                Some(stored) if matches!(stored.key, Key::Leader(_)) => {}
+                Some(stored) => records.push(stored),
+                None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),
+            }
+        }
+        let revision = *revision;
+        if let (true, Some(last)) = (page.more, last) {
+            let next = format!("{}\0", String::from_utf8_lossy(&last));
+            self.load_page(at, next, revision);
+            return;
+        }
+        let snapshot = Snapshot {
+            revision: StoreRevision(revision),
+            records: std::mem::take(records),
+            strangers: std::mem::take(strangers),
+        };
+        replica.standing = Standing::Leading;
+        replica.next_keep_alive = self.now;
+        let epoch = replica.epoch;
+        replica.seen = StoreRevision(revision);
+        self.watch_from(at, revision + 1);
+        self.feed(at, vec![Input::Lead { epoch, snapshot }]);
+        self.wake(Process::Replica(at), self.now);
+    }
+
+    fn commit_answered(
+        &mut self,
+        at: usize,
+        txn: TxnId,
+        keys: &[Key],
+        result: Result<kv::Response, kv::KvError>,
+    ) {
+        match result {
+            Ok(kv::Response::Txn(answer)) if answer.succeeded => {
+                let fate = Fate::Committed(StoreRevision(answer.revision));
+                self.feed(at, vec![Input::Commit { txn, fate }]);
+            }
+            Ok(kv::Response::Txn(answer)) => {
+                let fenced = match answer.responses.first() {
+                    Some(TxnOpResponse::Range(leader)) => leader
+                        .kvs
+                        .first()
+                        .is_none_or(|kv| kv.create_revision != self.replicas[at].epoch.0),
+                    _ => true,
+                };
+                if fenced {
+                    self.mark("commit fenced");
+                    self.depose(at, Deposed::LostLeadership);
+                    return;
+                }
+                self.mark("commit conflict");
+                let current = gets(keys, answer.responses.get(1..).unwrap_or_default());
+                let revision = StoreRevision(answer.revision);
+                let fate = Fate::Conflict { revision, current };
+                self.feed(at, vec![Input::Commit { txn, fate }]);
+            }
+            Ok(_) => self.violate("S8", "the store answered something else".into()),
+            Err(error) => {
+                let fate = Fate::Refused(error.to_string());
+                self.feed(at, vec![Input::Commit { txn, fate }]);
+            }
+        }
+    }
+}
+
+/// The fenced etcd transaction of one of the core's.
+fn encode_txn(txn: &Txn) -> TxnRequest {
+    let single = |key: &Key| KeyRange::Single(key.to_string().into());
+    let mut compare = vec![Compare {
+        range: KeyRange::Single(LEADER_KEY.into()),
+        op: CompareOp::Equal,
+        target: CompareTarget::Create(txn.epoch.0),
+    }];
+    compare.extend(txn.compares.iter().map(|(key, at)| Compare {
+        range: single(key),
+        op: CompareOp::Equal,
+        target: CompareTarget::Mod(at.0),
+    }));
+    let success = txn.ops.iter().map(|op| match op {
+        Op::Put { key, value } => TxnOp::Put(PutRequest::new(key.to_string(), value.clone())),
+        Op::Delete { key } => {
+            TxnOp::DeleteRange(DeleteRequest { range: single(key), prev_kv: false })
+        }
+        Op::DeleteEventsBefore { before } => {
+            let range = KeyRange::Span {
+                start: Key::Event(EventId::from_text("")).to_string().into(),
+                end: Key::Event(before.clone()).to_string().into(),
+            };
+            TxnOp::DeleteRange(DeleteRequest { range, prev_kv: false })
+        }
+    });
+    let mut failure = vec![TxnOp::Range(RangeRequest::key(LEADER_KEY))];
+    let compared = txn.compares.iter();
+    failure.extend(compared.map(|(key, _)| TxnOp::Range(RangeRequest::key(key.to_string()))));
+    TxnRequest { compare, success: success.collect(), failure }
+}
+
+fn stored_of(kv: &kv::KeyValue) -> Option<Stored> {
+    let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
+    let value = String::from_utf8(kv.value.to_vec()).ok()?;
+    Some(Stored { key, value: Some(value), mod_revision: StoreRevision(kv.mod_revision) })
+}
+
+fn stored_of_event(event: &kv::Event) -> Option<Stored> {
+    match event.kind {
+        kv::EventKind::Put => stored_of(&event.kv),
+        kv::EventKind::Delete => Some(Stored {
+            key: Key::parse(std::str::from_utf8(&event.kv.key).ok()?)?,
+            value: None,
+            mod_revision: StoreRevision(event.kv.mod_revision),
+        }),
+    }
+}
+
+fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
+    let pairs = keys.iter().zip(responses);
+    pairs
+        .filter_map(|(key, response)| match response {
+            TxnOpResponse::Range(range) => Some(match range.kvs.first().and_then(stored_of) {
+                Some(stored) => stored,
+                None => Stored { key: key.clone(), value: None, mod_revision: StoreRevision(0) },
+            }),
+            TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
+        })
+        .collect()
+}
+
+/// The coverage mark of a committed event.
+fn event_mark(event: berth_core::EventType) -> &'static str {
+    use berth_core::EventType as E;
+    match event {
+        E::WorkloadCreated => "event WorkloadCreated",
+        E::WorkloadUpdated => "event WorkloadUpdated",
+        E::WorkloadScheduled => "event WorkloadScheduled",
+        E::WorkloadUnschedulable => "event WorkloadUnschedulable",
+        E::WorkloadRunning => "event WorkloadRunning",
+        E::WorkloadStopped => "event WorkloadStopped",
+        E::WorkloadFailed => "event WorkloadFailed",
+        E::WorkloadDeleting => "event WorkloadDeleting",
+        E::WorkloadDeleted => "event WorkloadDeleted",
+        E::RetryTriggered => "event RetryTriggered",
+        E::RetriesExhausted => "event RetriesExhausted",
+        E::Rescheduled => "event Rescheduled",
+        E::DriftDetected => "event DriftDetected",
+        E::NodeRegistered => "event NodeRegistered",
+        E::NodeReady => "event NodeReady",
+        E::NodeLost => "event NodeLost",
+        E::NodeCordoned => "event NodeCordoned",
+        E::NodeUncordoned => "event NodeUncordoned",
+        E::NodeDraining => "event NodeDraining",
+        E::NodeDrained => "event NodeDrained",
+        E::NodeFenced => "event NodeFenced",
+        E::NodePurged => "event NodePurged",
+        E::EvictionPaused => "event EvictionPaused",
+        E::EvictionResumed => "event EvictionResumed",
+        E::RecordQuarantined => "event RecordQuarantined",
+        E::RecordAdopted => "event RecordAdopted",
+        E::AutomationDecided => "event AutomationDecided",
+    }
+}
