@@ -62,6 +62,8 @@ pub struct HealthReport {
     pub leading: bool,
     /// Its epoch; 0 before it led.
     pub epoch: i64,
+    /// The name of the replica that leads, as far as it is known.
+    pub leader: Option<String>,
     /// The store.
     pub store: StoreReport,
     /// Inputs that wait for the core.
@@ -121,6 +123,7 @@ impl HealthTracker {
             mode_changed_at: last.1,
             leading: health.leading,
             epoch: health.epoch,
+            leader: health.leader.map(|replica| replica.id),
             store: StoreReport {
                 available: health.store_error.is_empty(),
                 error: health.store_error,

@@ -27,4 +27,4 @@ mod testing;
 
 pub use api::{Api, ApiLimits};
 pub use config::{CoreArgs, ServerArgs, ServerConfig};
-pub use serve::{Bound, serve_apis};
+pub use serve::{Bound, Running, etcd, serve, serve_apis, start};

@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use berth_driver::CoreHandle;
+use anyhow::Context;
+use berth_driver::{
+    CoreHandle, DirectConnect, Driver, DriverConfig, DriverJoin, Endpoints, Replica, StoreFactory,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
 use crate::config::ServerConfig;
 use crate::grpc;
+use crate::health::Mode;
 use crate::listener::{Listener, Protocol};
 use crate::metrics::{DriverSource, Metrics};
 use crate::rest;
@@ -19,6 +23,177 @@ use crate::tls::{self, Alpn};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often health is looked at, for the health service and the time of its last change.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Runs the scheduler over a store until `shutdown` is cancelled, then ends gracefully: the ports
+/// close, what is in flight finishes within [`PATIENCE`], leadership is given up.
+///
+/// # Errors
+/// It cannot start (a port, a certificate), or a part of it panicked.
+pub async fn serve(
+    config: ServerConfig,
+    store: impl StoreFactory,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    start(config, store, shutdown).await?.finished().await
+}
+
+/// Starts the scheduler over a store, and returns as soon as both ports are bound.
+///
+/// # Errors
+/// It cannot start: a port cannot be bound, or a certificate cannot be used.
+pub async fn start(
+    config: ServerConfig,
+    store: impl StoreFactory,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Running> {
+    tls::install_crypto_provider();
+    let ports = Ports::bind(&config).await?;
+    let mut driver = DriverConfig::new(Replica {
+        id: config.replica_id.clone(),
+        grpc_address: reachable(ports.grpc.address()?),
+        http_address: reachable(ports.http.address()?),
+    });
+    driver.core = config.core.clone();
+    driver.store.prefix.clone_from(&config.prefix);
+    driver.store.lease_ttl = config.lease_ttl;
+    if let Some(files) = &config.tls {
+        let tls = Some(tls::client_config(
+            &files.ca,
+            Some((&files.cert, &files.key)),
+        )?);
+        driver.agents = std::sync::Arc::new(DirectConnect {
+            tls,
+            ..DirectConnect::default()
+        });
+    }
+    let driver_shutdown = driver.shutdown.clone();
+    let metrics = DriverSource::from(driver.metrics.clone());
+    let (core, join) = Driver::spawn(driver, store);
+    let bound = ports.serve(&config, core.clone(), Some(metrics), shutdown.clone())?;
+    Ok(Running {
+        grpc: bound.grpc,
+        http: bound.http,
+        core,
+        bound,
+        join,
+        shutdown,
+        driver_shutdown,
+    })
+}
+
+/// The way to the etcd of a configuration.
+///
+/// # Errors
+/// A certificate cannot be read; the message names the file.
+pub fn etcd(config: &ServerConfig) -> anyhow::Result<Endpoints> {
+    tls::install_crypto_provider();
+    let secure = config.etcd.iter().any(|url| url.starts_with("https://"));
+    let identity = config
+        .etcd_tls
+        .identity
+        .as_ref()
+        .map(|(cert, key)| (cert, key));
+    let tls = match (secure, &config.etcd_tls.ca) {
+        (false, _) => None,
+        (true, Some(ca)) => Some(tls::client_config(ca, identity)?),
+        (true, None) => Some(tls::system_client_config(identity)?),
+    };
+    Ok(Endpoints {
+        endpoints: config.etcd.clone(),
+        tls,
+        user: None,
+    })
+}
+
+/// A scheduler that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// Where gRPC is.
+    pub grpc: SocketAddr,
+    /// Where REST is.
+    pub http: SocketAddr,
+    /// The door to its core.
+    pub core: CoreHandle,
+    bound: Bound,
+    join: DriverJoin,
+    shutdown: CancellationToken,
+    driver_shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Waits for the end, which begins when the token of [`start`] is cancelled or a part fails.
+    ///
+    /// # Errors
+    /// A part of it panicked.
+    pub async fn finished(self) -> anyhow::Result<()> {
+        let mut driver = tokio::spawn(self.join.join());
+        let early = tokio::select! {
+            () = self.shutdown.cancelled() => None,
+            ended = &mut driver => Some(ended),
+        };
+        // The ports first: what they still wait for needs the core.
+        self.shutdown.cancel();
+        self.bound.finished().await;
+        self.driver_shutdown.cancel();
+        let ended = match early {
+            Some(ended) => ended,
+            None => driver.await,
+        };
+        ended.context("the driver's end cannot be told")??;
+        Ok(())
+    }
+}
+
+/// Both ports, bound.
+#[derive(Debug)]
+struct Ports {
+    grpc: Listener,
+    http: Listener,
+}
+
+impl Ports {
+    async fn bind(config: &ServerConfig) -> anyhow::Result<Self> {
+        let tls = |alpn| {
+            let files = config.tls.as_ref();
+            files
+                .map(|files| tls::server_config(files, alpn))
+                .transpose()
+        };
+        let most = config.limits.connections_max;
+        let (grpc_tls, http_tls) = (tls(Alpn::Http2)?, tls(Alpn::Http1AndHttp2)?);
+        Ok(Self {
+            grpc: Listener::bind(config.grpc_addr, Protocol::Grpc, grpc_tls, most).await?,
+            http: Listener::bind(config.http_addr, Protocol::Http, http_tls, most).await?,
+        })
+    }
+
+    fn serve(
+        self,
+        config: &ServerConfig,
+        core: CoreHandle,
+        driver: Option<DriverSource>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Bound> {
+        let (grpc, http) = (self.grpc.address()?, self.http.address()?);
+        let metrics = Metrics::new()?.with_driver(driver);
+        let replica = config.replica_id.clone();
+        let api = Api::new(
+            core,
+            metrics,
+            config.limits.clone(),
+            replica,
+            shutdown.clone(),
+        );
+        let (grpc_router, reporter) = grpc::router(&api)?;
+        let http_router = rest::router(&api);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.grpc.serve(grpc_router, shutdown.clone(), PATIENCE));
+        tasks.spawn(self.http.serve(http_router, shutdown.clone(), PATIENCE));
+        tasks.spawn(watch_health(api, reporter, shutdown));
+        tracing::info!(%grpc, %http, tls = config.tls.is_some(), "serving");
+        Ok(Bound { grpc, http, tasks })
+    }
+}
 
 /// The ports of a server that serves.
 #[derive(Debug)]
@@ -38,8 +213,8 @@ impl Bound {
     }
 }
 
-/// Serves both ports in front of `core` until `shutdown` is cancelled. Returns as soon as both are
-/// bound; port 0 takes any that is free.
+/// Serves both ports in front of a core that somebody else drives, until `shutdown` is cancelled.
+/// Returns as soon as both are bound; port 0 takes any that is free.
 ///
 /// # Errors
 /// A port cannot be bound, or a certificate cannot be used; the message says which.
@@ -49,45 +224,17 @@ pub async fn serve_apis(
     driver: Option<DriverSource>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Bound> {
-    let tls = |alpn| {
-        let files = config.tls.as_ref();
-        files
-            .map(|files| tls::server_config(files, alpn))
-            .transpose()
-    };
-    let most = config.limits.connections_max;
-    let grpc_port =
-        Listener::bind(config.grpc_addr, Protocol::Grpc, tls(Alpn::Http2)?, most).await?;
-    let http_port = Listener::bind(
-        config.http_addr,
-        Protocol::Http,
-        tls(Alpn::Http1AndHttp2)?,
-        most,
-    )
-    .await?;
-    let (grpc_addr, http_addr) = (grpc_port.address()?, http_port.address()?);
-    let metrics = Metrics::new()?.with_driver(driver);
-    let replica = config.replica_id.clone();
-    let api = Api::new(
-        core,
-        metrics,
-        config.limits.clone(),
-        replica,
-        shutdown.clone(),
-    );
-    let (grpc_router, reporter) = grpc::router(&api)?;
-    let http_router = rest::router(&api);
+    Ports::bind(config)
+        .await?
+        .serve(config, core, driver, shutdown)
+}
 
-    let mut tasks = JoinSet::new();
-    tasks.spawn(grpc_port.serve(grpc_router, shutdown.clone(), PATIENCE));
-    tasks.spawn(http_port.serve(http_router, shutdown.clone(), PATIENCE));
-    tasks.spawn(watch_health(api, reporter, shutdown));
-    tracing::info!(grpc = %grpc_addr, http = %http_addr, tls = config.tls.is_some(), "serving");
-    Ok(Bound {
-        grpc: grpc_addr,
-        http: http_addr,
-        tasks,
-    })
+/// How others reach an address: a port on every interface is reached by the host's name.
+fn reachable(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("{}:{}", crate::config::host_name(), address.port()),
+        false => address.to_string(),
+    }
 }
 
 async fn watch_health(
@@ -112,5 +259,9 @@ async fn watch_health(
         }
     }
     // Balancers look elsewhere while what is in flight finishes.
-    grpc::report_health(&reporter, crate::health::Mode::Standby).await;
+    grpc::report_health(&reporter, Mode::Standby).await;
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;

@@ -21,7 +21,7 @@ pub(crate) struct Script {
     seen: Arc<Mutex<Vec<Request>>>,
     events: broadcast::Sender<EventRecord>,
     health: watch::Sender<DriverHealth>,
-    _stats: watch::Sender<Arc<Stats>>,
+    stats: watch::Sender<Arc<Stats>>,
 }
 
 impl Script {
@@ -48,13 +48,26 @@ impl Script {
             seen,
             events,
             health: health_send,
-            _stats: stats_send,
+            stats: stats_send,
         }
     }
 
     /// A core that must not be asked.
     pub(crate) fn silent() -> Self {
         Self::new(|request| panic!("the core was asked {request:?}"))
+    }
+
+    /// A core whose requests the test itself answers, or does not.
+    pub(crate) fn manual() -> (Self, mpsc::Receiver<Submission>) {
+        let (submit, submissions) = mpsc::channel(64);
+        let mut script = Self::silent();
+        let (events, stats, health) = (
+            script.events.clone(),
+            script.stats.subscribe(),
+            script.health.subscribe(),
+        );
+        script.core = CoreHandle::new(submit, events, stats, health);
+        (script, submissions)
     }
 
     /// A core that refuses everything with `error`.

@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// Where certificates are, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,3 +75,43 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     }
     Ok(read)
 }
+
+/// A client's side of mutual TLS, with the authority of the other side.
+///
+/// # Errors
+/// A file cannot be read; the message names it.
+pub fn client_config(
+    ca: &Path,
+    identity: Option<(&PathBuf, &PathBuf)>,
+) -> anyhow::Result<ClientTlsConfig> {
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+    with_identity(config, identity)
+}
+
+/// The same, with the authorities of the system.
+///
+/// # Errors
+/// A file cannot be read; the message names it.
+pub fn system_client_config(
+    identity: Option<(&PathBuf, &PathBuf)>,
+) -> anyhow::Result<ClientTlsConfig> {
+    with_identity(ClientTlsConfig::new().with_enabled_roots(), identity)
+}
+
+fn with_identity(
+    config: ClientTlsConfig,
+    identity: Option<(&PathBuf, &PathBuf)>,
+) -> anyhow::Result<ClientTlsConfig> {
+    Ok(match identity {
+        Some((cert, key)) => config.identity(Identity::from_pem(read(cert)?, read(key)?)),
+        None => config,
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;

@@ -172,7 +172,7 @@ impl Draft {
 }
 
 /// The machine's name, as far as it can be told.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
         "" => "berth".to_owned(),

@@ -24,6 +24,7 @@ use crate::api::ApiLimits;
 use crate::tls::TlsFiles;
 
 pub use args::{CoreArgs, ServerArgs};
+pub(crate) use draft::host_name;
 pub use error::ConfigError;
 pub use settings::{Setting, settings};
 pub use table::table;

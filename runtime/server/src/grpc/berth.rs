@@ -213,11 +213,7 @@ impl Berth for BerthService {
         let response = wire::GetStatusResponse {
             server_id: self.api.replica_id().to_owned(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
-            leader_id: if leading {
-                self.api.replica_id().to_owned()
-            } else {
-                String::new()
-            },
+            leader_id: health.leader.unwrap_or_default(),
             leader_epoch: status.epoch.0,
             is_leader: leading,
             store_revision: status.revision.0,
@@ -312,3 +308,7 @@ fn counts(summary: &ClusterSummary, status: &SchedulerStatus) -> wire::ClusterCo
         ..wire::ClusterCounts::default()
     }
 }
+
+#[cfg(test)]
+#[path = "berth_tests.rs"]
+mod tests;

@@ -43,7 +43,7 @@ pub(crate) fn explanation(
             required_labels: record.constraints.labels.clone().into_iter().collect(),
             storage_drivers: drivers.into_iter().collect(),
         }),
-        nodes_considered: decision.nodes,
+        nodes_considered: decision.examined,
         candidates: decision.candidates,
         refusals: refused
             .into_iter()
@@ -53,6 +53,7 @@ pub(crate) fn explanation(
                 ..wire::FilterRefusal::default()
             })
             .collect(),
+        available_max: Some(resources(decision.most_available)),
         nearest_misses: explained
             .nearest
             .iter()

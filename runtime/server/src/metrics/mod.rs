@@ -3,6 +3,7 @@
 //! the predecessor read (prefix `persys_scheduler_`).
 
 mod core;
+mod driver;
 pub mod text;
 
 use std::fmt;

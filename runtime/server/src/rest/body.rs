@@ -94,6 +94,10 @@ fn json(headers: &HeaderMap, bytes: Bytes) -> Result<JsonBody, Problem> {
         ));
     }
     match serde_json::from_slice::<IgnoredAny>(&bytes) {
+        // Types of the core would take a list for their fields in order.
+        Ok(_) if bytes.trim_ascii_start().first() != Some(&b'{') => {
+            Err(Problem::invalid("body", "expected a JSON object"))
+        }
         Ok(_) => Ok(JsonBody(bytes)),
         Err(error) => Err(Problem::malformed("body", format!("is not JSON: {error}"))),
     }
