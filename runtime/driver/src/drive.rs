@@ -138,7 +138,8 @@ impl CoreLoop {
         }
         let (now, began) = (self.clock.now(), Instant::now());
         if let Some(deadline) = self.scheduler.poll_deadline() {
-            let is_drained = !accept || self.inbox.submissions.is_empty();
+            let takes = accept && self.dispatcher.in_flight() < IN_FLIGHT_MAX;
+            let is_drained = !takes || self.inbox.submissions.is_empty();
             if deadline <= now && (is_drained || now.since(deadline) > WAKE_LATE_MAX) {
                 inputs.push(Input::Wake);
             }

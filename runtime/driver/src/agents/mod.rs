@@ -3,6 +3,8 @@
 mod call;
 mod pool;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
