@@ -6,14 +6,15 @@ use super::check_spec::{check_spec, name, one_line};
 use super::limits::*;
 use crate::io::RequestError;
 use crate::io::request::{ApplyWorkload, NewSpec};
-use crate::model::spec::Constraints;
+use crate::model::spec::{Constraints, Spec};
 use crate::model::units::Resources;
 use crate::model::workload::DesiredState;
 use crate::wire::bound::{entry, quoted};
+use crate::wire::vm_blob;
 
 pub(super) type Checked = Result<(), RequestError>;
 
-/// Refuses what must not enter the store or reach an agent. Bounds are in [`limits`](super::limits).
+/// Refuses what must not enter the store or reach an agent. Bounds: [`limits`](super::limits).
 ///
 /// # Errors
 /// [`RequestError::Invalid`] with the path of the first field that is wrong, such as
@@ -59,7 +60,24 @@ fn check_new_spec(new: &NewSpec) -> Checked {
     if let Some(attempts) = new.max_attempts.filter(|n| !ATTEMPTS.contains(n)) {
         return Err(out_of_range("max_attempts", attempts, ATTEMPTS));
     }
-    check_user_labels(&new.labels)
+    check_user_labels(&new.labels)?;
+    check_packed_machine(new)
+}
+
+/// An agent gets the machine that the labels hold in place of the spec: they must be the same one,
+/// or placement and readers would be told of another than the one that runs.
+fn check_packed_machine(new: &NewSpec) -> Checked {
+    let (Spec::Vm(spec), Some(packed)) = (&new.spec, new.labels.get(VM_SPEC_KEY)) else {
+        return Ok(());
+    };
+    let wrong = |problem| RequestError::invalid(entry("labels", VM_SPEC_KEY), problem);
+    let vm = vm_blob::decode(packed).map_err(wrong)?;
+    if vm_blob::summary(&vm) == *spec {
+        return Ok(());
+    }
+    Err(wrong(
+        "holds another machine than spec; make them agree, or leave it out",
+    ))
 }
 
 fn check_resources(asked: Resources) -> Checked {

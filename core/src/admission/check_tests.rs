@@ -321,3 +321,23 @@ fn virtual_machines() {
         refused(&spoilt_vm(spoil), field);
     }
 }
+
+#[test]
+fn a_packed_machine_is_the_one_of_the_spec() {
+    let packed = |json: &str| {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(json);
+        let mut apply = apply(Spec::Vm(VmSpec {
+            vcpus: 2,
+            memory_mb: Mebibytes(64),
+            ..VmSpec::default()
+        }));
+        let labels = &mut apply.spec.as_mut().unwrap().labels;
+        labels.insert(VM_SPEC_KEY.to_owned(), text);
+        apply
+    };
+    check_apply(&packed(r#"{"vcpus": 2, "memory_mb": 64}"#)).unwrap();
+    for other in [r#"{"vcpus": 4, "memory_mb": 64}"#, "[]", ""] {
+        refused(&packed(other), r#"labels["persys.vm_spec_b64"]"#);
+    }
+}

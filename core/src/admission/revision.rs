@@ -119,7 +119,8 @@ fn distinct(stem: &str, digits: &[usize], previous: Option<Previous<'_>>, hash: 
             break;
         }
     }
-    last.expect("a stem of at most 128 characters, '-' and at most 31 of the hash is a revision, and so is r-<64>")
+    // The stem has at most 128 characters and the hash at most 31 behind it; `r` leaves room for 64.
+    last.expect("stem, dash and digits are a revision")
 }
 
 #[cfg(test)]

@@ -18,6 +18,6 @@ pub mod control_out;
 pub mod failure;
 #[cfg(test)]
 mod tests;
-mod vm_blob;
+pub(crate) mod vm_blob;
 
 pub use control_in::WireError;

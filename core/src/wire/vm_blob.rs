@@ -13,7 +13,7 @@ use crate::model::spec::{CloudInit, Disk, ManagedVolume, Network, RetainPolicy, 
 use crate::model::units::{Gibibytes, Mebibytes};
 
 /// Reads the machine; an error says what is wrong with the text.
-pub(super) fn decode(text: &str) -> Result<agent::VmSpec, &'static str> {
+pub(crate) fn decode(text: &str) -> Result<agent::VmSpec, &'static str> {
     let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let json = STANDARD.decode(packed).map_err(|_| "is not base64")?;
     let value: Value = serde_json::from_slice(&json).map_err(|_| "is not JSON in base64")?;
@@ -33,7 +33,7 @@ pub(super) fn decode(text: &str) -> Result<agent::VmSpec, &'static str> {
 }
 
 /// The same machine as the core's spec: what placement and readers need of it.
-pub(super) fn summary(vm: &agent::VmSpec) -> VmSpec {
+pub(crate) fn summary(vm: &agent::VmSpec) -> VmSpec {
     let gib = |n: i64| Gibibytes(u64::try_from(n).unwrap_or(0));
     VmSpec {
         vcpus: u32::try_from(vm.vcpus).unwrap_or(0),

@@ -236,10 +236,12 @@ prop_compose! {
 prop_compose! {
     pub(crate) fn workload()(
         (id, revision_id, desired_state) in (workload_id(), revision(), desired()),
-        assigned_node in option::of(node_id()), spec in prop_oneof![container().boxed(), compose().boxed(), vm().boxed()],
+        assigned_node in option::of(node_id()),
+        spec in prop_oneof![container().boxed(), compose().boxed(), vm().boxed()],
         resources in resources(), constraints in constraints(),
         tenant in option::of("[a-z]{1,8}".prop_map(|t| t.parse().unwrap())),
-        priority in any::<i32>(), labels in texts(), retry in retry_state(), status in status().boxed(),
+        priority in any::<i32>(), labels in texts(), retry in retry_state(),
+        status in status().boxed(),
         (metadata, extra) in (metadata(), extra()),
     ) -> WorkloadRecord {
         WorkloadRecord {
