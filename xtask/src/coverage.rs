@@ -54,7 +54,10 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         for (_, binary) in &binaries {
             report.arg("--object").arg(binary);
         }
-        ensure!(report.arg(&folder).status()?.success(), "llvm-cov failed");
+        ensure!(
+            report.arg("--sources").arg(&folder).status()?.success(),
+            "llvm-cov failed"
+        );
     }
     Ok(())
 }
