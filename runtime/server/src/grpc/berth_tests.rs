@@ -109,7 +109,7 @@ async fn operators_change_nodes() {
         }
     });
     let service = service(&script);
-    let (node_id, reason) = || -> (String, String) { ("n-1".into(), "disk swap".into()) }();
+    let (node_id, reason) = ("n-1".to_owned(), "disk swap".to_owned());
     let request = wire::CordonNodeRequest {
         node_id: node_id.clone(),
         reason: reason.clone(),

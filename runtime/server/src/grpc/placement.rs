@@ -70,7 +70,6 @@ pub(crate) fn explanation(
         store_revision: decision.at_revision.0,
         decided_at: Some(at(decision.decided_at)),
         next_attempt_at: record.retry.next_retry_at.map(at),
-        ..wire::PlacementExplanation::default()
     }
 }
 

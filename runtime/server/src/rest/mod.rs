@@ -81,7 +81,6 @@ fn routes() -> Vec<Route> {
 }
 
 /// The whole port.
-#[must_use]
 pub fn router(api: &Api) -> Router {
     let mut router = Router::new();
     for (path, _, methods) in routes() {
