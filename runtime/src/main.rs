@@ -4,7 +4,6 @@
 mod agent;
 mod dev;
 mod logging;
-mod scheduler;
 mod server;
 mod signals;
 

@@ -66,10 +66,10 @@ impl DataDir {
             .write(true)
             .open(path.join("dev.lock"))
             .with_context(cannot)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             anyhow!(
                 "another `berth dev` runs on {}: use it, stop it with `berth dev --data-dir {} \
-                 --stop`, or name another folder with --data-dir ({errno})",
+                 --stop`, or name another folder with --data-dir",
                 path.display(),
                 path.display()
             )

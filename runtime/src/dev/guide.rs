@@ -7,7 +7,7 @@ use berth_agentd::RuntimeKind;
 use serde::Serialize;
 
 use super::args::{Output, RunArgs};
-use super::cluster::{AgentInfo, CPU_MILLICORES, Cluster, DISK_GB, MEMORY_MB};
+use super::cluster::{AgentInfo, CPU_MILLICORES, DISK_GB, MEMORY_MB};
 use super::data::DataDir;
 
 /// One line for programs.
@@ -29,15 +29,14 @@ struct Ready<'a> {
 ///
 /// # Errors
 /// Nobody reads.
-pub(crate) async fn print(
+pub(crate) fn print(
     args: &RunArgs,
     data: &DataDir,
-    cluster: &Cluster,
+    agents: Vec<AgentInfo>,
     (http, grpc): (SocketAddr, SocketAddr),
     etcd: Option<SocketAddr>,
     took: Duration,
 ) -> anyhow::Result<()> {
-    let agents = cluster.list().await;
     let text = match args.output {
         Output::Json => serde_json::to_string(&Ready {
             http: format!("http://{http}"),

@@ -24,8 +24,8 @@ use self::args::{DevCommand, RunArgs};
 use self::cluster::Cluster;
 use self::control::Control;
 use self::data::DataDir;
+use crate::logging;
 use crate::signals::Signals;
-use crate::{logging, scheduler};
 
 /// How long the cluster may take to become ready; it takes a fraction of a second.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -71,62 +71,55 @@ async fn serve(args: RunArgs) -> anyhow::Result<()> {
     let begin = Instant::now();
     // Taken before anything is started, so that no signal leaves something behind.
     let mut signals = Signals::take()?;
-    let data = Arc::new(DataDir::open(&args)?);
     let config = args.server_config()?;
+    let data = DataDir::open(&args)?;
     let store = open_store(&data, &args).await?;
     let etcd = match args.etcd_addr {
         Some(address) => Some(store.serve_tcp(address).await?),
         None => None,
     };
     let shutdown = CancellationToken::new();
-    let running = start_scheduler(&config, &store, shutdown.clone()).await?;
-    let cluster = Cluster::new(&args, &data, running.bound.grpc).await?;
-    let asked_to_end = CancellationToken::new();
-    let control = Control::serve(&data, Arc::clone(&cluster), asked_to_end.clone())?;
+    let scheduler = start_scheduler(config, &store, shutdown.clone()).await?;
+    let (core, ports) = (scheduler.core.clone(), (scheduler.http, scheduler.grpc));
+    let mut scheduler = tokio::spawn(scheduler.finished());
+    let cluster = Cluster::new(&args, &data, ports.1).await?;
+    let asked = CancellationToken::new();
+    let control = Control::serve(&data, Arc::clone(&cluster), asked.clone())?;
 
-    let driver = running.driver.join();
-    tokio::pin!(driver);
-    let core = running.core.clone();
-    let started = async {
+    let ready_then_quiet = async {
         wait_leading(&core).await?;
         cluster.start_all().await?;
-        wait_ready(&core, &cluster).await
+        wait_ready(&core, &cluster).await?;
+        let took = begin.elapsed();
+        guide::print(&args, &data, cluster.list().await, ports, etcd, took)?;
+        store.stopped().await;
+        bail!("the embedded store stopped: see the log")
     };
     let outcome = tokio::select! {
-        failed = &mut driver => failed.context("the scheduler ended by itself"),
-        name = signals.next() => { tracing::info!(signal = name, "ending before it was ready"); Ok(()) }
-        started = started => match started {
-            Ok(()) => {
-                let took = begin.elapsed();
-                guide::print(&args, &data, &cluster, (running.bound.http, running.bound.grpc), etcd, took).await?;
-                tokio::select! {
-                    failed = &mut driver => failed.context("the scheduler ended by itself"),
-                    () = store.stopped() => Err(anyhow::anyhow!("the embedded store stopped: see the log")),
-                    () = asked_to_end.cancelled() => Ok(()),
-                    _ = signals.next() => Ok(()),
-                }
-            }
-            Err(error) => Err(error),
+        ended = &mut scheduler => match ended {
+            Ok(Ok(())) => Err(anyhow::anyhow!("the scheduler ended by itself")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
         },
+        failed = ready_then_quiet => failed,
+        () = asked.cancelled() => Ok(()),
+        _ = signals.next() => Ok(()),
     };
     signals.no_patience();
     drop(control);
     cluster.stop_all().await;
     shutdown.cancel();
-    running.bound.finished().await;
-    if outcome.is_ok() {
-        driver.await?;
+    if !scheduler.is_finished() {
+        scheduler.await??;
     }
-    drop(running.core);
-    drop(core);
-    if let Some(store) = Arc::into_inner(store) {
-        store.shutdown().await;
-    }
-    finish(&args, &data, outcome).await
+    store.shutdown().await;
+    finish(&args, &data, asked.is_cancelled()).await?;
+    outcome
 }
 
-/// What is left when everything has ended: processes that go on, or not.
-async fn finish(args: &RunArgs, data: &DataDir, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+/// What is left when everything has ended: processes that go on, or not. Whoever asked for the
+/// end by `--stop` is not told about those that it stops next.
+async fn finish(args: &RunArgs, data: &DataDir, to_be_stopped: bool) -> anyhow::Result<()> {
     let mut left = 0;
     for node in data.nodes()? {
         let folder = data.agent_dir(&node);
@@ -136,13 +129,13 @@ async fn finish(args: &RunArgs, data: &DataDir, outcome: anyhow::Result<()>) -> 
             left += berth_agentd::leftovers(&folder).len();
         }
     }
-    if left > 0 {
+    if left > 0 && !to_be_stopped {
         guide::goodbye(args, left);
     }
-    outcome
+    Ok(())
 }
 
-async fn open_store(data: &DataDir, args: &RunArgs) -> anyhow::Result<Arc<EmbeddedStore>> {
+async fn open_store(data: &DataDir, args: &RunArgs) -> anyhow::Result<EmbeddedStore> {
     let folder = data.store_dir();
     let store = match args.ephemeral {
         true => EmbeddedStore::open(None)?,
@@ -150,23 +143,26 @@ async fn open_store(data: &DataDir, args: &RunArgs) -> anyhow::Result<Arc<Embedd
     };
     // The folder is ours alone: what a former run held is held by nobody.
     store.revoke_all_leases().await?;
-    Ok(Arc::new(store))
+    Ok(store)
 }
 
+/// The scheduler of `berth server`, over the embedded store instead of etcd.
 async fn start_scheduler(
-    config: &ServerConfig,
-    store: &Arc<EmbeddedStore>,
+    config: ServerConfig,
+    store: &EmbeddedStore,
     shutdown: CancellationToken,
-) -> anyhow::Result<scheduler::Running> {
+) -> anyhow::Result<berth_server::Running> {
     let channel = store.channel();
     let factory = move || {
         let channel = channel.clone();
         async move { etcd_client::Client::from_channel(channel, None).await }
     };
-    scheduler::start(config, factory, shutdown).await.context(
-        "is another `berth dev` or `berth server` running? --http-addr 127.0.0.1:0 and \
+    berth_server::start(config, factory, shutdown)
+        .await
+        .context(
+            "the scheduler cannot start; if another `berth dev` runs, --http-addr 127.0.0.1:0 and \
          --grpc-addr 127.0.0.1:0 take any free port",
-    )
+        )
 }
 
 /// Polls until it leads.

@@ -114,7 +114,8 @@ impl ExecRuntime {
     }
 
     fn mark(&self, launch: &LaunchId) -> String {
-        format!("{}/{launch}", self.0.node_id)
+        // Agents of several clusters on one machine may have the same node ids.
+        format!("{}:{}/{launch}", self.0.data_dir.display(), self.0.node_id)
     }
 
     /// Runs something that blocks on files or processes. `None`: the host is ending.

@@ -152,8 +152,11 @@ fn render(
         text::disk(all.disk_gb)
     );
     line("Allocated:", &allocated, Tone::Plain);
+    if scheduler.pending > 0 {
+        let note = format!("{} workloads wait for a node that fits", scheduler.pending);
+        line("Waiting:", &note, Tone::Busy);
+    }
     let busy = counted(&[
-        (scheduler.pending, "workloads wait for a node"),
         (scheduler.commits_in_flight, "commits"),
         (scheduler.calls_in_flight, "agent calls"),
         (scheduler.calls_queued, "agent calls queued"),
@@ -214,7 +217,8 @@ Store:      available, revision 88
 Nodes:      3 in all, 2 ready, 1 not ready
 Workloads:  10 in all, 9 running, 1 pending
 Allocated:  CPU 1 of 12, memory 640Mi of 24Gi, disk 0Gi of 150Gi
-In flight:  1 workloads wait for a node
+Waiting:    1 workloads wait for a node that fits
+In flight:  0 commits
 ";
         assert_eq!(render(&summary, &scheduler, &health, false), golden);
         health.leading = false;
