@@ -96,6 +96,41 @@ proptest! {
         prop_assert_eq!(seen, reference.events_from(start));
     }
 
+    /// A watch that starts in the past, before, at or after a compaction, or in the future.
+    #[test]
+    fn watches_start_where_they_should(history in steps(60), offset in -2_i64..8) {
+        let mut model = Model::default();
+        let mut reference = Reference::default();
+        for step in history {
+            if let Step::Ask { now_ms, request } = step {
+                let _ = reference.apply(now_ms, &request);
+                let _ = model.apply(now_ms, request);
+            }
+        }
+        let start = (model.compacted_revision() + offset).max(1);
+        let create = WatchRequest::Create {
+            stream: StreamId(1),
+            id: WatchId::AUTO,
+            range: berth_kv::KeyRange::all(),
+            start_revision: start,
+            prev_kv: true,
+            progress_notify: false,
+            filters: vec![],
+        };
+        let expected = reference.watch_from(start);
+        model.apply(0, Request::Watch(create)).unwrap();
+        let (mut seen, mut lost) = (Vec::new(), false);
+        drain(&mut model, &mut seen, &mut lost);
+        prop_assert_eq!(lost, expected.is_err());
+        prop_assert_eq!(seen, expected.unwrap_or_default());
+        // One more change is seen, unless it comes before the start.
+        let put = berth_kv::PutRequest::new("last", "x");
+        model.apply(0, Request::Put(put)).unwrap();
+        let mut seen = Vec::new();
+        drain(&mut model, &mut seen, &mut lost);
+        prop_assert_eq!(!seen.is_empty(), !lost && start <= model.revision());
+    }
+
     /// Memory is proportional to what is alive: after a compaction at the present there is one
     /// version of each living key and nothing else.
     #[test]

@@ -54,6 +54,28 @@ impl Reference {
             .collect()
     }
 
+    /// What a watch that starts now in the past is told, or the revision that was compacted.
+    pub(crate) fn watch_from(&self, start: i64) -> Result<Vec<Event>, i64> {
+        if start <= self.revision() && start < self.compacted {
+            return Err(self.compacted);
+        }
+        let kept = |event: &Event| {
+            // At the compacted revision itself only what is visible there was kept.
+            let at_edge = event.kv.mod_revision == self.compacted;
+            !at_edge
+                || self.history[self.compacted as usize - 1]
+                    .values()
+                    .any(|kv| *kv == event.kv)
+        };
+        let mut events: Vec<Event> = self.events_from(start).into_iter().filter(kept).collect();
+        for event in &mut events {
+            if event.kv.mod_revision - 1 < self.compacted {
+                event.prev_kv = None;
+            }
+        }
+        Ok(events)
+    }
+
     pub(crate) fn restart_leases(&mut self, now_ms: u64) {
         for lease in self.leases.values_mut() {
             lease.expires_ms = now_ms + lease.ttl_s as u64 * 1000;

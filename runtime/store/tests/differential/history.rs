@@ -399,6 +399,16 @@ impl History {
         }
     }
 
+    /// Now, in the past (often at the edge of what was compacted), or well in the future.
+    fn watch_start(&mut self) -> i64 {
+        match self.below(8) {
+            0..=2 => 0,
+            3 => self.compacted + i64::from(self.below(3)),
+            4 => self.revision + 10 + i64::from(self.below(40)),
+            _ => self.revision().max(1),
+        }
+    }
+
     fn watch(&mut self) -> WatchOp {
         let stream = self.below(STREAMS as u32) as usize;
         match self.below(12) {
@@ -409,18 +419,20 @@ impl History {
                     0
                 };
                 let filters = [WatchFilter::NoPut, WatchFilter::NoDelete];
-                let start_revision = if self.one_in(2) {
-                    0
-                } else {
-                    self.revision().max(1)
-                };
+                let start_revision = self.watch_start();
+                // The edge of a compaction shows in previous versions and in every key.
+                let at_edge = (self.compacted..=self.compacted + 2).contains(&start_revision);
                 let filter = self.one_in(4).then(|| filters[self.below(2) as usize]);
                 WatchOp::Create {
                     stream,
                     id: WatchId(id),
-                    range: self.key_range(),
+                    range: if at_edge {
+                        KeyRange::all()
+                    } else {
+                        self.key_range()
+                    },
                     start_revision,
-                    prev_kv: self.one_in(2),
+                    prev_kv: at_edge || self.one_in(2),
                     filters: filter.into_iter().collect(),
                 }
             }
