@@ -98,6 +98,12 @@ impl CoreHandle {
     pub fn health(&self) -> DriverHealth {
         self.health.borrow().clone()
     }
+
+    /// The driver's health as it changes.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<DriverHealth> {
+        self.health.clone()
+    }
 }
 
 fn unavailable(reason: &str) -> RequestError {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use berth_core::Scheduler;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::AgentClient;
@@ -51,10 +51,21 @@ impl DriverJoin {
     /// # Errors
     /// When a part of the driver panicked.
     pub async fn join(self) -> Result<(), DriverError> {
-        let core = self.core.await;
-        let store = self.store.await;
-        core.map_err(|error| DriverError::Core(error.to_string()))?;
-        store.map_err(|error| DriverError::Store(error.to_string()))
+        let (mut core, mut store) = (self.core, self.store);
+        let of_core = |error: JoinError| DriverError::Core(error.to_string());
+        let of_store = |error: JoinError| DriverError::Store(error.to_string());
+        tokio::select! { biased;
+            ended = &mut core => {
+                // Leadership is given up even then.
+                let given_up = store.await.map_err(of_store);
+                ended.map_err(of_core)?;
+                given_up
+            }
+            ended = &mut store => {
+                ended.map_err(of_store)?;
+                core.await.map_err(of_core)
+            }
+        }
     }
 }
 

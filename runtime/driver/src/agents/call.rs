@@ -100,11 +100,14 @@ async fn send(mut client: AgentServiceClient<Channel>, call: &AgentCall) -> Answ
     }
 }
 
-/// The request with the leader's epoch, and with the deadline, so that the agent knows it too.
+/// The request with the leader's epoch and the call's number, so that a late one is told from a
+/// new one, and with the deadline, so that the agent knows it too.
 fn with_epoch<T>(message: T, call: &AgentCall) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(call.timeout);
     let epoch = AsciiMetadataValue::from(call.epoch.0);
     request.metadata_mut().insert(metadata::EPOCH, epoch);
+    let number = AsciiMetadataValue::from(call.id.0);
+    request.metadata_mut().insert(metadata::CALL, number);
     request
 }

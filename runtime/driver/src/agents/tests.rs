@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::*;
 
-#[path = "../../tests/fake_agent/mod.rs"]
+#[path = "../../tests/driver/fake_agent.rs"]
 mod fake_agent;
 
 use fake_agent::{Called, FakeAgent, Mood};

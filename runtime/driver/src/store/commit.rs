@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use berth_core::io::{Fate, Txn};
+use berth_core::io::{Fate, Op, Txn};
 use berth_core::{Epoch, Input, Key, TxnId};
 use etcd_client::{KvClient, TxnResponse};
 use tokio::sync::mpsc;
@@ -40,13 +39,20 @@ pub(crate) struct Committer {
     pub(crate) health: Reporter,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) answers: mpsc::Sender<FromStore>,
+    pub(crate) work: Work,
+}
+
+/// What a committer has to do.
+#[derive(Default)]
+pub(crate) struct Work {
     queue: VecDeque<Pending>,
     in_flight: JoinSet<Attempt>,
-    reads: JoinSet<Option<FromStore>>,
+    reads: JoinSet<FromStore>,
+    waiting_reads: VecDeque<(TxnId, Vec<Key>)>,
 }
 
 /// One transaction of the store and what came of it.
-struct Attempt {
+pub(crate) struct Attempt {
     group: Vec<Pending>,
     result: Result<TxnResponse, StoreError>,
 }
@@ -57,45 +63,14 @@ const READS_MAX: usize = 16;
 const ORDERS_MAX: usize = 1_024;
 
 impl Committer {
-    pub(crate) fn new(
-        client: KvClient,
-        epoch: Epoch,
-        keys: Keys,
-        config: Arc<StoreConfig>,
-        metrics: Arc<DriverMetrics>,
-        health: Reporter,
-        orders: mpsc::UnboundedReceiver<Order>,
-        answers: mpsc::Sender<FromStore>,
-    ) -> Self {
-        Self {
-            client,
-            keys,
-            epoch,
-            config,
-            metrics,
-            health,
-            orders,
-            answers,
-            queue: VecDeque::new(),
-            in_flight: JoinSet::new(),
-            reads: JoinSet::new(),
-        }
-    }
-
     /// Runs until somebody else leads, or until nobody orders any more.
     pub(crate) async fn run(mut self) -> End {
         let mut orders = Vec::new();
-        let mut waiting_reads = VecDeque::new();
         loop {
             self.send_groups();
-            while self.reads.len() < READS_MAX {
-                let Some((txn, keys)) = waiting_reads.pop_front() else {
-                    break;
-                };
-                self.read(txn, keys);
-            }
+            self.send_reads();
             tokio::select! { biased;
-                Some(attempt) = self.in_flight.join_next() => {
+                Some(attempt) = self.work.in_flight.join_next() => {
                     // A task that panicked is a fault of ours; its fates are lost, and a new
                     // term of leadership finds out.
                     let Ok(attempt) = attempt else { return End::Fault };
@@ -103,10 +78,9 @@ impl Committer {
                         return end;
                     }
                 }
-                Some(read) = self.reads.join_next() => {
+                Some(read) = self.work.reads.join_next() => {
                     let Ok(read) = read else { return End::Fault };
-                    if let Some(answer) = read
-                        && self.answers.send(answer).await.is_err() {
+                    if self.answers.send(read).await.is_err() {
                         return End::Stopped;
                     }
                 }
@@ -116,8 +90,8 @@ impl Committer {
                     }
                     for order in orders.drain(..) {
                         match order {
-                            Order::Commit(pending) => self.queue.push_back(pending),
-                            Order::ReadBack(txn, keys) => waiting_reads.push_back((txn, keys)),
+                            Order::Commit(pending) => self.work.queue.push_back(pending),
+                            Order::ReadBack(txn, keys) => self.work.waiting_reads.push_back((txn, keys)),
                         }
                     }
                 }
@@ -127,8 +101,8 @@ impl Committer {
 
     /// Sends groups while there is room in flight.
     fn send_groups(&mut self) {
-        while self.in_flight.len() < self.config.commits_in_flight_max.max(1) {
-            let group = take_group(&mut self.queue, &self.config.group);
+        while self.work.in_flight.len() < self.config.commits_in_flight_max.max(1) {
+            let group = take_group(&mut self.work.queue, &self.config.group);
             if group.is_empty() {
                 return;
             }
@@ -136,22 +110,28 @@ impl Committer {
             DriverMetrics::count(&self.metrics.store_txns);
             self.metrics.group_size.record(group.len() as u64);
             let (mut client, limit) = (self.client.clone(), self.config.commit_timeout);
-            self.in_flight.spawn(async move {
+            self.work.in_flight.spawn(async move {
                 let result = within(limit, "commit", client.txn(request)).await;
                 Attempt { group, result }
             });
         }
     }
 
-    fn read(&mut self, txn: TxnId, keys: Vec<Key>) {
-        let (client, layout) = (self.client.clone(), self.keys.clone());
-        let (config, epoch) = (Arc::clone(&self.config), self.epoch);
-        let metrics = Arc::clone(&self.metrics);
-        self.reads.spawn(async move {
-            let input = read_back(client, &layout, &config, txn, keys).await?;
-            DriverMetrics::count(&metrics.read_backs);
-            Some(FromStore { epoch, input })
-        });
+    /// Starts read-backs while there is room.
+    fn send_reads(&mut self) {
+        while self.work.reads.len() < READS_MAX {
+            let Some((txn, keys)) = self.work.waiting_reads.pop_front() else {
+                return;
+            };
+            let (client, layout) = (self.client.clone(), self.keys.clone());
+            let (config, epoch) = (Arc::clone(&self.config), self.epoch);
+            let metrics = Arc::clone(&self.metrics);
+            self.work.reads.spawn(async move {
+                let input = read_back(client, &layout, &config, txn, keys).await;
+                DriverMetrics::count(&metrics.read_backs);
+                FromStore { epoch, input }
+            });
+        }
     }
 
     /// Draws the conclusions of one attempt.
@@ -163,7 +143,15 @@ impl Committer {
         };
         match answer {
             Answer::Committed(revision) => {
-                self.health.store_works();
+                // A full store still takes what only deletes.
+                let is_put = |op: &Op| matches!(op, Op::Put { .. });
+                if group
+                    .iter()
+                    .flat_map(|pending| &pending.txn.ops)
+                    .any(is_put)
+                {
+                    self.health.store_works();
+                }
                 self.tell(group, |_| Fate::Committed(revision)).await
             }
             Answer::Fenced => {
@@ -237,7 +225,7 @@ impl Committer {
     /// Puts them back in front, in their order.
     fn requeue(&mut self, again: Vec<Pending>) {
         for pending in again.into_iter().rev() {
-            self.queue.push_front(pending);
+            self.work.queue.push_front(pending);
         }
     }
 
@@ -273,11 +261,5 @@ impl Committer {
             input,
         };
         self.answers.send(answer).await.err().map(|_| End::Stopped)
-    }
-}
-
-impl Drop for Committer {
-    fn drop(&mut self) {
-        self.metrics.commits_in_flight.store(0, Relaxed);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) use group::Pending;
 pub(crate) use health::Reporter;
 pub(crate) use lease::LeaseGuard;
 
-use self::commit::Committer;
+use self::commit::{Committer, Work};
 use self::election::{Campaign, Won, campaign, revoke, still_leads, wait_until_gone};
 use self::error::{StoreError, is_compacted, within};
 use self::keys::Keys;
@@ -270,18 +270,19 @@ impl StoreTask {
         orders: mpsc::UnboundedReceiver<Order>,
         next: i64,
     ) {
-        let committer = Committer::new(
-            client
+        let committer = Committer {
+            client: client
                 .kv_client()
                 .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            keys: keys.clone(),
             epoch,
-            keys.clone(),
-            Arc::clone(&self.config),
-            Arc::clone(&self.metrics),
-            self.health.clone(),
+            config: Arc::clone(&self.config),
+            metrics: Arc::clone(&self.metrics),
+            health: self.health.clone(),
             orders,
-            self.answers.clone(),
-        );
+            answers: self.answers.clone(),
+            work: Work::default(),
+        };
         tasks.spawn(committer.run());
         let watcher = Watcher {
             client: client

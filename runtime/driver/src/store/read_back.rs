@@ -14,23 +14,23 @@ use crate::config::StoreConfig;
 /// Keys read by one request.
 const KEYS_MAX: usize = 100;
 
-/// Reads linearizably, until the store answers. `None`: it never will, the input is of no use.
+/// Reads linearizably, trying again until the store answers.
 pub(crate) async fn read_back(
     mut client: KvClient,
     keys: &Keys,
     config: &StoreConfig,
     txn: TxnId,
     wanted: Vec<Key>,
-) -> Option<Input> {
+) -> Input {
     let mut pause = config.backoff_min;
     loop {
         match read_all(&mut client, keys, config.request_timeout, &wanted).await {
             Ok((revision, records)) => {
-                return Some(Input::ReadBack {
+                return Input::ReadBack {
                     txn,
                     revision,
                     records,
-                });
+                };
             }
             Err(error) => {
                 if !is_compacted(&error) {

@@ -123,6 +123,10 @@ async fn a_full_store_refuses_and_health_says_so() {
         assert!(committed < 10, "the quota does not hold");
     };
     assert!(matches!(refusal, Fate::Refused(_)), "{refusal:?}");
+    // Deleting works, and is no sign that writing does.
+    let key = workload("b");
+    order(&term, 100, &[], vec![Op::Delete { key }]);
+    assert!(matches!(subject.fate().await.1, Fate::Committed(_)));
     assert!(
         subject
             .health
@@ -146,16 +150,17 @@ async fn a_deposed_leader_commits_nothing() {
     // Only the committer: the watch and the lease would end the term before.
     let (orders, ordered) = mpsc::unbounded_channel();
     let (answered, mut answers) = mpsc::channel(8);
-    let committer = Committer::new(
-        client.kv_client(),
-        epoch,
+    let committer = Committer {
+        client: client.kv_client(),
         keys,
-        Arc::new(config()),
-        Arc::default(),
-        Reporter::new(watch::channel(DriverHealth::default()).0),
-        ordered,
-        answered,
-    );
+        epoch,
+        config: Arc::new(config()),
+        metrics: Arc::default(),
+        health: Reporter::new(watch::channel(DriverHealth::default()).0),
+        orders: ordered,
+        answers: answered,
+        work: Work::default(),
+    };
     let lease = LeaseGuard::until(Instant::now());
     let term = Term {
         epoch,
