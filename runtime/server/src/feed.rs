@@ -61,26 +61,26 @@ impl Feed {
     /// # Errors
     /// Those of the core, which is asked where "now" is.
     pub async fn open(api: Api, filter: EventFilter, origin: Origin) -> Result<Self, AskError> {
-        let live = api.core().events();
-        let (cursor, caught_up) = match origin {
+        let cursor = match origin {
             Origin::Now => {
                 let request = EventFilter::default().page(None, 1);
                 let page = expect_answer!(api.ask(request).await?, Response::Events(p) => p)?;
-                (page.events.last().map(|event| event.id.clone()), true)
+                page.events.last().map(|event| event.id.clone())
             }
             // Sorts before every id.
-            Origin::Oldest => (Some(EventId::from_text("")), false),
-            Origin::After(id) => (Some(id), false),
+            Origin::Oldest => Some(EventId::from_text("")),
+            Origin::After(id) => Some(id),
         };
+        let resumed = cursor.as_ref().is_some_and(|id| !id.as_str().is_empty());
         Ok(Self {
-            first: cursor.as_ref().is_some_and(|id| !id.as_str().is_empty()) && !caught_up,
+            live: api.core().events(),
+            first: resumed,
             read: cursor.iter().cloned().collect(),
             api,
             filter,
-            live,
             cursor,
             ready: VecDeque::new(),
-            caught_up,
+            caught_up: false,
         })
     }
 

@@ -27,4 +27,5 @@ mod testing;
 
 pub use api::{Api, ApiLimits};
 pub use config::{CoreArgs, ServerArgs, ServerConfig};
+pub use metrics::DriverSource;
 pub use serve::{Bound, Running, etcd, serve, serve_apis, start};

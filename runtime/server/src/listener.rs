@@ -17,8 +17,10 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// How long a TLS handshake, or the head of a request, may take.
+/// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// HTTP/1: how long a connection may be without a request, and the head of one may take.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(75);
 /// HTTP/2: an idle peer is asked whether it lives.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -150,7 +152,7 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIME_MAX)
+        .header_read_timeout(HEAD_TIME_MAX)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)

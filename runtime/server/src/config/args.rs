@@ -135,7 +135,12 @@ fn argument(setting: &Setting) -> Arg {
     if !default.is_empty() {
         help.push_str(&format!(" [default: {default}]"));
     }
+    let heading = match setting.group {
+        Group::Server => "Server",
+        Group::Core => "Scheduling",
+    };
     let arg = Arg::new(setting.name)
+        .help_heading(heading)
         .long(setting.name)
         .value_name(setting.value)
         .help(help);

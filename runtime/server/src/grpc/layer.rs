@@ -151,8 +151,9 @@ impl Drop for Observer {
     fn drop(&mut self) {
         // No status was sent: the client went away before.
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
-        self.metrics
-            .grpc_request(self.method, code, self.started.elapsed());
+        let took = self.started.elapsed();
+        tracing::debug!(method = self.method, code, ?took, "a call was answered");
+        self.metrics.grpc_request(self.method, code, took);
     }
 }
 

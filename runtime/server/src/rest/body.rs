@@ -9,7 +9,7 @@ use futures::StreamExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Problem;
-use crate::api::Api;
+use crate::api::{Api, ApiLimits};
 
 /// Bytes of a refused body that are read and thrown away, so that the client hears why before the
 /// connection closes under it.
@@ -50,7 +50,7 @@ impl FromRequest<Api> for JsonBody {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, api.limits().body_bytes_max).await?;
+        let bytes = read_in_time(&parts.headers, body, api.limits()).await?;
         if bytes.is_empty() {
             return Err(Problem::malformed("body", "a JSON document is expected"));
         }
@@ -63,7 +63,7 @@ impl FromRequest<Api> for OptionalBody {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, api.limits().body_bytes_max).await?;
+        let bytes = read_in_time(&parts.headers, body, api.limits()).await?;
         match bytes.is_empty() {
             true => Ok(Self(None)),
             false => json(&parts.headers, bytes).map(|body| Self(Some(body))),
@@ -100,6 +100,23 @@ fn json(headers: &HeaderMap, bytes: Bytes) -> Result<JsonBody, Problem> {
         }
         Ok(_) => Ok(JsonBody(bytes)),
         Err(error) => Err(Problem::malformed("body", format!("is not JSON: {error}"))),
+    }
+}
+
+/// Reads a body; a client that sends it too slowly must not hold a place for ever.
+async fn read_in_time(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &ApiLimits,
+) -> Result<Bytes, Problem> {
+    let reading = read(headers, body, limits.body_bytes_max);
+    match tokio::time::timeout(limits.request_timeout, reading).await {
+        Ok(read) => read,
+        Err(_) => {
+            let (status, title) = (StatusCode::REQUEST_TIMEOUT, "Request timeout");
+            let detail = "the body did not arrive in time";
+            Err(Problem::new(status, "slow-body", title, detail))
+        }
     }
 }
 

@@ -120,12 +120,9 @@ async fn guard(
             Problem::unavailable(detail, Duration::from_secs(1)).into_response()
         }
     };
-    api.metrics().http_request(
-        method,
-        &route,
-        response.status().as_u16(),
-        started.elapsed(),
-    );
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    tracing::debug!(method, route, status, ?took, "a request was answered");
+    api.metrics().http_request(method, &route, status, took);
     response
 }
 

@@ -1,0 +1,97 @@
+//! Events as pages and as a stream.
+
+use axum::http::StatusCode;
+use berth_core::EventId;
+use berth_core::io::request::{Query, Request as Ask, Response as Answer};
+use berth_core::io::view::EventPage;
+use futures::StreamExt;
+use serde_json::json;
+
+use super::*;
+use crate::api::ApiLimits;
+use crate::testing::{Script, event, fresh};
+
+fn log_of_events() -> Script {
+    Script::new(|request| {
+        let Ask::Read(Query::Events { after, limit, .. }) = request else {
+            panic!("{request:?}")
+        };
+        let newer = |n: &u64| after.as_ref().is_none_or(|after| event(*n).id > *after);
+        let events = (0..5).filter(newer).map(event).take(*limit).collect();
+        Ok(Answer::Events(EventPage {
+            events,
+            gap: false,
+            freshness: fresh(70),
+        }))
+    })
+}
+
+#[tokio::test]
+async fn events_as_pages() {
+    let script = log_of_events();
+    let after = EventId::from_text(event(0).id.as_str());
+    let reply = call(&script, &format!("GET /events?limit=2&after={after}"), "").await;
+    assert_eq!(reply.body["items"][0]["reason"], "number 1");
+    assert_eq!(reply.body["items"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&reply.body["more"], &reply.body["gap"]),
+        (&json!(true), &json!(false))
+    );
+    let next = reply.body["next"].as_str().unwrap();
+    let reply = call(&script, &format!("GET /events?limit=2&after={next}"), "").await;
+    assert_eq!(reply.body["more"], false);
+    let at_end = call(&script, &format!("GET /events?after={}", event(9).id), "").await;
+    assert_eq!(at_end.body["next"], event(9).id.as_str());
+}
+
+#[tokio::test]
+async fn events_as_a_stream_resume_after_the_last_id() {
+    let script = log_of_events();
+    let api = script.api();
+    let last = event(2).id;
+    let headers = [
+        ("accept", "text/event-stream"),
+        ("last-event-id", last.as_str()),
+    ];
+    // The header wins over the parameter: the browser repeats the URL of its first try.
+    let uri = format!("/events?after={}", event(0).id);
+    let response = router(&api)
+        .oneshot(request("GET", &uri, &headers, ""))
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut stream = response.into_body().into_data_stream();
+    let mut text = String::new();
+    script.emit(event(4));
+    script.emit(event(5));
+    while !text.contains("number 5") {
+        text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
+    let numbers: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("data:"))
+        .collect();
+    assert_eq!(numbers.len(), 3, "{text}");
+    for n in 3..6 {
+        assert_eq!(
+            text.matches(&format!("\"reason\":\"number {n}\"")).count(),
+            1,
+            "{text}"
+        );
+        assert!(text.contains(&format!("id: {}\n", event(n).id)), "{text}");
+    }
+    api.shutdown().cancel();
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn watchers_are_bounded() {
+    let script = Script::silent();
+    let api = script.api_with(ApiLimits {
+        watchers_max: 0,
+        ..ApiLimits::default()
+    });
+    let watch = request("GET", "/events", &[("accept", "text/event-stream")], "");
+    let response = router(&api).oneshot(watch).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
