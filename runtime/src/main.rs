@@ -61,13 +61,26 @@ fn main() -> ExitCode {
             ExitCode::from(exit.code())
         }
         Command::Completion { shell } => completion(shell),
-        Command::Dev(args) => code_of(runtime.block_on(dev::run(*args))),
-        Command::Server(args) => code_of(runtime.block_on(server::run(*args))),
-        Command::Agent { agent, log } => code_of(runtime.block_on(agent::run(*agent, &log))),
+        Command::Dev(args) => long_running(&runtime, dev::run(*args)),
+        Command::Server(args) => long_running(&runtime, server::run(*args)),
+        Command::Agent { agent, log } => long_running(&runtime, agent::run(*agent, &log)),
     };
     // Blocking calls of libraries that are still under way must not hold the process.
     runtime.shutdown_background();
     code
+}
+
+/// Runs a command that ends by a signal.
+fn long_running(
+    runtime: &tokio::runtime::Runtime,
+    command: impl Future<Output = anyhow::Result<()>>,
+) -> ExitCode {
+    match runtime.block_on(signals::unless_enough(command)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => failed(&error),
+        // What a shell shows for an end by SIGINT.
+        None => ExitCode::from(130),
+    }
 }
 
 fn completion(shell: clap_complete::Shell) -> ExitCode {
@@ -91,13 +104,6 @@ impl std::fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
-
-fn code_of(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
-    }
-}
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");

@@ -1,6 +1,19 @@
 //! The signals that end the process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Somebody asked for the end a second time.
+static ENOUGH: Notify = Notify::const_new();
+
+/// Runs a command to its end, or drops it where it is when the end is asked for a second time
+/// (see [`Signals::no_patience`]); then `None`.
+pub(crate) async fn unless_enough<T>(command: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = command => Some(done),
+        () = ENOUGH.notified() => None,
+    }
+}
 
 /// SIGINT and SIGTERM.
 #[derive(Debug)]
@@ -35,7 +48,7 @@ impl Signals {
         tokio::spawn(async move {
             let name = self.next().await;
             eprintln!("{name} again: ending at once");
-            std::process::exit(130);
+            ENOUGH.notify_one();
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use berth_agentd::{AgentdConfig, AgentdHandle, CapacityOverride};
+use berth_agentd::{AgentdConfig, AgentdHandle, CapacityOverride, RuntimeKind};
 use berth_core::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -50,8 +50,8 @@ struct Slot {
 }
 
 impl Cluster {
-    /// Agents `node-1` to `node-N`, none started. Processes of agents that a former run had and
-    /// this one has not are stopped: nobody would look after them.
+    /// Agents `node-1` to `node-N`, none started. Processes of a former run that no agent of this
+    /// one would look after are stopped.
     ///
     /// # Errors
     /// Such processes that cannot be stopped.
@@ -85,8 +85,19 @@ impl Cluster {
             });
         }
         for node in former {
-            if !slots.iter().any(|slot| slot.config.node_id == node) {
-                stop_processes(&data.agent_dir(&node)).await?;
+            let folder = data.agent_dir(&node);
+            let left_out = !slots.iter().any(|slot| slot.config.node_id == node);
+            let orphans = match args.runtime {
+                RuntimeKind::Exec => false,
+                RuntimeKind::Fake => !berth_agentd::leftovers(&folder).is_empty(),
+            };
+            if left_out || orphans {
+                let stopped = stop_processes(&folder).await?;
+                if stopped > 0 {
+                    eprintln!(
+                        "stopped {stopped} processes of {node}: no agent looks after them now"
+                    );
+                }
             }
         }
         Ok(Arc::new(Self {

@@ -181,6 +181,10 @@ async fn tables<R: Rows>(
 ) -> Result<(), Failure> {
     let page = fetch::<R>(session, args, query).await?;
     let mut table = Table::new(&rows.headings());
+    if args.watch {
+        // Longer words than those of now are to come.
+        table.at_least("STATUS", "RetryPending".len());
+    }
     let now = session.console.now();
     for record in &page.items {
         table.row(rows.cells(record, now));

@@ -1,5 +1,7 @@
 //! Aligned columns.
 
+use std::collections::BTreeMap;
+
 use super::console::Tone;
 
 /// One field of a row.
@@ -33,6 +35,7 @@ impl<T: Into<String>> From<T> for Cell {
 pub struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
+    least: BTreeMap<usize, usize>,
 }
 
 impl Table {
@@ -42,6 +45,7 @@ impl Table {
         Self {
             headings: headings.to_vec(),
             rows: Vec::new(),
+            least: BTreeMap::new(),
         }
     }
 
@@ -60,12 +64,7 @@ impl Table {
     /// The table as text, one line a row, with `indent` blanks before each.
     #[must_use]
     pub fn render(&self, indent: usize, colored: bool) -> String {
-        let mut widths: Vec<usize> = self.headings.iter().map(|text| width(text)).collect();
-        for row in &self.rows {
-            for (at, cell) in row.iter().enumerate() {
-                widths[at] = widths[at].max(width(&cell.text));
-            }
-        }
+        let widths = self.widths();
         let headings: Vec<Cell> = self
             .headings
             .iter()
@@ -87,12 +86,24 @@ impl Table {
             .collect()
     }
 
+    /// Makes a column at least so wide, for fields that are still to come.
+    pub fn at_least(&mut self, heading: &str, columns: usize) {
+        if let Some(at) = self.headings.iter().position(|other| *other == heading) {
+            self.least.insert(at, columns);
+        }
+    }
+
     /// How wide each column is.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
         let of = |at: usize| {
             let cells = self.rows.iter().map(|row| width(&row[at].text));
-            cells.max().unwrap_or(0).max(width(self.headings[at]))
+            let least = self.least.get(&at).copied().unwrap_or(0);
+            cells
+                .max()
+                .unwrap_or(0)
+                .max(width(self.headings[at]))
+                .max(least)
         };
         (0..self.headings.len()).map(of).collect()
     }
@@ -184,6 +195,8 @@ web-1  Running       node-1
     fn later_rows_line_up_with_the_first_table() {
         let mut more = Table::new(&["ID", "STATUS", "NODE"]);
         more.row(vec!["b".into(), "Failed".into(), "node-2".into()]);
+        more.at_least("ID", 3);
+        assert_eq!(more.widths(), [3, 6, 6]);
         assert_eq!(
             more.render_rows(&sample().widths(), false),
             "b      Failed        node-2\n"
