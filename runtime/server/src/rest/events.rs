@@ -21,6 +21,9 @@ use crate::feed::{Feed, FeedItem, Origin};
 /// The longest id of an event that a client may send; ours have 34 characters.
 const EVENT_ID_BYTES_MAX: usize = 128;
 
+/// As `after`: before every event. Nothing can have left since then that anybody had.
+const BEGINNING: &str = "0";
+
 /// A page of events; events go on, so `next` is always there once there was one.
 #[derive(Debug, Serialize)]
 struct EventsPage<T> {
@@ -84,6 +87,7 @@ async fn page(
     let asked = limit + usize::from(after.is_some());
     let answer = api.ask(filter.page(after.clone(), asked)).await?;
     let mut found = expect_answer!(answer, Answer::Events(page) => page)?;
+    let from_beginning = after.as_ref().is_some_and(|id| id.as_str() == BEGINNING);
     let more = found.events.len() > limit;
     found.events.truncate(limit);
     let last = found.events.last().map(|event| event.id.clone()).or(after);
@@ -96,7 +100,7 @@ async fn page(
     };
     let body = EventsPage {
         page,
-        gap: found.gap,
+        gap: found.gap && !from_beginning,
     };
     Ok(dated(body, freshness))
 }
@@ -110,7 +114,11 @@ async fn stream(
         let detail = "too many clients watch events";
         return Err(Problem::unavailable(detail, Duration::from_secs(5)));
     };
-    let origin = after.map_or(Origin::Now, Origin::After);
+    let origin = match after {
+        None => Origin::Now,
+        Some(id) if id.as_str() == BEGINNING => Origin::Oldest,
+        Some(id) => Origin::After(id),
+    };
     let feed = Feed::open(api, filter, origin).await?;
     let stream = futures::stream::unfold(Some((feed, place)), |state| async {
         let (mut feed, place) = state?;

@@ -20,7 +20,7 @@ fn log_of_events() -> Script {
         let events = (0..5).filter(newer).map(event).take(*limit).collect();
         Ok(Answer::Events(EventPage {
             events,
-            gap: false,
+            gap: after.as_ref().is_some_and(|after| *after < event(0).id),
             freshness: fresh(70),
         }))
     })
@@ -94,4 +94,27 @@ async fn watchers_are_bounded() {
     let watch = request("GET", "/events", &[("accept", "text/event-stream")], "");
     let response = router(&api).oneshot(watch).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn the_beginning_has_no_gap_before_it() {
+    let script = log_of_events();
+    let reply = call(&script, "GET /events?after=0", "").await;
+    assert_eq!(reply.body["gap"], false);
+    assert_eq!(reply.body["items"].as_array().unwrap().len(), 5);
+    let reply = call(&script, "GET /events?after=00", "").await;
+    assert_eq!(reply.body["gap"], true);
+    for (after, first) in [("0", "event: WorkloadCreated"), ("00", "event: gap")] {
+        let headers = [("accept", "text/event-stream")];
+        let uri = format!("/events?after={after}");
+        let response = router(&script.api())
+            .oneshot(request("GET", &uri, &headers, ""))
+            .await
+            .unwrap();
+        let mut stream = response.into_body().into_data_stream();
+        let chunk = stream.next().await.unwrap().unwrap();
+        let text = String::from_utf8(chunk.to_vec()).unwrap();
+        let event = text.lines().find(|line| line.starts_with("event:"));
+        assert_eq!(event, Some(first), "{text}");
+    }
 }
