@@ -36,9 +36,15 @@ enum State {
     /// Not registered; registers at this instant.
     Waiting { until: Timestamp },
     /// A registration is under way.
-    Registering { call: ControlCallId, deadline: Timestamp },
+    Registering {
+        call: ControlCallId,
+        deadline: Timestamp,
+    },
     /// Registered; the next heartbeat is due at this instant, or one is under way.
-    Registered { next: Timestamp, call: Option<(ControlCallId, Timestamp)> },
+    Registered {
+        next: Timestamp,
+        call: Option<(ControlCallId, Timestamp)>,
+    },
 }
 
 /// The machine of registration and heartbeats.
@@ -108,7 +114,10 @@ impl Control {
     ) -> Option<(ControlCallId, Say)> {
         match self.state {
             State::Registering { deadline, .. } if now >= deadline => self.failed(now),
-            State::Registered { call: Some((_, deadline)), .. } if now >= deadline => {
+            State::Registered {
+                call: Some((_, deadline)),
+                ..
+            } if now >= deadline => {
                 self.failed(now);
             }
             State::Registered { .. } if self.lease.is_some_and(|lease| now >= lease) => {
@@ -128,7 +137,10 @@ impl Control {
                 self.changed = false;
                 self.last_heartbeat = Some(now);
                 let next = now + self.interval;
-                self.state = State::Registered { next, call: Some((call, deadline)) };
+                self.state = State::Registered {
+                    next,
+                    call: Some((call, deadline)),
+                };
                 Say::Heartbeat
             }
             State::Waiting { .. } | State::Registering { .. } | State::Registered { .. } => {
@@ -154,7 +166,10 @@ impl Control {
                 self.registered(now, config, &answer);
             }
             (
-                State::Registered { next, call: Some((call, _)) },
+                State::Registered {
+                    next,
+                    call: Some((call, _)),
+                },
                 Ok(ControlAnswer::Heartbeat(answer)),
             ) if call == id => {
                 self.failures = 0;
@@ -165,7 +180,13 @@ impl Control {
                 self.state = State::Registered { next, call: None };
             }
             (State::Registering { call, .. }, _) if call == id => self.failed(now),
-            (State::Registered { call: Some((call, _)), .. }, _) if call == id => self.failed(now),
+            (
+                State::Registered {
+                    call: Some((call, _)),
+                    ..
+                },
+                _,
+            ) if call == id => self.failed(now),
             (State::Waiting { .. } | State::Registering { .. } | State::Registered { .. }, _) => {}
         }
     }
@@ -176,14 +197,19 @@ impl Control {
         config: &AgentConfig,
         answer: &control::RegisterNodeResponse,
     ) {
-        let told = u64::try_from(answer.heartbeat_interval_seconds).ok().filter(|told| *told > 0);
+        let told = u64::try_from(answer.heartbeat_interval_seconds)
+            .ok()
+            .filter(|told| *told > 0);
         let told = told.map_or(INTERVAL_DEFAULT, Duration::from_secs);
         self.interval = config.heartbeat_interval.unwrap_or(told);
         self.lease = None;
         if let Some(lease) = &answer.lease_expires_at {
             self.take_lease(now, unix_ms_u64(lease));
         }
-        self.state = State::Registered { next: now, call: None };
+        self.state = State::Registered {
+            next: now,
+            call: None,
+        };
     }
 
     /// Takes the lease over. One that is over already, by this node's clock, tells of two clocks
@@ -192,7 +218,11 @@ impl Control {
     fn take_lease(&mut self, now: Timestamp, lease_ms: u64) {
         let lease = Timestamp::from_millis(lease_ms);
         let least = now + self.interval;
-        self.lease = Some(if lease > least { lease } else { now + self.interval * 3 });
+        self.lease = Some(if lease > least {
+            lease
+        } else {
+            now + self.interval * 3
+        });
     }
 
     fn failed(&mut self, now: Timestamp) {
@@ -246,7 +276,10 @@ mod tests {
             assert_eq!(control.poll(next - Duration::from_millis(1), &config), None);
             now = next;
         }
-        assert_eq!(gaps, [200, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
+        assert_eq!(
+            gaps,
+            [200, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+        );
     }
 
     #[test]
@@ -302,11 +335,18 @@ mod tests {
             now = control.deadline(&config);
             if let Some((call, say)) = control.poll(now, &config) {
                 registrations += u32::from(say == Say::Register && now < at(105_999));
-                let answer = if say == Say::Register { accepted(Some(1)) } else { beat() };
+                let answer = if say == Say::Register {
+                    accepted(Some(1))
+                } else {
+                    beat()
+                };
                 control.answered(now, &config, call, answer);
             }
         }
-        assert_eq!(registrations, 0, "a clock that differs is no reason to register all the time");
+        assert_eq!(
+            registrations, 0,
+            "a clock that differs is no reason to register all the time"
+        );
         assert_eq!(now, at(106_000), "the lease of three intervals is over");
     }
 

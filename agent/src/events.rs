@@ -60,7 +60,9 @@ impl Lane {
 
     fn apply_event(&mut self, now: Timestamp, event: RuntimeEvent) {
         match event {
-            RuntimeEvent::Started { message, details, .. } => {
+            RuntimeEvent::Started {
+                message, details, ..
+            } => {
                 self.set_running(now, message, details);
             }
             RuntimeEvent::StartFailed { failure, .. } => {
@@ -94,8 +96,9 @@ impl Lane {
     }
 
     fn probed(&mut self, now: Timestamp, found: Found) {
-        let starting =
-            self.artifact_mut().is_some_and(|artifact| artifact.phase == Phase::Starting);
+        let starting = self
+            .artifact_mut()
+            .is_some_and(|artifact| artifact.phase == Phase::Starting);
         match found {
             Found::Unclear(_) => {
                 self.retry_at = Some(now + RETRY_AFTER);
@@ -142,11 +145,18 @@ impl Lane {
         let Some(artifact) = self.artifact_mut() else {
             return;
         };
-        let since = if artifact.phase == Phase::Running { artifact.since } else { now };
+        let since = if artifact.phase == Phase::Running {
+            artifact.since
+        } else {
+            now
+        };
         artifact.phase = Phase::Running;
         artifact.since = since;
         artifact.message = bounded(message);
-        artifact.details = details.into_iter().map(|(key, text)| (key, bounded(text))).collect();
+        artifact.details = details
+            .into_iter()
+            .map(|(key, text)| (key, bounded(text)))
+            .collect();
         self.touch(now);
     }
 

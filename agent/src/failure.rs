@@ -108,7 +108,9 @@ impl FromStr for FailureCode {
 
     fn from_str(text: &str) -> Result<Self, UnknownFailureCode> {
         let found = Self::ALL.iter().find(|code| code.text() == text);
-        found.copied().ok_or_else(|| UnknownFailureCode(text.to_owned()))
+        found
+            .copied()
+            .ok_or_else(|| UnknownFailureCode(text.to_owned()))
     }
 }
 
@@ -125,7 +127,10 @@ impl Failure {
     /// A failure with its text, which is bounded here.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: bounded(message.into()) }
+        Self {
+            code,
+            message: bounded(message.into()),
+        }
     }
 }
 
@@ -142,7 +147,9 @@ pub const TEXT_LENGTH_MAX: usize = 4096;
 #[must_use]
 pub fn bounded(mut text: String) -> String {
     if text.len() > TEXT_LENGTH_MAX {
-        let cut = (0..=TEXT_LENGTH_MAX).rev().find(|at| text.is_char_boundary(*at));
+        let cut = (0..=TEXT_LENGTH_MAX)
+            .rev()
+            .find(|at| text.is_char_boundary(*at));
         text.truncate(cut.unwrap_or(0));
     }
     text
@@ -156,7 +163,10 @@ mod tests {
     fn every_code_reads_back() {
         for code in FailureCode::ALL {
             assert_eq!(code.text().parse::<FailureCode>().as_ref(), Ok(code));
-            assert_eq!(serde_json::to_string(code).unwrap(), format!("{:?}", code.text()));
+            assert_eq!(
+                serde_json::to_string(code).unwrap(),
+                format!("{:?}", code.text())
+            );
         }
         assert!("image_not_found".parse::<FailureCode>().is_err());
     }

@@ -122,7 +122,10 @@ where
         return Ok(None);
     };
     text.parse().map(Some).map_err(|error| {
-        Failure::new(FailureCode::InvalidSpecification, format!("{key}={text:?}: {error}"))
+        Failure::new(
+            FailureCode::InvalidSpecification,
+            format!("{key}={text:?}: {error}"),
+        )
     })
 }
 
@@ -148,7 +151,8 @@ impl FakeRuntime {
             }
             RuntimeCommand::Probe(launch) => {
                 let found = self.probe(&launch);
-                self.events.push_back(RuntimeEvent::Probed { launch, found });
+                self.events
+                    .push_back(RuntimeEvent::Probed { launch, found });
             }
         }
         self.advance(now);
@@ -164,15 +168,15 @@ impl FakeRuntime {
             match pending {
                 Pending::Start(launch) => self.finish_start(at, launch),
                 Pending::Stop(launch) => {
-                    if let Some(artifact) = self.artifact_mut(&launch) {
-                        if artifact.state.is_live() {
-                            artifact.state = FakeState::Stopped;
-                        }
+                    let artifact = self.artifact_mut(&launch);
+                    if let Some(artifact) = artifact.filter(|it| it.state.is_live()) {
+                        artifact.state = FakeState::Stopped;
                     }
                     self.events.push_back(RuntimeEvent::Stopped { launch });
                 }
                 Pending::Remove(launch) => {
-                    self.artifacts.remove(&(launch.workload.clone(), launch.artifact));
+                    self.artifacts
+                        .remove(&(launch.workload.clone(), launch.artifact));
                     self.events.push_back(RuntimeEvent::Removed { launch });
                 }
                 Pending::Exit(launch) => self.exit(launch),
@@ -205,7 +209,8 @@ impl FakeRuntime {
     pub fn reboot(&mut self) {
         self.events.clear();
         self.pending.clear();
-        self.artifacts.retain(|_, artifact| !artifact.state.is_live());
+        self.artifacts
+            .retain(|_, artifact| !artifact.state.is_live());
     }
 
     /// Kills what runs of a workload, as somebody from outside would.
@@ -222,14 +227,20 @@ impl FakeRuntime {
     }
 
     fn start(&mut self, now: Timestamp, command: StartCommand) {
-        let StartCommand { launch, revision, spec } = command;
+        let StartCommand {
+            launch,
+            revision,
+            spec,
+        } = command;
         if let Some(artifact) = self.artifact_mut(&launch) {
             // This very start was carried out before: it is not done again.
             match artifact.state.clone() {
                 FakeState::Starting => return,
                 FakeState::Running => return self.started(launch),
                 FakeState::Broken(failure) => {
-                    return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+                    return self
+                        .events
+                        .push_back(RuntimeEvent::StartFailed { launch, failure });
                 }
                 FakeState::Stopped | FakeState::Exited(_) => {}
             }
@@ -238,8 +249,14 @@ impl FakeRuntime {
         let script = read.clone().unwrap_or_default();
         let delay = script.start;
         let state = read.err().map_or(FakeState::Starting, FakeState::Broken);
-        let artifact = FakeArtifact { launch: launch.clone(), revision, state, script };
-        self.artifacts.insert((launch.workload.clone(), launch.artifact), artifact);
+        let artifact = FakeArtifact {
+            launch: launch.clone(),
+            revision,
+            state,
+            script,
+        };
+        self.artifacts
+            .insert((launch.workload.clone(), launch.artifact), artifact);
         self.later(now + delay, Pending::Start(launch));
     }
 
@@ -248,7 +265,9 @@ impl FakeRuntime {
             return;
         };
         if let FakeState::Broken(failure) = artifact.state {
-            return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+            return self
+                .events
+                .push_back(RuntimeEvent::StartFailed { launch, failure });
         }
         if artifact.state != FakeState::Starting {
             return;
@@ -257,13 +276,18 @@ impl FakeRuntime {
         let tries = self.starts.entry(key).or_default();
         *tries += 1;
         if *tries <= artifact.script.fail_starts {
-            let code = artifact.script.fail_reason.unwrap_or(FailureCode::RuntimeError);
+            let code = artifact
+                .script
+                .fail_reason
+                .unwrap_or(FailureCode::RuntimeError);
             let text = format!("start {tries} fails, as its script says");
             let failure = Failure::new(code, text);
             if let Some(artifact) = self.artifact_mut(&launch) {
                 artifact.state = FakeState::Broken(failure.clone());
             }
-            return self.events.push_back(RuntimeEvent::StartFailed { launch, failure });
+            return self
+                .events
+                .push_back(RuntimeEvent::StartFailed { launch, failure });
         }
         if let Some(artifact) = self.artifact_mut(&launch) {
             artifact.state = FakeState::Running;
@@ -276,7 +300,11 @@ impl FakeRuntime {
 
     fn started(&mut self, launch: LaunchId) {
         let message = "running (fake runtime)".to_owned();
-        self.events.push_back(RuntimeEvent::Started { launch, message, details: BTreeMap::new() });
+        self.events.push_back(RuntimeEvent::Started {
+            launch,
+            message,
+            details: BTreeMap::new(),
+        });
     }
 
     fn exit(&mut self, launch: LaunchId) {
@@ -309,13 +337,18 @@ impl FakeRuntime {
 
     fn script(&self, launch: &LaunchId) -> Script {
         let key = (launch.workload.clone(), launch.artifact);
-        self.artifacts.get(&key).map(|artifact| artifact.script.clone()).unwrap_or_default()
+        self.artifacts
+            .get(&key)
+            .map(|artifact| artifact.script.clone())
+            .unwrap_or_default()
     }
 
     /// The artifact, if it is at this start.
     fn artifact_mut(&mut self, launch: &LaunchId) -> Option<&mut FakeArtifact> {
         let key = (launch.workload.clone(), launch.artifact);
-        self.artifacts.get_mut(&key).filter(|artifact| artifact.launch == *launch)
+        self.artifacts
+            .get_mut(&key)
+            .filter(|artifact| artifact.launch == *launch)
     }
 
     fn later(&mut self, at: Timestamp, pending: Pending) {
@@ -325,9 +358,15 @@ impl FakeRuntime {
 }
 
 fn exit_of(code: i32) -> Exit {
-    Exit { code: Some(code), message: format!("ended with exit code {code}") }
+    Exit {
+        code: Some(code),
+        message: format!("ended with exit code {code}"),
+    }
 }
 
 fn exited(launch: LaunchId, code: i32) -> RuntimeEvent {
-    RuntimeEvent::Exited { launch, exit: exit_of(code) }
+    RuntimeEvent::Exited {
+        launch,
+        exit: exit_of(code),
+    }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_core::{Epoch, Timestamp, WorkloadId};
 use berth_core::model::spec::WorkloadType;
+use berth_core::{Epoch, Timestamp, WorkloadId};
 use berth_proto::{agent::v1 as agent, control::v1 as control};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,10 @@ pub struct Caller {
 }
 
 /// What can happen to an agent.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for one call; a box would be one more allocation"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentInput {
     /// Somebody calls.
@@ -68,6 +72,10 @@ pub enum AgentInput {
 }
 
 /// What can be asked of an agent. Health is the host's to answer.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for one call; a box would be one more allocation"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentRequest {
     /// Make a workload be what the request says.

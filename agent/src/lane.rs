@@ -86,11 +86,15 @@ fn restart_delay(artifact: &Artifact, want: &Want) -> Option<Duration> {
         "on-failure" => end.failure.is_some(),
         _ => false,
     };
-    let heals = end.failure.as_ref().is_none_or(|failure| failure.code.is_retryable());
-    let limit = u32::try_from(policy.max_retry_count).ok().filter(|limit| *limit > 0);
+    let heals = end
+        .failure
+        .as_ref()
+        .is_none_or(|failure| failure.code.is_retryable());
+    let limit = u32::try_from(policy.max_retry_count)
+        .ok()
+        .filter(|limit| *limit > 0);
     let allowed = artifact.restarts < limit.unwrap_or(RESTARTS_MAX);
-    (applies && heals && allowed)
-        .then(|| Duration::from_secs(1 << artifact.restarts.min(5)))
+    (applies && heals && allowed).then(|| Duration::from_secs(1 << artifact.restarts.min(5)))
 }
 
 /// A reply that waits until a version of the record is durable.
@@ -137,7 +141,11 @@ impl Lane {
             .artifact
             .as_ref()
             .is_some_and(|artifact| matches!(artifact.phase, Phase::Starting | Phase::Running));
-        Self { record: Some(record), must_probe, ..Self::default() }
+        Self {
+            record: Some(record),
+            must_probe,
+            ..Self::default()
+        }
     }
 
     /// Everything that was decided is durable.
@@ -211,7 +219,10 @@ fn make(record: &mut Record, now: Timestamp, floor: &mut u64) {
     let Some(want) = record.want().cloned() else {
         return;
     };
-    *floor = now.as_millis().max(record.last_artifact + 1).max(*floor + 1);
+    *floor = now
+        .as_millis()
+        .max(record.last_artifact + 1)
+        .max(*floor + 1);
     record.last_artifact = *floor;
     record.artifact = Some(Artifact {
         number: record.last_artifact,

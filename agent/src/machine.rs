@@ -61,7 +61,9 @@ impl AgentMachine {
     pub fn new(config: AgentConfig, restored: Restored) -> Self {
         let now = restored.now;
         let lanes = restored.records.into_iter();
-        let lanes = lanes.map(|record| (record.id.clone(), Lane::restored(record))).collect();
+        let lanes = lanes
+            .map(|record| (record.id.clone(), Lane::restored(record)))
+            .collect();
         let mut machine = Self {
             config,
             lanes,
@@ -91,7 +93,11 @@ impl AgentMachine {
     /// Takes in what happened. `now` never goes back. Drain [`Self::poll_output`] afterwards.
     pub fn handle(&mut self, now: Timestamp, input: AgentInput) {
         match input {
-            AgentInput::Request { id, caller, request } => {
+            AgentInput::Request {
+                id,
+                caller,
+                request,
+            } => {
                 self.request(now, id, caller, request);
             }
             AgentInput::Written { id, result } => self.written(now, id, result),
@@ -126,7 +132,10 @@ impl AgentMachine {
             let due = self.control.deadline(&self.config);
             self.silent_until.map_or(due, |until| due.max(until))
         });
-        [lane, control, self.epoch.retry_at].into_iter().flatten().min()
+        [lane, control, self.epoch.retry_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The highest epoch that was seen.
@@ -159,10 +168,16 @@ impl AgentMachine {
     pub fn check_invariants(&self) -> Result<(), String> {
         for (id, lane) in &self.lanes {
             if lane.durable > lane.version {
-                return Err(format!("{id}: version {} durable before it was", lane.durable));
+                return Err(format!(
+                    "{id}: version {} durable before it was",
+                    lane.durable
+                ));
             }
             if let Some(record) = &lane.record {
-                let number = record.artifact.as_ref().map_or(0, |artifact| artifact.number);
+                let number = record
+                    .artifact
+                    .as_ref()
+                    .map_or(0, |artifact| artifact.number);
                 if number > record.last_artifact {
                     return Err(format!("{id}: artifact {number} is not counted"));
                 }
@@ -170,7 +185,10 @@ impl AgentMachine {
                     return Err(format!("{id}: holds the record of {}", record.id));
                 }
             }
-            if lane.timer.is_some_and(|at| !self.timers.contains(&(at, id.clone()))) {
+            if lane
+                .timer
+                .is_some_and(|at| !self.timers.contains(&(at, id.clone())))
+            {
                 return Err(format!("{id}: its timer is lost"));
             }
         }
@@ -218,7 +236,10 @@ impl AgentMachine {
             self.writes_made += 1;
             lane.writing = Some((write_id, lane.version));
             self.writes.insert(write_id, WriteOf::Lane(id.clone()));
-            self.outputs.push_back(AgentOutput::Write { id: write_id, write });
+            self.outputs.push_back(AgentOutput::Write {
+                id: write_id,
+                write,
+            });
         }
         self.outputs.extend(command.map(AgentOutput::Runtime));
         self.outputs.extend(lane.replies_due());
@@ -271,7 +292,12 @@ impl AgentMachine {
 
     fn run_timers(&mut self, now: Timestamp) {
         // What is due now, and nothing that this itself makes due: no loop without an end.
-        let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).cloned().collect();
+        let due: Vec<_> = self
+            .timers
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .cloned()
+            .collect();
         for (_, id) in due {
             self.settle(now, &id);
         }
@@ -290,7 +316,10 @@ impl AgentMachine {
         let id = WriteId(self.writes_made);
         self.writes_made += 1;
         self.writes.insert(id, WriteOf::Epoch(highest));
-        self.output(AgentOutput::Write { id, write: Write::Epoch(highest) });
+        self.output(AgentOutput::Write {
+            id,
+            write: Write::Epoch(highest),
+        });
     }
 
     /// Says to the scheduler what is due.
@@ -382,13 +411,18 @@ impl Lane {
     /// The replies whose version is durable.
     fn replies_due(&mut self) -> Vec<AgentOutput> {
         let durable = self.durable;
-        let due = self.waiters.extract_if(.., |waiter| waiter.version <= durable);
-        due.map(|Waiter { id, reply, .. }| AgentOutput::Reply { id, reply }).collect()
+        let due = self
+            .waiters
+            .extract_if(.., |waiter| waiter.version <= durable);
+        due.map(|Waiter { id, reply, .. }| AgentOutput::Reply { id, reply })
+            .collect()
     }
 
     /// A write failed: whoever waited for it does not know what will come of the call.
     fn refuse_waiters(&mut self, version: u64, reason: &str) -> Vec<AgentOutput> {
-        let refused = self.waiters.extract_if(.., |waiter| waiter.version <= version);
+        let refused = self
+            .waiters
+            .extract_if(.., |waiter| waiter.version <= version);
         let refusal = Refusal::NotDurable(reason.to_owned());
         refused
             .map(|waiter| AgentOutput::Reply {
@@ -419,8 +453,12 @@ impl Lane {
 
     /// Whether the scheduler should hear of it: what a heartbeat would say has changed.
     fn has_news(&mut self) -> bool {
-        let seen = control_status(self)
-            .map(|status| (status.failure_reason, format!("{} {}", status.state, status.message)));
+        let seen = control_status(self).map(|status| {
+            (
+                status.failure_reason,
+                format!("{} {}", status.state, status.message),
+            )
+        });
         if seen == self.reported {
             return false;
         }
@@ -433,6 +471,7 @@ impl Lane {
         let tombstone = self.record.as_ref().filter(|record| record.is_tombstone());
         let expiry = tombstone.map(|record| record.updated_at + tombstone_ttl);
         // While something is to be tried again, nothing else goes on.
-        self.retry_at.or_else(|| [self.restart_at, expiry].into_iter().flatten().min())
+        self.retry_at
+            .or_else(|| [self.restart_at, expiry].into_iter().flatten().min())
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use berth_core::{Epoch, Revision, Timestamp, WorkloadId};
 use berth_core::model::spec::WorkloadType;
+use berth_core::{Epoch, Revision, Timestamp, WorkloadId};
 use berth_proto::agent::v1 as proto;
 use prost::Message as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -210,7 +210,9 @@ impl SpecBlob {
 
 impl Serialize for SpecBlob {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let message = proto::WorkloadSpec { spec: Some(self.spec().clone()) };
+        let message = proto::WorkloadSpec {
+            spec: Some(self.spec().clone()),
+        };
         to.serialize_str(&STANDARD.encode(message.encode_to_vec()))
     }
 }
@@ -221,7 +223,9 @@ impl<'de> Deserialize<'de> for SpecBlob {
         let text = String::deserialize(from)?;
         let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
         let message = proto::WorkloadSpec::decode(bytes.as_slice()).map_err(D::Error::custom)?;
-        let spec = message.spec.ok_or_else(|| D::Error::custom("the spec is empty"))?;
+        let spec = message
+            .spec
+            .ok_or_else(|| D::Error::custom("the spec is empty"))?;
         Ok(Self::new(spec))
     }
 }
@@ -263,7 +267,10 @@ mod tests {
                 details: BTreeMap::new(),
             }),
             last_artifact: 3,
-            stamp: Some(Stamp { epoch: Epoch(7), call: 9 }),
+            stamp: Some(Stamp {
+                epoch: Epoch(7),
+                call: 9,
+            }),
             created_at: at,
             updated_at: at,
         };

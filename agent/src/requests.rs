@@ -60,7 +60,10 @@ impl AgentMachine {
             self.reply(id, AgentReply::Refused(refusal));
             return;
         }
-        let stamp = caller.epoch.zip(caller.call).map(|(epoch, call)| Stamp { epoch, call });
+        let stamp = caller
+            .epoch
+            .zip(caller.call)
+            .map(|(epoch, call)| Stamp { epoch, call });
         match request {
             AgentRequest::Apply(request) => self.apply(now, id, stamp, request),
             AgentRequest::Delete(request) => self.delete(now, id, stamp, &request),
@@ -68,9 +71,11 @@ impl AgentMachine {
                 let workload = request.id.parse::<WorkloadId>().ok();
                 let lane = workload.and_then(|workload| self.lanes.get(&workload));
                 let reply = match lane.and_then(|lane| agent_status(lane, &self.tasks)) {
-                    Some(status) => AgentReply::Status(Box::new(proto::GetWorkloadStatusResponse {
-                        status: Some(status),
-                    })),
+                    Some(status) => {
+                        AgentReply::Status(Box::new(proto::GetWorkloadStatusResponse {
+                            status: Some(status),
+                        }))
+                    }
                     None => AgentReply::Refused(Refusal::NotFound),
                 };
                 self.reply(id, reply);
@@ -83,7 +88,10 @@ impl AgentMachine {
                     .filter_map(|lane| agent_status(lane, &self.tasks))
                     .filter(|status| all || status.r#type == request.r#type)
                     .collect();
-                self.reply(id, AgentReply::List(proto::ListWorkloadsResponse { workloads }));
+                self.reply(
+                    id,
+                    AgentReply::List(proto::ListWorkloadsResponse { workloads }),
+                );
             }
             AgentRequest::Actions(request) => {
                 let actions = self.tasks.list(&request);
@@ -114,9 +122,10 @@ impl AgentMachine {
         let Some(lane) = self.lanes.get_mut(&workload) else {
             return;
         };
-        let repeated = lane.record.as_ref().is_some_and(|record| {
-            stamp.is_some() && record.stamp == stamp
-        });
+        let repeated = lane
+            .record
+            .as_ref()
+            .is_some_and(|record| stamp.is_some() && record.stamp == stamp);
         let (outcome, note) = lane.take_want(now, want, repeated);
         lane.take_stamp(now, stamp);
         if outcome == Outcome::Accepted {
@@ -130,15 +139,24 @@ impl AgentMachine {
         &self,
         request: proto::ApplyWorkloadRequest,
     ) -> Result<(WorkloadId, Want), Invalid> {
-        let id = request.id.parse().map_err(|error| Invalid::Id(request.id.clone(), error))?;
+        let id = request
+            .id
+            .parse()
+            .map_err(|error| Invalid::Id(request.id.clone(), error))?;
         let asked = request.r#type();
         let running = request.desired_state() != proto::DesiredState::Stopped;
-        let spec = request.spec.and_then(|spec| spec.spec).ok_or(Invalid::NoSpec)?;
+        let spec = request
+            .spec
+            .and_then(|spec| spec.spec)
+            .ok_or(Invalid::NoSpec)?;
         let spec = SpecBlob::new(spec);
         let given = spec.workload_type();
         if asked != proto::WorkloadType::Unspecified && asked != wire_type(given) {
             let asked = asked.as_str_name().to_owned();
-            return Err(Invalid::Type { asked, given: given.to_string() });
+            return Err(Invalid::Type {
+                asked,
+                given: given.to_string(),
+            });
         }
         let revision: Revision = request
             .revision_id
@@ -147,7 +165,14 @@ impl AgentMachine {
         if !self.config.supported_types.contains(&given) {
             return Err(Invalid::NoRuntime(given.to_string()));
         }
-        Ok((id, Want { revision, running, spec }))
+        Ok((
+            id,
+            Want {
+                revision,
+                running,
+                spec,
+            },
+        ))
     }
 
     /// Makes sure that there is a lane that may take a call of this stamp.
@@ -159,10 +184,15 @@ impl AgentMachine {
     ) -> Result<(), Refusal> {
         let kept = self.lanes.len();
         let known = self.lanes.get(workload);
-        let latest = known.and_then(|lane| lane.record.as_ref()).and_then(|record| record.stamp);
+        let latest = known
+            .and_then(|lane| lane.record.as_ref())
+            .and_then(|record| record.stamp);
         match (stamp, latest) {
             (Some(got), Some(latest)) if got < latest => {
-                return Err(Refusal::StaleCall { got: got.call, latest: latest.call });
+                return Err(Refusal::StaleCall {
+                    got: got.call,
+                    latest: latest.call,
+                });
             }
             (Some(_) | None, _) => {}
         }
@@ -187,11 +217,10 @@ impl AgentMachine {
     /// The task that was under way, if any, gives way to a new one.
     fn begin_task(&mut self, now: Timestamp, workload: &WorkloadId, kind: TaskKind) {
         let task = self.tasks.add(now, kind, workload.clone());
-        if let Some(lane) = self.lanes.get_mut(workload) {
-            if let Some(former) = lane.task.replace(task) {
-                let error = "a later call took its place".to_owned();
-                self.tasks.set(now, former, TaskState::Failed(error));
-            }
+        let lane = self.lanes.get_mut(workload);
+        if let Some(former) = lane.and_then(|lane| lane.task.replace(task)) {
+            let error = "a later call took its place".to_owned();
+            self.tasks.set(now, former, TaskState::Failed(error));
         }
     }
 
@@ -221,7 +250,11 @@ impl AgentMachine {
             status: Some(status),
         };
         let reply = AgentReply::Apply(Box::new(reply));
-        lane.waiters.push(Waiter { version: lane.version, id, reply });
+        lane.waiters.push(Waiter {
+            version: lane.version,
+            id,
+            reply,
+        });
     }
 
     fn delete(
@@ -242,13 +275,20 @@ impl AgentMachine {
                 return;
             }
         };
-        let known = self.lanes.get(&workload).and_then(|lane| lane.record.as_ref());
+        let known = self
+            .lanes
+            .get(&workload)
+            .and_then(|lane| lane.record.as_ref());
         let exists = known.is_some_and(|record| !record.is_tombstone());
         if !exists && stamp.is_none() && known.is_none() {
             // Its removal may not be durable yet: then this answer waits for it as well.
             let reply = answer(true, "workload not found: nothing to delete".to_owned());
             match self.lanes.get_mut(&workload) {
-                Some(lane) => lane.waiters.push(Waiter { version: lane.version, id, reply }),
+                Some(lane) => lane.waiters.push(Waiter {
+                    version: lane.version,
+                    id,
+                    reply,
+                }),
                 None => self.reply(id, reply),
             }
             return;
@@ -265,10 +305,18 @@ impl AgentMachine {
         if news {
             self.begin_task(now, &workload, TaskKind::Delete);
         }
-        let text = if exists { "accepted" } else { "workload not found: nothing to delete" };
+        let text = if exists {
+            "accepted"
+        } else {
+            "workload not found: nothing to delete"
+        };
         if let Some(lane) = self.lanes.get_mut(&workload) {
             let reply = answer(true, text.to_owned());
-            lane.waiters.push(Waiter { version: lane.version, id, reply });
+            lane.waiters.push(Waiter {
+                version: lane.version,
+                id,
+                reply,
+            });
         }
         self.settle(now, &workload);
     }
@@ -287,7 +335,12 @@ fn refused(id: String, invalid: &Invalid) -> proto::ApplyWorkloadResponse {
         metadata: metadata.map(|(key, text)| (key.to_owned(), text)).into(),
         ..Default::default()
     };
-    proto::ApplyWorkloadResponse { applied: false, skipped: false, message, status: Some(status) }
+    proto::ApplyWorkloadResponse {
+        applied: false,
+        skipped: false,
+        message,
+        status: Some(status),
+    }
 }
 
 impl Lane {
@@ -312,15 +365,18 @@ impl Lane {
         if !same || differs {
             record.target = Target::Present(want);
         }
-        let ended = record.want().zip(record.artifact.as_ref()).is_some_and(|(want, artifact)| {
-            want.running && is_wanted(artifact, want) && matches!(artifact.phase, Phase::Ended(_))
-        });
+        let ended = record
+            .want()
+            .zip(record.artifact.as_ref())
+            .is_some_and(|(want, artifact)| {
+                want.running
+                    && is_wanted(artifact, want)
+                    && matches!(artifact.phase, Phase::Ended(_))
+            });
         // The restart policy's next start counts as under way.
         let anew = ended && !repeated && (!same || next_step(record) == Step::Rest);
-        if anew {
-            if let Some(artifact) = &mut record.artifact {
-                artifact.discard = true;
-            }
+        if anew && let Some(artifact) = &mut record.artifact {
+            artifact.discard = true;
         }
         if !same || differs || anew {
             self.touch(now);
@@ -337,7 +393,11 @@ impl Lane {
     ///
     /// What exists now goes, whatever is applied later: a delete is final for what it saw.
     fn take_delete(&mut self, now: Timestamp) -> bool {
-        let Some(record) = self.record.as_mut().filter(|record| record.want().is_some()) else {
+        let Some(record) = self
+            .record
+            .as_mut()
+            .filter(|record| record.want().is_some())
+        else {
             return false;
         };
         record.target = Target::Absent { since: now };

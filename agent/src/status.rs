@@ -19,7 +19,11 @@ pub(crate) struct Observed {
 
 impl Observed {
     fn new(state: proto::ActualState, message: impl Into<String>) -> Self {
-        Self { state, failure: None, message: message.into() }
+        Self {
+            state,
+            failure: None,
+            message: message.into(),
+        }
     }
     fn pending(message: impl Into<String>) -> Self {
         Self::new(proto::ActualState::Pending, message)
@@ -28,14 +32,19 @@ impl Observed {
 
 /// What a lane's workload is. `None`: it does not exist.
 pub(crate) fn observe(lane: &Lane) -> Option<Observed> {
-    let record = lane.record.as_ref().filter(|record| !record.is_tombstone())?;
+    let record = lane
+        .record
+        .as_ref()
+        .filter(|record| !record.is_tombstone())?;
     let observed = match (record.want(), &record.artifact) {
         (None, _) => Observed::pending("being removed"),
         (Some(want), None) if want.running => Observed::pending("accepted, not started yet"),
         (Some(_), None) => Observed::new(proto::ActualState::Stopped, "not started"),
         (Some(want), Some(artifact)) if !is_wanted(artifact, want) => {
             let (old, new) = (&artifact.revision, &want.revision);
-            Observed::pending(format!("removing the artifact of {old} before {new} starts"))
+            Observed::pending(format!(
+                "removing the artifact of {old} before {new} starts"
+            ))
         }
         (Some(_), Some(_)) if lane.must_probe => Observed::new(
             proto::ActualState::Unknown,
@@ -87,22 +96,31 @@ pub(crate) fn agent_status(lane: &Lane, tasks: &TaskLog) -> Option<proto::Worklo
     let observed = observe(lane)?;
     let record = lane.record.as_ref()?;
     let (want, artifact) = (record.want(), record.artifact.as_ref());
-    let revision = want.map(|want| &want.revision).or(artifact.map(|artifact| &artifact.revision));
+    let revision = want
+        .map(|want| &want.revision)
+        .or(artifact.map(|artifact| &artifact.revision));
     let kind = want.map(|want| want.spec.workload_type());
     let kind = kind.or(artifact.map(|artifact| artifact.workload_type));
     let running = want.is_some_and(|want| want.running);
-    let desired =
-        if running { proto::DesiredState::Running } else { proto::DesiredState::Stopped };
+    let desired = if running {
+        proto::DesiredState::Running
+    } else {
+        proto::DesiredState::Stopped
+    };
     let mut status = proto::WorkloadStatus {
         id: record.id.to_string(),
-        r#type: kind.map_or(proto::WorkloadType::Unspecified, wire_type).into(),
+        r#type: kind
+            .map_or(proto::WorkloadType::Unspecified, wire_type)
+            .into(),
         revision_id: revision.map(ToString::to_string).unwrap_or_default(),
         desired_state: desired.into(),
         actual_state: observed.state.into(),
         message: observed.message,
         created_at: seconds(record.created_at),
         updated_at: seconds(record.updated_at),
-        metadata: artifact.map(|artifact| artifact.details.clone()).unwrap_or_default(),
+        metadata: artifact
+            .map(|artifact| artifact.details.clone())
+            .unwrap_or_default(),
         usage: None,
     };
     let mut note = |key: &str, value: String| status.metadata.insert(key.to_owned(), value);
@@ -111,7 +129,10 @@ pub(crate) fn agent_status(lane: &Lane, tasks: &TaskLog) -> Option<proto::Worklo
         note("task_status", task.state.text().to_owned());
     }
     if let Some(artifact) = artifact {
-        note("artifact", format!("{}.{}", artifact.number, artifact.launch));
+        note(
+            "artifact",
+            format!("{}.{}", artifact.number, artifact.launch),
+        );
         if let Phase::Ended(end) = &artifact.phase {
             if let Some(code) = end.exit_code {
                 note("exit_code", code.to_string());
@@ -144,16 +165,25 @@ const fn state_name(state: proto::ActualState) -> &'static str {
 pub(crate) fn control_status(lane: &Lane) -> Option<control::WorkloadStatus> {
     let observed = observe(lane)?;
     let record = lane.record.as_ref()?;
-    let since = record.artifact.as_ref().map_or(record.updated_at, |artifact| artifact.since);
+    let since = record
+        .artifact
+        .as_ref()
+        .map_or(record.updated_at, |artifact| artifact.since);
     let since = Some(timestamp_from_unix_ms_u64(since.as_millis()));
-    let reason = observed.failure.as_ref().map(|failure| control::ReasonDetail {
-        code: failure.code.text().to_owned(),
-        message: failure.message.clone(),
-        last_transition: since,
-        next_retry_at: None,
-        retryable: failure.code.is_retryable(),
-    });
-    let failure = observed.failure.as_ref().map(|failure| failure.code.reason());
+    let reason = observed
+        .failure
+        .as_ref()
+        .map(|failure| control::ReasonDetail {
+            code: failure.code.text().to_owned(),
+            message: failure.message.clone(),
+            last_transition: since,
+            next_retry_at: None,
+            retryable: failure.code.is_retryable(),
+        });
+    let failure = observed
+        .failure
+        .as_ref()
+        .map(|failure| failure.code.reason());
     Some(control::WorkloadStatus {
         workload_id: record.id.to_string(),
         state: state_name(observed.state).to_owned(),

@@ -66,7 +66,12 @@ impl Task {
     /// Its name on the wire; existing schedulers look at how it begins.
     pub(crate) fn name(&self) -> String {
         let at = self.created_at.as_millis();
-        format!("{}-{}-{at}.{}", self.kind.prefix(), self.workload, self.number)
+        format!(
+            "{}-{}-{at}.{}",
+            self.kind.prefix(),
+            self.workload,
+            self.number
+        )
     }
 
     fn action(&self) -> proto::AgentAction {
@@ -129,7 +134,9 @@ impl TaskLog {
         let Some(first) = self.tasks.front().map(|task| task.number) else {
             return;
         };
-        let at = number.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let at = number
+            .checked_sub(first)
+            .and_then(|at| usize::try_from(at).ok());
         let Some(task) = at.and_then(|at| self.tasks.get_mut(at)) else {
             return;
         };
@@ -152,12 +159,25 @@ impl TaskLog {
                 && fits(&wanted.action_type, task.kind.action())
                 && fits(&wanted.status, task.state.text())
         };
-        let limit = usize::try_from(wanted.limit).ok().filter(|limit| *limit > 0);
+        let limit = usize::try_from(wanted.limit)
+            .ok()
+            .filter(|limit| *limit > 0);
         let limit = limit.unwrap_or(usize::MAX);
         let actions = if wanted.newest_first {
-            self.tasks.iter().rev().filter(chosen).take(limit).map(Task::action).collect()
+            self.tasks
+                .iter()
+                .rev()
+                .filter(chosen)
+                .take(limit)
+                .map(Task::action)
+                .collect()
         } else {
-            self.tasks.iter().filter(chosen).take(limit).map(Task::action).collect()
+            self.tasks
+                .iter()
+                .filter(chosen)
+                .take(limit)
+                .map(Task::action)
+                .collect()
         };
         proto::ListActionsResponse { actions }
     }
@@ -201,6 +221,9 @@ mod tests {
         let number = log.add(at(1), TaskKind::Delete, "w".parse().unwrap());
         log.set(at(2), number, TaskState::Failed("no".to_owned()));
         log.set(at(3), number, TaskState::Completed);
-        assert_eq!(log.get(number).unwrap().state, TaskState::Failed("no".to_owned()));
+        assert_eq!(
+            log.get(number).unwrap().state,
+            TaskState::Failed("no".to_owned())
+        );
     }
 }

@@ -16,9 +16,17 @@ const WORKLOADS: [&str; 2] = ["a", "b"];
 /// What the revisions do in the runtime.
 const SCRIPTS: [&Labels; 5] = [
     &[],
-    &[("fake/start-ms", "700"), ("fake/stop-ms", "300"), ("fake/remove-ms", "400")],
+    &[
+        ("fake/start-ms", "700"),
+        ("fake/stop-ms", "300"),
+        ("fake/remove-ms", "400"),
+    ],
     &[("fake/fail-starts", "2")],
-    &[("fake/exit-after-ms", "900"), ("fake/exit-code", "3"), ("fake/remove-ms", "1500")],
+    &[
+        ("fake/exit-after-ms", "900"),
+        ("fake/exit-code", "3"),
+        ("fake/remove-ms", "1500"),
+    ],
     &[("fake/start-ms", "many")],
 ];
 
@@ -127,7 +135,9 @@ impl Run {
             Op::Boot => world.boot(),
             Op::Kill(at) => {
                 let now = world.now;
-                world.runtime.kill(now, &WORKLOADS[at].parse().unwrap(), 137);
+                world
+                    .runtime
+                    .kill(now, &WORKLOADS[at].parse().unwrap(), 137);
             }
         }
         self.check();
@@ -168,7 +178,9 @@ impl Run {
                 .collect();
             assert!(artifacts.len() <= 1, "{id}: leftovers: {artifacts:?}");
             let state = status.as_ref().map(proto::WorkloadStatus::actual_state);
-            let live = artifacts.first().is_some_and(|artifact| artifact.state.is_live());
+            let live = artifacts
+                .first()
+                .is_some_and(|artifact| artifact.state.is_live());
             match want {
                 Want::Gone => assert!(status.is_none() && artifacts.is_empty(), "{id}: {status:?}"),
                 Want::Stopped(_) => {
@@ -193,7 +205,11 @@ impl Run {
     fn check_old_calls_change_nothing(&mut self, wants: [Want; 2]) {
         let newest = self.sent.len() - WORKLOADS.len();
         let starts = |world: &World| -> Vec<_> {
-            world.runtime.artifacts().map(|artifact| artifact.launch.clone()).collect()
+            world
+                .runtime
+                .artifacts()
+                .map(|artifact| artifact.launch.clone())
+                .collect()
         };
         let before = starts(&self.world);
         for message in self.sent[..newest].to_vec() {
@@ -221,7 +237,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
     fn one_artifact_and_the_last_word_counts(

@@ -4,7 +4,9 @@ mod world;
 
 use std::time::Duration;
 
-use berth_agent::{AgentInput, AgentReply, AgentRequest, Caller, ControlAnswer, ControlCall, Refusal};
+use berth_agent::{
+    AgentInput, AgentReply, AgentRequest, Caller, ControlAnswer, ControlCall, Refusal,
+};
 use berth_core::Epoch;
 use berth_proto::agent::v1::{self as proto, ActualState};
 use berth_proto::control::v1 as control;
@@ -18,7 +20,10 @@ fn applied(reply: AgentReply) -> proto::ApplyWorkloadResponse {
 }
 
 fn epoch(epoch: i64) -> Caller {
-    Caller { epoch: Some(Epoch(epoch)), call: None }
+    Caller {
+        epoch: Some(Epoch(epoch)),
+        call: None,
+    }
 }
 
 #[test]
@@ -49,7 +54,10 @@ fn the_same_apply_again_makes_nothing() {
     let reply = applied(world.apply("web", "r1", &[]));
     assert!(reply.applied && reply.skipped);
     assert_eq!(reply.status.unwrap().actual_state(), ActualState::Running);
-    assert_eq!(world.runtime.artifacts().cloned().collect::<Vec<_>>(), before);
+    assert_eq!(
+        world.runtime.artifacts().cloned().collect::<Vec<_>>(),
+        before
+    );
 }
 
 #[test]
@@ -58,7 +66,10 @@ fn a_new_revision_removes_the_old_artifact_first() {
     world.apply("web", "r1", &[("fake/stop-ms", "500")]);
     world.apply("web", "r2", &[]);
     let status = world.status("web").unwrap();
-    assert_eq!((status.actual_state(), &*status.revision_id), (ActualState::Pending, "r2"));
+    assert_eq!(
+        (status.actual_state(), &*status.revision_id),
+        (ActualState::Pending, "r2")
+    );
     assert!(status.message.contains("r1"), "{}", status.message);
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.state("web"), Some(ActualState::Running));
@@ -70,14 +81,21 @@ fn a_new_revision_removes_the_old_artifact_first() {
 #[test]
 fn a_failure_is_reported_and_the_same_revision_tries_again() {
     let mut world = World::new();
-    let script = [("fake/fail-starts", "1"), ("fake/fail-reason", "IMAGE_PULL_TIMEOUT")];
+    let script = [
+        ("fake/fail-starts", "1"),
+        ("fake/fail-reason", "IMAGE_PULL_TIMEOUT"),
+    ];
     world.apply("web", "r1", &script);
     let status = world.status("web").unwrap();
     assert_eq!(status.actual_state(), ActualState::Failed);
     assert_eq!(status.metadata["failure_reason"], "IMAGE_PULL_TIMEOUT");
     assert_eq!(status.metadata["task_status"], "failed");
     world.run_for(Duration::from_secs(3600));
-    assert_eq!(world.state("web"), Some(ActualState::Failed), "the scheduler decides");
+    assert_eq!(
+        world.state("web"),
+        Some(ActualState::Failed),
+        "the scheduler decides"
+    );
     world.apply("web", "r1", &script);
     assert_eq!(world.state("web"), Some(ActualState::Running));
 }
@@ -85,7 +103,11 @@ fn a_failure_is_reported_and_the_same_revision_tries_again() {
 #[test]
 fn an_exit_carries_its_code() {
     let mut world = World::new();
-    world.apply("bad", "r1", &[("fake/exit-after-ms", "10"), ("fake/exit-code", "3")]);
+    world.apply(
+        "bad",
+        "r1",
+        &[("fake/exit-after-ms", "10"), ("fake/exit-code", "3")],
+    );
     world.apply("good", "r1", &[("fake/exit-after-ms", "10")]);
     world.run_for(Duration::from_secs(1));
     let bad = world.status("bad").unwrap();
@@ -116,7 +138,9 @@ fn a_delete_leaves_nothing_and_may_be_repeated() {
     let mut world = World::new();
     world.apply("web", "r1", &[]);
     for _ in 0..2 {
-        let AgentReply::Delete(reply) = world.delete("web") else { panic!() };
+        let AgentReply::Delete(reply) = world.delete("web") else {
+            panic!()
+        };
         assert!(reply.success);
         assert_eq!(world.state("web"), None);
     }
@@ -134,7 +158,10 @@ fn an_apply_after_a_delete_starts_anew_even_while_the_old_one_goes() {
     world.run_for(Duration::from_secs(1));
     assert_eq!(world.state("web"), Some(ActualState::Running));
     let new = &world.runtime.artifacts().next().unwrap().launch;
-    assert!(new.artifact > old.artifact, "a delete is final for what it saw");
+    assert!(
+        new.artifact > old.artifact,
+        "a delete is final for what it saw"
+    );
 }
 
 #[test]
@@ -150,26 +177,46 @@ fn an_older_epoch_is_refused_also_after_a_restart() {
         }
         for request in [apply("web", "r0", true, &[]), delete("web")] {
             let id = world.call(epoch(6), request);
-            let Some(AgentReply::Refused(refusal)) = world.replies.remove(&id) else { panic!() };
-            assert_eq!(refusal, Refusal::StaleEpoch { got: Epoch(6), highest: Epoch(7) });
+            let Some(AgentReply::Refused(refusal)) = world.replies.remove(&id) else {
+                panic!()
+            };
+            assert_eq!(
+                refusal,
+                Refusal::StaleEpoch {
+                    got: Epoch(6),
+                    highest: Epoch(7)
+                }
+            );
             assert!(refusal.to_string().starts_with("stale epoch"));
         }
         assert_eq!(world.status("web").unwrap().revision_id, "r1");
     }
     let id = world.call(Caller::default(), apply("web", "r2", true, &[]));
     world.run();
-    assert!(world.replies.contains_key(&id), "who knows no epochs is heard");
+    assert!(
+        world.replies.contains_key(&id),
+        "who knows no epochs is heard"
+    );
 }
 
 #[test]
 fn a_call_that_was_overtaken_is_refused() {
     let mut world = World::new();
-    let call = |call| Caller { epoch: Some(Epoch(1)), call: Some(call) };
+    let call = |call| Caller {
+        epoch: Some(Epoch(1)),
+        call: Some(call),
+    };
     world.call(call(2), delete("web"));
     world.run();
     let id = world.call(call(1), apply("web", "r1", true, &[]));
     let reply = world.replies.remove(&id);
-    assert!(matches!(reply, Some(AgentReply::Refused(Refusal::StaleCall { got: 1, latest: 2 }))));
+    assert!(matches!(
+        reply,
+        Some(AgentReply::Refused(Refusal::StaleCall {
+            got: 1,
+            latest: 2
+        }))
+    ));
     assert_eq!(world.state("web"), None);
     assert_eq!(world.disk.len(), 1, "the delete is remembered");
     world.run_for(Duration::from_secs(601));
@@ -201,7 +248,10 @@ fn what_vanished_meanwhile_has_failed() {
     world.run();
     let status = world.status("web").unwrap();
     assert_eq!(status.actual_state(), ActualState::Failed);
-    assert_eq!(status.metadata["failure_reason"], "RUNTIME_RESOURCE_MISSING");
+    assert_eq!(
+        status.metadata["failure_reason"],
+        "RUNTIME_RESOURCE_MISSING"
+    );
 }
 
 #[test]
@@ -210,10 +260,17 @@ fn a_disk_that_does_not_write_refuses_and_acts_on_nothing() {
     let id = world.call(Caller::default(), apply("web", "r1", true, &[]));
     world.write(false);
     let reply = world.replies.remove(&id);
-    assert!(matches!(reply, Some(AgentReply::Refused(Refusal::NotDurable(_)))), "{reply:?}");
+    assert!(
+        matches!(reply, Some(AgentReply::Refused(Refusal::NotDurable(_)))),
+        "{reply:?}"
+    );
     assert!(world.commands.is_empty());
     world.run_for(Duration::from_secs(2));
-    assert_eq!(world.state("web"), Some(ActualState::Running), "it tries again by itself");
+    assert_eq!(
+        world.state("web"),
+        Some(ActualState::Running),
+        "it tries again by itself"
+    );
 }
 
 #[test]
@@ -225,18 +282,43 @@ fn malformed_applies_are_refused_in_band() {
     };
     let vm = proto::WorkloadType::Vm.into();
     let cases = [
-        (proto::ApplyWorkloadRequest { id: "../x".to_owned(), ..good() }, "invalid request: id"),
-        (proto::ApplyWorkloadRequest { spec: None, ..good() }, "invalid request: spec"),
         (
-            proto::ApplyWorkloadRequest { revision_id: String::new(), ..good() },
+            proto::ApplyWorkloadRequest {
+                id: "../x".to_owned(),
+                ..good()
+            },
+            "invalid request: id",
+        ),
+        (
+            proto::ApplyWorkloadRequest {
+                spec: None,
+                ..good()
+            },
+            "invalid request: spec",
+        ),
+        (
+            proto::ApplyWorkloadRequest {
+                revision_id: String::new(),
+                ..good()
+            },
             "invalid request: revision_id",
         ),
-        (proto::ApplyWorkloadRequest { r#type: vm, ..good() }, "invalid request: type"),
+        (
+            proto::ApplyWorkloadRequest {
+                r#type: vm,
+                ..good()
+            },
+            "invalid request: type",
+        ),
     ];
     for (request, begins) in cases {
         let id = world.call(Caller::default(), AgentRequest::Apply(request));
         let reply = applied(world.replies.remove(&id).unwrap());
-        assert!(!reply.applied && reply.message.starts_with(begins), "{}", reply.message);
+        assert!(
+            !reply.applied && reply.message.starts_with(begins),
+            "{}",
+            reply.message
+        );
     }
     assert_eq!(world.writes.len(), 0);
 }
@@ -244,9 +326,12 @@ fn malformed_applies_are_refused_in_band() {
 #[test]
 fn a_restart_policy_is_honoured_with_a_bound() {
     let mut world = World::new();
-    let AgentRequest::Apply(mut request) =
-        apply("web", "r1", true, &[("fake/exit-after-ms", "10"), ("fake/exit-code", "1")])
-    else {
+    let AgentRequest::Apply(mut request) = apply(
+        "web",
+        "r1",
+        true,
+        &[("fake/exit-after-ms", "10"), ("fake/exit-code", "1")],
+    ) else {
         panic!()
     };
     let Some(proto::workload_spec::Spec::Container(spec)) =
@@ -254,7 +339,10 @@ fn a_restart_policy_is_honoured_with_a_bound() {
     else {
         panic!()
     };
-    let policy = proto::RestartPolicy { policy: "on-failure".to_owned(), max_retry_count: 3 };
+    let policy = proto::RestartPolicy {
+        policy: "on-failure".to_owned(),
+        max_retry_count: 3,
+    };
     spec.restart_policy = Some(policy);
     world.call(Caller::default(), AgentRequest::Apply(request));
     world.run_for(Duration::from_millis(500));
@@ -272,21 +360,34 @@ fn the_scheduler_hears_of_a_change_at_once() {
     world.boot();
     world.pass(Duration::ZERO);
     let (id, call) = world.control.pop_front().unwrap();
-    let ControlCall::Register(registration) = call else { panic!("{call:?}") };
+    let ControlCall::Register(registration) = call else {
+        panic!("{call:?}")
+    };
     assert_eq!(registration.node_id, "node-1");
     let answer = control::RegisterNodeResponse {
         accepted: true,
         heartbeat_interval_seconds: 10,
         ..Default::default()
     };
-    world.input(AgentInput::Control { id, result: Ok(ControlAnswer::Registered(answer)) });
+    world.input(AgentInput::Control {
+        id,
+        result: Ok(ControlAnswer::Registered(answer)),
+    });
     let mut beats = Vec::new();
     let mut answer = |world: &mut World| {
         while let Some((id, call)) = world.control.pop_front() {
-            let ControlCall::Heartbeat(beat) = call else { panic!("{call:?}") };
+            let ControlCall::Heartbeat(beat) = call else {
+                panic!("{call:?}")
+            };
             beats.push((world.now, beat));
-            let answer = control::HeartbeatResponse { acknowledged: true, ..Default::default() };
-            world.input(AgentInput::Control { id, result: Ok(ControlAnswer::Heartbeat(answer)) });
+            let answer = control::HeartbeatResponse {
+                acknowledged: true,
+                ..Default::default()
+            };
+            world.input(AgentInput::Control {
+                id,
+                result: Ok(ControlAnswer::Heartbeat(answer)),
+            });
         }
     };
     answer(&mut world);

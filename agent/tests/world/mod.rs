@@ -99,7 +99,10 @@ impl World {
                 AgentOutput::Runtime(command) => {
                     check_persisted_first(&self.disk, &command);
                     let workload = &command.launch().workload;
-                    let busy = self.commands.iter().any(|c| c.launch().workload == *workload);
+                    let busy = self
+                        .commands
+                        .iter()
+                        .any(|c| c.launch().workload == *workload);
                     assert!(!busy, "{workload} has two commands under way");
                     self.commands.push(command);
                 }
@@ -126,7 +129,11 @@ impl World {
         if let (Some(workload), Some(epoch), Some(call)) = (workload, caller.epoch, caller.call) {
             self.stamps.insert(id, (workload, Stamp { epoch, call }));
         }
-        self.input(AgentInput::Request { id, caller, request });
+        self.input(AgentInput::Request {
+            id,
+            caller,
+            request,
+        });
         id
     }
 
@@ -135,7 +142,11 @@ impl World {
         let Some((id, write)) = self.writes.pop_front() else {
             return;
         };
-        let result = if works { Ok(()) } else { Err("disk full".to_owned()) };
+        let result = if works {
+            Ok(())
+        } else {
+            Err("disk full".to_owned())
+        };
         if works {
             match write {
                 Write::Epoch(epoch) => self.disk_epoch = Some(epoch),
@@ -192,7 +203,10 @@ impl World {
         for _ in 0..10_000 {
             self.run();
             let agent = self.agent.as_ref().and_then(AgentMachine::poll_deadline);
-            let next = [agent, self.runtime.poll_deadline()].into_iter().flatten().min();
+            let next = [agent, self.runtime.poll_deadline()]
+                .into_iter()
+                .flatten()
+                .min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.pass(at.since(self.now)),
                 None => return self.pass(end.since(self.now)),
@@ -202,7 +216,9 @@ impl World {
     }
 
     pub(crate) fn status(&mut self, workload: &str) -> Option<proto::WorkloadStatus> {
-        let request = proto::GetWorkloadStatusRequest { id: workload.to_owned() };
+        let request = proto::GetWorkloadStatusRequest {
+            id: workload.to_owned(),
+        };
         let id = self.call(Caller::default(), AgentRequest::Status(request));
         match self.replies.remove(&id) {
             Some(AgentReply::Status(reply)) => reply.status,
@@ -217,20 +233,27 @@ impl World {
 
     /// Artifacts of a workload that use the node.
     pub(crate) fn live(&self, workload: &WorkloadId) -> usize {
-        let of = self.runtime.artifacts().filter(|artifact| artifact.launch.workload == *workload);
+        let of = self
+            .runtime
+            .artifacts()
+            .filter(|artifact| artifact.launch.workload == *workload);
         of.filter(|artifact| artifact.state.is_live()).count()
     }
 
     pub(crate) fn apply(&mut self, workload: &str, revision: &str, labels: &Labels) -> AgentReply {
         let id = self.call(Caller::default(), apply(workload, revision, true, labels));
         self.run();
-        self.replies.remove(&id).expect("an apply is answered when it is durable")
+        self.replies
+            .remove(&id)
+            .expect("an apply is answered when it is durable")
     }
 
     pub(crate) fn delete(&mut self, workload: &str) -> AgentReply {
         let id = self.call(Caller::default(), delete(workload));
         self.run();
-        self.replies.remove(&id).expect("a delete is answered when it is durable")
+        self.replies
+            .remove(&id)
+            .expect("a delete is answered when it is durable")
     }
 }
 
@@ -238,7 +261,11 @@ impl World {
 fn check_persisted_first(disk: &BTreeMap<WorkloadId, Record>, command: &RuntimeCommand) {
     let launch = command.launch();
     let durable = disk.get(&launch.workload).and_then(Record::launch);
-    assert_eq!(durable.as_ref(), Some(launch), "{command:?} left before it was durable");
+    assert_eq!(
+        durable.as_ref(),
+        Some(launch),
+        "{command:?} left before it was durable"
+    );
 }
 
 /// No caller hears that its call was taken before that is durable.
@@ -254,18 +281,29 @@ fn check_durable(
         _ => false,
     };
     let durable = disk.get(workload).and_then(|record| record.stamp);
-    assert!(!taken || durable >= Some(stamp), "{workload}: {stamp:?} taken, {durable:?} durable");
+    assert!(
+        !taken || durable >= Some(stamp),
+        "{workload}: {stamp:?} taken, {durable:?} durable"
+    );
 }
 
-pub(crate) fn apply(workload: &str, revision: &str, running: bool, labels: &Labels) -> AgentRequest {
+pub(crate) fn apply(
+    workload: &str,
+    revision: &str,
+    running: bool,
+    labels: &Labels,
+) -> AgentRequest {
     let pair = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     let spec = proto::ContainerSpec {
         image: "alpine".to_owned(),
         labels: labels.iter().map(pair).collect(),
         ..Default::default()
     };
-    let desired =
-        if running { proto::DesiredState::Running } else { proto::DesiredState::Stopped };
+    let desired = if running {
+        proto::DesiredState::Running
+    } else {
+        proto::DesiredState::Stopped
+    };
     AgentRequest::Apply(proto::ApplyWorkloadRequest {
         id: workload.to_owned(),
         r#type: proto::WorkloadType::Container.into(),
@@ -278,5 +316,7 @@ pub(crate) fn apply(workload: &str, revision: &str, running: bool, labels: &Labe
 }
 
 pub(crate) fn delete(workload: &str) -> AgentRequest {
-    AgentRequest::Delete(proto::DeleteWorkloadRequest { id: workload.to_owned() })
+    AgentRequest::Delete(proto::DeleteWorkloadRequest {
+        id: workload.to_owned(),
+    })
 }
