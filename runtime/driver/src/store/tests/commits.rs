@@ -169,9 +169,9 @@ async fn a_deposed_leader_commits_nothing() {
     };
     order(&term, 1, &[("a", 0)], vec![put("a", "late")]);
     order(&term, 2, &[], vec![put("b", "late")]);
-    assert_eq!(committer.run().await, End::Lost);
+    assert_eq!(soon(async { Some(committer.run().await) }).await, End::Lost);
     for _ in 0..2 {
-        let answer = answers.recv().await.unwrap().input;
+        let answer = soon(answers.recv()).await.input;
         let Input::Commit { fate, .. } = answer else {
             panic!("{answer:?}");
         };
@@ -194,7 +194,7 @@ async fn an_answer_that_does_not_arrive_is_unknown_and_read_back_tells() {
     let keys = vec![workload("a"), workload("b")];
     term.orders.send(Order::ReadBack(TxnId(1), keys)).unwrap();
     net.silence(Silence::Nothing);
-    let answer = subject.answers.recv().await.unwrap().input;
+    let answer = soon(subject.answers.recv()).await.input;
     let Input::ReadBack {
         txn,
         revision,

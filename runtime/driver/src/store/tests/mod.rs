@@ -194,7 +194,7 @@ impl Subject {
     /// Waits until it leads.
     async fn leads(&mut self) -> (Term, Snapshot) {
         loop {
-            match self.leadership.recv().await.expect("the store task ended") {
+            match soon(self.leadership.recv()).await {
                 Leadership::Lead {
                     term,
                     snapshot,
@@ -210,7 +210,7 @@ impl Subject {
 
     /// The next that is told is that it does not lead.
     async fn deposed(&mut self) -> Deposed {
-        match self.leadership.recv().await.expect("the store task ended") {
+        match soon(self.leadership.recv()).await {
             Leadership::Deposed(reason) => reason,
             Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
         }
@@ -218,13 +218,7 @@ impl Subject {
 
     /// The next fate.
     async fn fate(&mut self) -> (TxnId, Fate) {
-        match self
-            .answers
-            .recv()
-            .await
-            .expect("the store task ended")
-            .input
-        {
+        match soon(self.answers.recv()).await.input {
             Input::Commit { txn, fate } => (txn, fate),
             other => panic!("not a fate: {other:?}"),
         }
@@ -242,17 +236,17 @@ impl Subject {
 
     /// The next change.
     async fn change(&mut self) -> (StoreRevision, Vec<Stored>) {
-        match self
-            .changes
-            .recv()
-            .await
-            .expect("the store task ended")
-            .input
-        {
+        match soon(self.changes.recv()).await.input {
             Input::Changed { revision, records } => (revision, records),
             other => panic!("not a change: {other:?}"),
         }
     }
+}
+
+/// Waits for what is told, for ten minutes of virtual time: a fault fails instead of hanging.
+async fn soon<T>(told: impl Future<Output = Option<T>>) -> T {
+    let told = tokio::time::timeout(Duration::from_secs(600), told).await;
+    told.expect("told in time").expect("the store task ended")
 }
 
 fn workload(name: &str) -> Key {
