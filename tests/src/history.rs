@@ -56,6 +56,23 @@ impl History {
         .await;
         changes
     }
+    /// What was seen so far of the records of one workload, a line for each change.
+    #[must_use]
+    pub fn about(&self, workload: &str) -> String {
+        let ending = format!("/{workload}");
+        let changes = self.changes.lock().map(|c| c.clone()).unwrap_or_default();
+        let lines = changes
+            .iter()
+            .filter(|c| c.key.ends_with(&ending))
+            .map(|change| {
+                let value = change
+                    .value
+                    .as_ref()
+                    .map_or_else(|| "deleted".to_owned(), Value::to_string);
+                format!("{:>6} {} {value}\n", change.revision, change.key)
+            });
+        lines.collect()
+    }
 }
 
 impl Drop for History {

@@ -66,7 +66,7 @@ async fn killed_at_any_moment_nothing_acknowledged_is_lost() {
         wanted.len()
     );
 
-    converged(&rest, &agents, &wanted).await;
+    converged(&scheduler, &agents, &wanted).await;
     one_artifact_each(&agents);
     let changes = scheduler.history.until_now(&scheduler.etcd).await;
     let log = log.lock().expect("no holder panics").clone();
@@ -129,12 +129,21 @@ async fn acknowledged(
 }
 
 /// Exactly the wanted workloads exist, run, and are on the agents.
-async fn converged(rest: &Rest, agents: &[FakeAgent], wanted: &BTreeSet<String>) {
+async fn converged(scheduler: &Scheduler, agents: &[FakeAgent], wanted: &BTreeSet<String>) {
+    let rest = scheduler.server.rest();
     wait_for(
         "exactly what was acknowledged to run",
         secs(60),
         async || {
-            let running = rest.all_running(wanted.len()).await?;
+            let all = rest.workloads().await?;
+            let wrong = all.iter().find(|w| w["display_status"] != "Running");
+            if let Some(id) = wrong.and_then(|w| w["id"].as_str()) {
+                return Err(format!(
+                    "{id} does not run:\n{}",
+                    story(scheduler, agents, id)
+                ));
+            }
+            let running = rest.all_running(wanted.len()).await.unwrap_or(all);
             let ids: BTreeSet<_> = running
                 .iter()
                 .filter_map(|w| w["id"].as_str().map(ToOwned::to_owned))
@@ -157,6 +166,24 @@ async fn converged(rest: &Rest, agents: &[FakeAgent], wanted: &BTreeSet<String>)
         },
     )
     .await;
+}
+
+/// Everything that is known of one workload, for a failure.
+fn story(scheduler: &Scheduler, agents: &[FakeAgent], id: &str) -> String {
+    let mut text = scheduler.history.about(id);
+    for (node, agent) in agents.iter().enumerate() {
+        for call in agent.book().calls().iter().filter(|c| c.workload == id) {
+            text.push_str(&format!(
+                "node-{} was called {:.1?} ago: {:?} {} epoch {:?}\n",
+                node + 1,
+                call.at.elapsed(),
+                call.kind,
+                call.revision,
+                call.epoch
+            ));
+        }
+    }
+    text
 }
 
 /// No workload was applied on two nodes: nobody was lost, so nothing had to move.

@@ -90,6 +90,81 @@ async fn a_restart_on_the_same_data_keeps_everything() {
     same_as_before(&lab, &dev, &before).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_agents_workloads_run_elsewhere() {
+    let lab = Lab::new("dev-agent");
+    let dev = Dev::start(&lab, &FAST).await;
+    let rest = dev.rest();
+    let log = lab.path("starts");
+    create(
+        &rest,
+        (0..WORKLOADS).map(|n| starter(&format!("w-{n}"), &log)),
+    )
+    .await;
+    let (running, _) = wait_for("all to run", secs(20), async || {
+        rest.all_running(WORKLOADS).await
+    })
+    .await;
+    let lost = assignments(&running)[0].1.clone();
+
+    agent(&lab, &["stop", &lost]);
+    let (_, took) = wait_for("its workloads to run elsewhere", secs(30), async || {
+        let running = rest.all_running(WORKLOADS).await?;
+        let left = assignments(&running)
+            .into_iter()
+            .filter(|(_, node)| *node == lost)
+            .count();
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(format!("{left} are still on {lost}"))
+        }
+    })
+    .await;
+    crate::measured(
+        "workloads of a stopped agent run elsewhere (3 s + 2 s by flags)",
+        took,
+    );
+    assert!(
+        took > Duration::from_secs(4),
+        "before detection and grace were over: {took:?}"
+    );
+    let processes = dev.workload_processes(&lab);
+    assert_eq!(
+        processes.len(),
+        WORKLOADS,
+        "one process each: {processes:?}"
+    );
+
+    agent(&lab, &["start", &lost]);
+    wait_for("the agent to be back", secs(20), async || {
+        rest.nodes_ready(3).await
+    })
+    .await;
+    holds_for("one process each", secs(3), async || {
+        let processes = dev.workload_processes(&lab);
+        if processes.len() == WORKLOADS {
+            Ok(())
+        } else {
+            Err(format!("{processes:?}"))
+        }
+    })
+    .await;
+}
+
+/// `berth dev agent …` against the instance of this lab.
+fn agent(lab: &Lab, args: &[&str]) {
+    let data = format!("--data-dir={}", lab.path("dev").display());
+    let args: Vec<_> = ["dev", "agent"]
+        .iter()
+        .chain(args)
+        .copied()
+        .chain([data.as_str()])
+        .collect();
+    let output = berth(lab, "127.0.0.1:1", &args);
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
 /// The same workloads on the same nodes, and each was started once in all.
 async fn same_as_before(lab: &Lab, dev: &Dev, before: &[(String, String)]) {
     let rest = dev.rest();

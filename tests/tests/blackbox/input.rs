@@ -40,7 +40,7 @@ async fn over_rest(scheduler: &Scheduler) {
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("no JSON", b"{\"id\": \"w-1\",".to_vec(), 400, "body"),
         ("nothing", Vec::new(), 400, "body"),
-        ("a list", b"[]".to_vec(), 422, "manifest"),
+        ("a list", b"[]".to_vec(), 422, "body"),
         (
             "no id",
             changed(|m| drop(m.as_object_mut().map(|m| m.remove("id")))),
