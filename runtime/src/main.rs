@@ -38,6 +38,7 @@ enum Command {
     },
     #[command(flatten)]
     Client(Box<ClientCommand>),
+    // `sim` gets its place here with the simulator's commands.
     /// Print the completion script of a shell
     Completion {
         /// The shell

@@ -274,6 +274,13 @@ fn render_node(view: &NodeView, now: Timestamp, colored: bool) -> String {
         format!("{} ago", text::age(record.created_at, now)),
     );
     facts.add("Store revision", view.resource_version.to_string());
+    let table = resources_of(view).render(2, colored);
+    format!("{}{table}", facts.out)
+}
+
+/// Capacity, and what became of it.
+fn resources_of(view: &NodeView) -> Table {
+    let record = &view.record;
     let mut table = Table::new(&[
         "RESOURCE",
         "TOTAL",
@@ -310,7 +317,7 @@ fn render_node(view: &NodeView, now: Timestamp, colored: bool) -> String {
         .into(),
         text::disk(used.disk_used).into(),
     ]);
-    format!("{}{}", facts.out, table.render(2, colored))
+    table
 }
 
 #[cfg(test)]

@@ -203,14 +203,27 @@ async fn tables<R: Rows>(
         );
         session.console.note(&note)?;
     }
-    if !args.watch {
-        return Ok(());
+    if args.watch {
+        watch(session, args, query, rows, (page, table.widths())).await?;
     }
+    Ok(())
+}
+
+/// Goes on for ever, printing the rows that differ from what was `shown`.
+async fn watch<R: Rows>(
+    session: &mut Session<'_>,
+    args: &GetArgs,
+    query: &[(&'static str, String)],
+    rows: &R,
+    (shown, widths): (Page<R::Record>, Vec<usize>),
+) -> Result<(), Failure> {
     let marks = |page: &Page<R::Record>| -> BTreeMap<String, Vec<Cell>> {
         let of = |record| (R::id(record), rows.mark(record));
         page.items.iter().map(of).collect()
     };
-    let mut seen = marks(&page);
+    let headings = rows.headings();
+    let status = headings.iter().position(|h| *h == "STATUS").unwrap_or(0);
+    let mut seen = marks(&shown);
     loop {
         tokio::time::sleep(args.interval).await;
         let page = match fetch::<R>(session, args, query).await {
@@ -223,7 +236,7 @@ async fn tables<R: Rows>(
         };
         session.console.clear_counter()?;
         let fresh = marks(&page);
-        let mut changed = Table::new(&rows.headings());
+        let mut changed = Table::new(&headings);
         let now = session.console.now();
         for record in &page.items {
             let id = R::id(record);
@@ -233,17 +246,12 @@ async fn tables<R: Rows>(
         }
         for id in seen.keys().filter(|id| !fresh.contains_key(*id)) {
             let mut cells = vec![Cell::from(id.clone())];
-            cells.resize(rows.headings().len(), Cell::from("-"));
-            cells[rows
-                .headings()
-                .iter()
-                .position(|h| *h == "STATUS")
-                .unwrap_or(0)] = Cell::from("Gone");
+            cells.resize(headings.len(), Cell::from("-"));
+            cells[status] = Cell::from("Gone");
             changed.row(cells);
         }
-        session
-            .console
-            .text(&changed.render_rows(&table.widths(), colored))?;
+        let text = changed.render_rows(&widths, session.console.colored());
+        session.console.text(&text)?;
         seen = fresh;
     }
 }

@@ -76,54 +76,71 @@ pub async fn run(session: &mut Session<'_>, args: &StatusArgs) -> Result<(), Fai
     }
 }
 
+/// Names and values, one a line.
+struct Lines {
+    out: String,
+    colored: bool,
+}
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &str, tone: Tone) {
+        let name = Tone::Strong.paint(&format!("{name:<11}"), self.colored);
+        let value = tone.paint(value, self.colored);
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.out, "{name} {value}");
+    }
+}
+
+/// `tone` if something is to be seen to.
+const fn when(something: bool, tone: Tone) -> Tone {
+    if something { tone } else { Tone::Plain }
+}
+
 fn render(
     summary: &ClusterSummary,
     scheduler: &Scheduler,
     health: &Health,
     colored: bool,
 ) -> String {
-    let mut out = String::new();
-    let mut line = |name: &str, value: &str, tone: Tone| {
-        let name = Tone::Strong.paint(&format!("{name:<11}"), colored);
-        let value = tone.paint(value, colored);
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{name} {value}");
+    let mut lines = Lines {
+        out: String::new(),
+        colored,
     };
+    add_health(&mut lines, health, scheduler.revision);
+    add_counts(&mut lines, summary);
+    add_work(&mut lines, scheduler);
+    lines.out
+}
+
+fn add_health(lines: &mut Lines, health: &Health, revision: i64) {
+    let mode = &health.mode;
     let (said, tone) = match (health.leading, health.reason.as_str()) {
-        (true, _) => (
-            format!("{}, leads with epoch {}", health.mode, health.epoch),
-            Tone::Good,
-        ),
-        (false, "") => (format!("{}, does not lead", health.mode), Tone::Busy),
-        (false, reason) => (format!("{}: {reason}", health.mode), Tone::Busy),
+        (true, _) => {
+            let said = format!("{mode}, leads with epoch {}", health.epoch);
+            (said, Tone::Good)
+        }
+        (false, "") => (format!("{mode}, does not lead"), Tone::Busy),
+        (false, reason) => (format!("{mode}: {reason}"), Tone::Busy),
     };
-    line("Scheduler:", &said, tone);
-    let revision = scheduler.revision;
-    let store = match health.store.available {
-        true => format!("available, revision {revision}"),
-        false => format!("out of reach: {}", text::dash(health.store.error.clone())),
-    };
-    let tone = if health.store.available {
-        Tone::Good
+    lines.add("Scheduler:", &said, tone);
+    let (said, tone) = if health.store.available {
+        (format!("available, revision {revision}"), Tone::Good)
     } else {
-        Tone::Bad
+        let error = text::dash(health.store.error.clone());
+        (format!("out of reach: {error}"), Tone::Bad)
     };
-    line("Store:", &store, tone);
+    lines.add("Store:", &said, tone);
+}
+
+fn add_counts(lines: &mut Lines, summary: &ClusterSummary) {
     let nodes = counted(&[
         (summary.total_nodes, "in all"),
         (summary.ready_nodes, "ready"),
         (summary.not_ready_nodes, "not ready"),
         (summary.draining_nodes, "draining"),
     ]);
-    line(
-        "Nodes:",
-        &nodes,
-        if summary.not_ready_nodes > 0 {
-            Tone::Busy
-        } else {
-            Tone::Plain
-        },
-    );
+    let tone = when(summary.not_ready_nodes > 0, Tone::Busy);
+    lines.add("Nodes:", &nodes, tone);
     let workloads = counted(&[
         (summary.total_workloads, "in all"),
         (summary.running_workloads, "running"),
@@ -132,15 +149,8 @@ fn render(
         (summary.stopped_workloads, "stopped"),
         (summary.deleted_workloads, "being deleted"),
     ]);
-    line(
-        "Workloads:",
-        &workloads,
-        if summary.failed_workloads > 0 {
-            Tone::Bad
-        } else {
-            Tone::Plain
-        },
-    );
+    let tone = when(summary.failed_workloads > 0, Tone::Bad);
+    lines.add("Workloads:", &workloads, tone);
     let (taken, all) = (summary.allocated, summary.capacity);
     let allocated = format!(
         "CPU {} of {}, memory {} of {}, disk {} of {}",
@@ -151,29 +161,29 @@ fn render(
         text::disk(taken.disk_gb),
         text::disk(all.disk_gb)
     );
-    line("Allocated:", &allocated, Tone::Plain);
+    lines.add("Allocated:", &allocated, Tone::Plain);
+}
+
+fn add_work(lines: &mut Lines, scheduler: &Scheduler) {
     if scheduler.pending > 0 {
         let note = format!("{} workloads wait for a node that fits", scheduler.pending);
-        line("Waiting:", &note, Tone::Busy);
+        lines.add("Waiting:", &note, Tone::Busy);
     }
     let busy = counted(&[
         (scheduler.commits_in_flight, "commits"),
         (scheduler.calls_in_flight, "agent calls"),
         (scheduler.calls_queued, "agent calls queued"),
     ]);
-    line("In flight:", &busy, Tone::Plain);
+    lines.add("In flight:", &busy, Tone::Plain);
     if scheduler.eviction_paused {
         let note = "paused: many nodes vanished at once, and the scheduler may be the one cut off";
-        line("Evictions:", note, Tone::Bad);
+        lines.add("Evictions:", note, Tone::Bad);
     }
     if scheduler.quarantined > 0 {
-        let note = format!(
-            "{} records cannot be read; they are left alone",
-            scheduler.quarantined
-        );
-        line("Quarantine:", &note, Tone::Bad);
+        let records = scheduler.quarantined;
+        let note = format!("{records} records cannot be read; they are left alone");
+        lines.add("Quarantine:", &note, Tone::Bad);
     }
-    out
 }
 
 /// `3 in all, 2 ready`; zeros are left out after the first.
