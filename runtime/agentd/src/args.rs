@@ -16,8 +16,12 @@ use crate::host::default_node_id;
 #[derive(Debug, Clone, Args)]
 pub struct AgentArgs {
     /// The scheduler, as host:port or URL; several, separated by commas, are tried in turn
-    #[arg(long = "scheduler", env = "BERTH_AGENT_SCHEDULER", value_delimiter = ',',
-          default_value = "127.0.0.1:8085")]
+    #[arg(
+        long = "scheduler",
+        env = "BERTH_AGENT_SCHEDULER",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8085"
+    )]
     pub schedulers: Vec<String>,
     /// Answer calls only; register with no scheduler
     #[arg(long, env = "BERTH_AGENT_STANDALONE")]
@@ -29,7 +33,11 @@ pub struct AgentArgs {
     #[arg(long, env = "BERTH_AGENT_RUNTIME", value_enum, default_value = "exec")]
     pub runtime: RuntimeKind,
     /// State, logs and working folders; one agent per folder
-    #[arg(long, env = "BERTH_AGENT_DATA_DIR", default_value = "./berth-agent-data")]
+    #[arg(
+        long,
+        env = "BERTH_AGENT_DATA_DIR",
+        default_value = "./berth-agent-data"
+    )]
     pub data_dir: PathBuf,
     /// Where the agent listens; port 0: any
     #[arg(long, env = "BERTH_AGENT_GRPC_ADDR", default_value = "127.0.0.1:0")]
@@ -80,7 +88,11 @@ impl AgentArgs {
             (_, _, _) => None,
         };
         AgentdConfig {
-            schedulers: if self.standalone { Vec::new() } else { self.schedulers },
+            schedulers: if self.standalone {
+                Vec::new()
+            } else {
+                self.schedulers
+            },
             grpc_addr: self.grpc_addr,
             advertise: self.advertise,
             runtime: self.runtime,
@@ -109,7 +121,11 @@ fn parse_cores(text: &str) -> Result<u64, String> {
     let whole: u64 = whole.parse().map_err(|_| rule)?;
     let part: u64 = format!("{part:0<3}").parse().map_err(|_| rule)?;
     let cores = whole.checked_mul(1_000).ok_or(rule)? + part;
-    if cores == 0 { Err("a node without CPU is of no use".to_owned()) } else { Ok(cores) }
+    if cores == 0 {
+        Err("a node without CPU is of no use".to_owned())
+    } else {
+        Ok(cores)
+    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
@@ -120,7 +136,9 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_type(text: &str) -> Result<WorkloadType, String> {
-    let found = WorkloadType::ALL.into_iter().find(|kind| kind.name() == text);
+    let found = WorkloadType::ALL
+        .into_iter()
+        .find(|kind| kind.name() == text);
     found.ok_or_else(|| "expected container, compose or vm".to_owned())
 }
 
@@ -143,8 +161,20 @@ mod tests {
     #[test]
     fn flags_make_a_configuration() {
         let config = parse(&[
-            "--scheduler", "a:1,b:2", "--node-id", "n1", "--runtime", "fake", "--cpu", "2.5",
-            "--label", "zone=a", "--label", "disk=ssd", "--heartbeat", "500ms",
+            "--scheduler",
+            "a:1,b:2",
+            "--node-id",
+            "n1",
+            "--runtime",
+            "fake",
+            "--cpu",
+            "2.5",
+            "--label",
+            "zone=a",
+            "--label",
+            "disk=ssd",
+            "--heartbeat",
+            "500ms",
         ]);
         let config = config.unwrap();
         assert_eq!(config.schedulers, ["a:1", "b:2"]);

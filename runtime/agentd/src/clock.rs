@@ -15,9 +15,14 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Self { wall: Timestamp::from_millis(millis), steady: Instant::now() }
+        Self {
+            wall: Timestamp::from_millis(millis),
+            steady: Instant::now(),
+        }
     }
 
     pub(crate) fn now(self) -> Timestamp {

@@ -45,7 +45,10 @@ impl StateDir {
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         for folder in ["workloads", "quarantine", "run", "logs", "work"] {
             // What workloads are started with is nobody else's business.
-            DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(root.join(folder))?;
         }
         let root = root.canonicalize()?;
         let lock = OpenOptions::new()
@@ -72,7 +75,10 @@ impl StateDir {
     pub(crate) fn load(&self) -> io::Result<Loaded> {
         let incarnation = self.number("incarnation").unwrap_or(0) + 1;
         let incarnation = u64::try_from(incarnation).unwrap_or(1);
-        replace(&self.root.join("incarnation"), format!("{incarnation}\n").as_bytes())?;
+        replace(
+            &self.root.join("incarnation"),
+            format!("{incarnation}\n").as_bytes(),
+        )?;
         let mut records = Vec::new();
         let mut paths: Vec<PathBuf> = fs::read_dir(self.root.join("workloads"))?
             .map(|entry| entry.map(|entry| entry.path()))
@@ -89,7 +95,11 @@ impl StateDir {
                 Err(reason) => self.quarantine(&path, &reason),
             }
         }
-        Ok(Loaded { epoch: self.number("epoch").map(Epoch), incarnation, records })
+        Ok(Loaded {
+            epoch: self.number("epoch").map(Epoch),
+            incarnation,
+            records,
+        })
     }
 
     /// Carries a write out. When it returns, it is durable.
@@ -98,9 +108,10 @@ impl StateDir {
     /// It may not be durable.
     pub(crate) fn write(&self, write: &Write) -> io::Result<()> {
         match write {
-            Write::Epoch(epoch) => {
-                replace(&self.root.join("epoch"), format!("{}\n", epoch.0).as_bytes())
-            }
+            Write::Epoch(epoch) => replace(
+                &self.root.join("epoch"),
+                format!("{}\n", epoch.0).as_bytes(),
+            ),
             Write::Record(record) => {
                 let text = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
                 replace(&self.record_path(&record.id), &text)
@@ -128,7 +139,9 @@ impl StateDir {
     fn quarantine(&self, path: &Path, reason: &str) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let folder = self.root.join("quarantine");
-        let free = (0..1_000).map(|n| folder.join(format!("{name}.{n}"))).find(|to| !to.exists());
+        let free = (0..1_000)
+            .map(|n| folder.join(format!("{name}.{n}")))
+            .find(|to| !to.exists());
         let to = free.unwrap_or_else(|| folder.join(format!("{name}.last")));
         let moved = fs::rename(path, &to);
         error!(
@@ -178,25 +191,31 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
+
+/// Where writes go.
+pub(crate) type Writer = mpsc::Sender<(WriteId, Write)>;
 
 /// Carries writes out in their order on a thread of its own. Ends, with all of them carried out,
 /// when the sender is dropped.
 pub(crate) fn spawn_writer(
     state: StateDir,
     written: impl Fn(AgentInput) + Send + 'static,
-) -> io::Result<(mpsc::Sender<(WriteId, Write)>, std::thread::JoinHandle<()>)> {
+) -> io::Result<(Writer, std::thread::JoinHandle<()>)> {
     let (sender, receiver) = mpsc::channel::<(WriteId, Write)>();
-    let thread = std::thread::Builder::new().name("agent-state".to_owned()).spawn(move || {
-        for (id, write) in receiver {
-            let result = state.write(&write).map_err(|error| error.to_string());
-            if let Err(error) = &result {
-                warn!(error, "the agent's state cannot be written");
+    let thread = std::thread::Builder::new()
+        .name("agent-state".to_owned())
+        .spawn(move || {
+            for (id, write) in receiver {
+                let result = state.write(&write).map_err(|error| error.to_string());
+                if let Err(error) = &result {
+                    warn!(error, "the agent's state cannot be written");
+                }
+                written(AgentInput::Written { id, result });
             }
-            written(AgentInput::Written { id, result });
-        }
-    })?;
+        })?;
     Ok((sender, thread))
 }
 
@@ -233,9 +252,14 @@ mod tests {
             state.write(&Write::Record(Box::new(record("a")))).unwrap();
             state.write(&Write::Record(Box::new(record("b")))).unwrap();
             state.write(&Write::Forget("a".parse().unwrap())).unwrap();
-            state.write(&Write::Forget("never-there".parse().unwrap())).unwrap();
+            state
+                .write(&Write::Forget("never-there".parse().unwrap()))
+                .unwrap();
             state.write(&Write::Epoch(Epoch(7))).unwrap();
-            assert!(StateDir::open(folder.path()).is_err(), "one agent per folder");
+            assert!(
+                StateDir::open(folder.path()).is_err(),
+                "one agent per folder"
+            );
         }
         let found = StateDir::open(folder.path()).unwrap().load().unwrap();
         assert_eq!(found.records, [record("b")]);
@@ -253,7 +277,9 @@ mod tests {
         let other = serde_json::to_vec(&record("x")).unwrap();
         fs::write(workloads.join("y.json"), other).unwrap();
         fs::write(state.root().join("epoch"), b"seven").unwrap();
-        state.write(&Write::Record(Box::new(record("good")))).unwrap();
+        state
+            .write(&Write::Record(Box::new(record("good"))))
+            .unwrap();
         let found = state.load().unwrap();
         assert_eq!(found.records, [record("good")]);
         assert_eq!(found.epoch, None);

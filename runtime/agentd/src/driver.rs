@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc as blocking;
 
 use berth_agent::{
     AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller, RequestId,
-    RuntimeEvent, Write, WriteId,
+    RuntimeEvent,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::disk::Writer;
 use crate::runtime::Runtime;
 use crate::scheduler::SchedulerClient;
 
@@ -28,7 +28,7 @@ pub(crate) struct Driver {
     pub(crate) clock: Clock,
     pub(crate) machine: AgentMachine,
     pub(crate) runtime: Runtime,
-    pub(crate) writer: blocking::Sender<(WriteId, Write)>,
+    pub(crate) writer: Writer,
     pub(crate) scheduler: Option<Arc<SchedulerClient>>,
     /// Calls of the agent's own service.
     pub(crate) calls: mpsc::Receiver<Call>,

@@ -28,8 +28,20 @@ pub fn default_node_id() -> NodeId {
 
 /// Makes an id of any text: lower case, `-` for what is not allowed, no separators at the ends.
 fn fit_id(text: &str) -> NodeId {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
-    let mapped: String = text.trim().to_ascii_lowercase().chars().map(allowed).take(128).collect();
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || ".-_".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let mapped: String = text
+        .trim()
+        .to_ascii_lowercase()
+        .chars()
+        .map(allowed)
+        .take(128)
+        .collect();
     let trimmed = mapped.trim_matches(['.', '-', '_']);
     let fallback = || "node".parse().expect("follows the rule");
     trimmed.parse().unwrap_or_else(|_| fallback())
@@ -57,7 +69,11 @@ impl Used {
     /// For people.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn percent(self) -> f64 {
-        if self.total == 0 { 0.0 } else { self.used as f64 * 100.0 / self.total as f64 }
+        if self.total == 0 {
+            0.0
+        } else {
+            self.used as f64 * 100.0 / self.total as f64
+        }
     }
 }
 
@@ -70,7 +86,10 @@ pub(crate) fn memory() -> Used {
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     };
     let (total, available) = (kib("MemTotal:") * 1024, kib("MemAvailable:") * 1024);
-    Used { total, used: total.saturating_sub(available) }
+    Used {
+        total,
+        used: total.saturating_sub(available),
+    }
 }
 
 /// The file system that holds the agent's data, in bytes; 0 when the kernel does not tell.
@@ -80,7 +99,10 @@ pub(crate) fn disk(data_dir: &Path) -> Used {
     };
     let block = stat.fragment_size();
     let total = stat.blocks().saturating_mul(block);
-    Used { total, used: total.saturating_sub(stat.blocks_free().saturating_mul(block)) }
+    Used {
+        total,
+        used: total.saturating_sub(stat.blocks_free().saturating_mul(block)),
+    }
 }
 
 /// Samples the host's CPU: each sample tells of the time since the one before.
@@ -110,7 +132,11 @@ impl CpuSampler {
 fn cpu_ticks(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     // Guests' time is in user's already.
-    let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|n| n.parse().ok()).collect();
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .take(8)
+        .map_while(|n| n.parse().ok())
+        .collect();
     let total: u64 = ticks.iter().sum();
     let idle = ticks.get(3)? + ticks.get(4)?;
     Some((total - idle, total))
@@ -149,8 +175,14 @@ mod tests {
     fn this_host_has_something() {
         let data = std::env::temp_dir();
         let capacity = capacity(CapacityOverride::default(), &data);
-        assert!(capacity.cpu.0 >= 1_000 && capacity.memory_mb.0 > 0, "{capacity:?}");
-        let over = CapacityOverride { cpu_millicores: Some(500), ..Default::default() };
+        assert!(
+            capacity.cpu.0 >= 1_000 && capacity.memory_mb.0 > 0,
+            "{capacity:?}"
+        );
+        let over = CapacityOverride {
+            cpu_millicores: Some(500),
+            ..Default::default()
+        };
         assert_eq!(super::capacity(over, &data).cpu.0, 500);
         assert!(memory().used > 0 && memory().used < memory().total);
         assert!(!boot_id().is_empty());
@@ -158,7 +190,10 @@ mod tests {
 
     #[test]
     fn cpu_time_is_read_from_the_first_line() {
-        assert_eq!(cpu_ticks("cpu  10 0 20 60 10 0 0 0 5 0\ncpu0 1\n"), Some((30, 100)));
+        assert_eq!(
+            cpu_ticks("cpu  10 0 20 60 10 0 0 0 5 0\ncpu0 1\n"),
+            Some((30, 100))
+        );
         assert_eq!(cpu_ticks("nonsense"), None);
     }
 }

@@ -33,8 +33,14 @@ pub fn stop_leftovers(data_dir: &Path, grace: Duration) -> io::Result<usize> {
     let _state = StateDir::open(data_dir)?;
     let ledger = Ledger::new(data_dir.join("run"));
     let boot_id = boot_id();
-    let found: Vec<_> = entries(data_dir).iter().filter_map(|id| ledger.read(id)).collect();
-    let leaders: Vec<_> = found.iter().filter_map(|entry| entry.find(&boot_id)).collect();
+    let found: Vec<_> = entries(data_dir)
+        .iter()
+        .filter_map(|id| ledger.read(id))
+        .collect();
+    let leaders: Vec<_> = found
+        .iter()
+        .filter_map(|entry| entry.find(&boot_id))
+        .collect();
     if !grace.is_zero() {
         for leader in &leaders {
             leader.signal_group(Signal::SIGTERM);

@@ -86,7 +86,11 @@ impl SchedulerClient {
                 info!(scheduler, "registered");
             }
             Ok(ControlAnswer::Registered(answer)) => {
-                warn!(scheduler, reason = answer.reason, "the registration was refused");
+                warn!(
+                    scheduler,
+                    reason = answer.reason,
+                    "the registration was refused"
+                );
             }
             Ok(ControlAnswer::Heartbeat(answer)) => {
                 if !answer.acknowledged {
@@ -94,7 +98,12 @@ impl SchedulerClient {
                 }
             }
             Err(reason) => {
-                warn!(scheduler, reason, registered = state.registered, "no answer");
+                warn!(
+                    scheduler,
+                    reason,
+                    registered = state.registered,
+                    "no answer"
+                );
                 state.registered = false;
                 state.client = None;
                 state.at = (state.at + 1) % self.endpoints.len();
@@ -104,16 +113,23 @@ impl SchedulerClient {
 
     fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
-        request.metadata_mut().insert(metadata::BOOT_ID, self.boot_id.clone());
-        request.metadata_mut().insert(metadata::INCARNATION, self.incarnation.clone());
+        request
+            .metadata_mut()
+            .insert(metadata::BOOT_ID, self.boot_id.clone());
+        request
+            .metadata_mut()
+            .insert(metadata::INCARNATION, self.incarnation.clone());
         request
     }
 }
 
 fn endpoint(address: &str, tls: Option<&ClientTlsConfig>) -> anyhow::Result<Endpoint> {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let url =
-        if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
+    let url = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("{scheme}://{address}")
+    };
     let endpoint = Endpoint::from_shared(url)?
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)

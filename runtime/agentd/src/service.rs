@@ -34,7 +34,14 @@ impl Service {
         let (reply, answer) = oneshot::channel();
         let request = wrap(request.into_inner());
         let ending = |_| Status::unavailable("the agent is ending");
-        self.calls.send(Call { caller, request, reply }).await.map_err(|_| ending(()))?;
+        self.calls
+            .send(Call {
+                caller,
+                request,
+                reply,
+            })
+            .await
+            .map_err(|_| ending(()))?;
         match answer.await.map_err(|_| ending(()))? {
             AgentReply::Refused(refusal) => Err(status(&refusal)),
             reply => Ok(reply),
@@ -44,7 +51,12 @@ impl Service {
 
 /// What the caller says of itself.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    let text = |key: &str| request.metadata().get(key).map(|value| value.to_str().unwrap_or(""));
+    let text = |key: &str| {
+        request
+            .metadata()
+            .get(key)
+            .map(|value| value.to_str().unwrap_or(""))
+    };
     let wrong = |key: &str| Status::invalid_argument(format!("{key} is not a decimal number"));
     let epoch = text(metadata::EPOCH).map(str::parse).transpose();
     let call = text(metadata::CALL).map(str::parse).transpose();
@@ -114,12 +126,20 @@ impl AgentService for Service {
         &self,
         _request: Request<proto::HealthCheckRequest>,
     ) -> Result<Response<proto::HealthCheckResponse>, Status> {
-        let share = self.cpu.lock().unwrap_or_else(PoisonError::into_inner).sample();
+        let share = self
+            .cpu
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sample();
         let healthy = |name: &String| (name.clone(), "healthy".to_owned());
         Ok(Response::new(proto::HealthCheckResponse {
             healthy: true,
             version: self.version.clone(),
-            runtime_status: self.runtimes.iter().map(healthy).collect::<BTreeMap<_, _>>(),
+            runtime_status: self
+                .runtimes
+                .iter()
+                .map(healthy)
+                .collect::<BTreeMap<_, _>>(),
             memory_utilization: host::memory().percent(),
             cpu_utilization: f64::from(u32::try_from(share).unwrap_or(u32::MAX)) / 10.0,
             disk_utilization: host::disk(&self.data_dir).percent(),

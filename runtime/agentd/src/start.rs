@@ -105,18 +105,26 @@ pub async fn start(
     let state = StateDir::open(&config.data_dir)
         .with_context(|| format!("the data folder {}", config.data_dir.display()))?;
     let data_dir = state.root().to_owned();
-    let found = state.load().with_context(|| format!("the state in {}", data_dir.display()))?;
+    let found = state
+        .load()
+        .with_context(|| format!("the state in {}", data_dir.display()))?;
     let tls = config.tls.as_ref().map(tls::load).transpose()?;
     let listener = TcpListener::bind(config.grpc_addr)
         .await
         .with_context(|| format!("cannot listen on {}", config.grpc_addr))?;
     let local_addr = listener.local_addr()?;
-    let endpoint =
-        config.advertise.clone().unwrap_or_else(|| advertise(local_addr, &config.schedulers));
+    let endpoint = config
+        .advertise
+        .clone()
+        .unwrap_or_else(|| advertise(local_addr, &config.schedulers));
 
     let machine_config = machine_config(&config, &endpoint, &data_dir);
     let capacity = machine_config.capacity;
-    let runtimes = machine_config.supported_types.iter().map(ToString::to_string).collect();
+    let runtimes = machine_config
+        .supported_types
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     info!(
         node = %config.node_id, %local_addr, endpoint, incarnation = found.incarnation,
         workloads = found.records.len(), "agent starts"
@@ -128,8 +136,11 @@ pub async fn start(
         })
         .transpose()?
         .map(Arc::new);
-    let restored =
-        Restored { epoch: found.epoch, records: found.records, now: clock.now() };
+    let restored = Restored {
+        epoch: found.epoch,
+        records: found.records,
+        now: clock.now(),
+    };
     let machine = AgentMachine::new(machine_config, restored);
 
     let (events_sender, events) = mpsc::unbounded_channel();
@@ -147,7 +158,12 @@ pub async fn start(
     };
     let to_driver = inputs_sender.clone();
     let (writer, writer_thread) = spawn_writer(state, move |input| drop(to_driver.send(input)))?;
-    tokio::spawn(sample(inputs_sender.clone(), capacity, data_dir.clone(), ended.clone()));
+    tokio::spawn(sample(
+        inputs_sender.clone(),
+        capacity,
+        data_dir.clone(),
+        ended.clone(),
+    ));
     let service = Service {
         calls: calls_sender,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -167,9 +183,20 @@ pub async fn start(
         inputs_sender,
         ended: ended.clone(),
     };
-    let server = serve(listener, service, tls.map(|(server, _)| server), ended.clone())?;
+    let server = serve(
+        listener,
+        service,
+        tls.map(|(server, _)| server),
+        ended.clone(),
+    )?;
     let task = tokio::spawn(supervise(driver, server, writer_thread, ended.clone()));
-    Ok(AgentdHandle { node_id: config.node_id, local_addr, endpoint, ended, task })
+    Ok(AgentdHandle {
+        node_id: config.node_id,
+        local_addr,
+        endpoint,
+        ended,
+        task,
+    })
 }
 
 /// Runs loop and server until one ends; then the other ends, and all that was to be written is.
@@ -234,13 +261,20 @@ async fn sample(
 
 fn machine_config(config: &AgentdConfig, endpoint: &str, data_dir: &Path) -> AgentConfig {
     let mut machine = AgentConfig::new(config.node_id.clone(), endpoint);
-    machine.labels.insert("os".to_owned(), std::env::consts::OS.to_owned());
-    machine.labels.insert("arch".to_owned(), std::env::consts::ARCH.to_owned());
+    machine
+        .labels
+        .insert("os".to_owned(), std::env::consts::OS.to_owned());
+    machine
+        .labels
+        .insert("arch".to_owned(), std::env::consts::ARCH.to_owned());
     machine.labels.extend(config.labels.clone());
     machine.capacity = host::capacity(config.capacity, data_dir);
     let able = config.runtime.supported_types();
     machine.supported_types = match &config.supported_types {
-        Some(wanted) => able.into_iter().filter(|kind| wanted.contains(kind)).collect(),
+        Some(wanted) => able
+            .into_iter()
+            .filter(|kind| wanted.contains(kind))
+            .collect(),
         None => able,
     };
     machine.has_scheduler = !config.schedulers.is_empty();
@@ -254,7 +288,9 @@ fn advertise(local: SocketAddr, schedulers: &[String]) -> String {
     if !local.ip().is_unspecified() {
         return local.to_string();
     }
-    let reached = schedulers.iter().find_map(|address| source_towards(address));
+    let reached = schedulers
+        .iter()
+        .find_map(|address| source_towards(address));
     let ip = reached.unwrap_or(IpAddr::from([127, 0, 0, 1]));
     SocketAddr::new(ip, local.port()).to_string()
 }
@@ -263,8 +299,11 @@ fn advertise(local: SocketAddr, schedulers: &[String]) -> String {
 fn source_towards(address: &str) -> Option<IpAddr> {
     let host = address.rsplit("://").next()?.trim_end_matches('/');
     let to = host.to_socket_addrs().ok()?.next()?;
-    let any: SocketAddr =
-        if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let any: SocketAddr = if to.is_ipv4() {
+        ([0, 0, 0, 0], 0).into()
+    } else {
+        ([0_u16; 8], 0).into()
+    };
     let socket = UdpSocket::bind(any).ok()?;
     socket.connect(to).ok()?;
     Some(socket.local_addr().ok()?.ip())

@@ -17,7 +17,9 @@ pub(crate) fn load(paths: &TlsPaths) -> anyhow::Result<(ServerTlsConfig, ClientT
     };
     let ca = Certificate::from_pem(read(&paths.ca)?);
     let identity = Identity::from_pem(read(&paths.cert)?, read(&paths.key)?);
-    let server = ServerTlsConfig::new().identity(identity.clone()).client_ca_root(ca.clone());
+    let server = ServerTlsConfig::new()
+        .identity(identity.clone())
+        .client_ca_root(ca.clone());
     let client = ClientTlsConfig::new().identity(identity).ca_certificate(ca);
     Ok((server, client))
 }

@@ -17,10 +17,16 @@ use tonic::Code;
 #[tokio::test]
 async fn a_node_registers_and_tells_what_it_is() {
     let mut cluster = Cluster::new().await;
-    cluster.config.labels.insert("zone".to_owned(), "a".to_owned());
+    cluster
+        .config
+        .labels
+        .insert("zone".to_owned(), "a".to_owned());
     cluster.config.capacity.cpu_millicores = Some(2_500);
     let agent = cluster.agent().await;
-    until("a heartbeat", || async { cluster.scheduler.heard(|h| !h.heartbeats.is_empty()) }).await;
+    until("a heartbeat", || async {
+        cluster.scheduler.heard(|h| !h.heartbeats.is_empty())
+    })
+    .await;
     cluster.scheduler.heard(|heard| {
         let (node, boot, incarnation) = &heard.registrations[0];
         assert_eq!(node.node_id, agent.handle.node_id().as_str());
@@ -47,16 +53,29 @@ async fn a_process_is_started_once_and_its_death_is_told_at_once() {
     assert_eq!(reply.status.unwrap().actual_state(), ActualState::Pending);
     let first = agent.until("web", ActualState::Running).await;
     assert_eq!(first.revision_id, "r1");
-    assert_eq!(first.message, "running as a host process; image alpine:latest recorded only");
+    assert_eq!(
+        first.message,
+        "running as a host process; image alpine:latest recorded only"
+    );
     let reply = agent.apply("web", "r1", command(&["sleep", "600"])).await;
     assert!(reply.applied && reply.skipped);
     let again = agent.until("web", ActualState::Running).await;
     assert_eq!(pid(&first), pid(&again), "one artifact");
 
-    let told = || async { cluster.scheduler.told("web").is_some_and(|w| w.state == "Running") };
+    let told = || async {
+        cluster
+            .scheduler
+            .told("web")
+            .is_some_and(|w| w.state == "Running")
+    };
     until("a heartbeat that says Running", told).await;
     kill(Pid::from_raw(pid(&first)), Signal::SIGKILL).unwrap();
-    let told = || async { cluster.scheduler.told("web").is_some_and(|w| w.state == "Failed") };
+    let told = || async {
+        cluster
+            .scheduler
+            .told("web")
+            .is_some_and(|w| w.state == "Failed")
+    };
     until("a heartbeat that says Failed", told).await;
     let status = agent.status("web").await.unwrap();
     assert_eq!(status.actual_state(), ActualState::Failed);
@@ -77,7 +96,9 @@ async fn the_next_agent_adopts_what_the_last_one_started() {
     let cluster = Cluster::new().await;
     let mut agent = cluster.agent().await;
     agent.apply("known", "r1", command(&["sleep", "600"])).await;
-    agent.apply("marked", "r1", command(&["sleep", "601"])).await;
+    agent
+        .apply("marked", "r1", command(&["sleep", "601"]))
+        .await;
     let known = pid(&agent.until("known", ActualState::Running).await);
     let marked = pid(&agent.until("marked", ActualState::Running).await);
     agent.handle.stop().await.unwrap();
@@ -96,10 +117,18 @@ async fn the_next_agent_adopts_what_the_last_one_started() {
     std::fs::write(&record, serde_json::to_vec(&json).unwrap()).unwrap();
 
     let mut agent = cluster.agent().await;
-    assert_eq!(pid(&agent.until("known", ActualState::Running).await), known);
-    assert_eq!(pid(&agent.until("marked", ActualState::Running).await), marked);
+    assert_eq!(
+        pid(&agent.until("known", ActualState::Running).await),
+        known
+    );
+    assert_eq!(
+        pid(&agent.until("marked", ActualState::Running).await),
+        marked
+    );
     let incarnation = || async {
-        cluster.scheduler.heard(|heard| heard.registrations.last().is_some_and(|r| r.2 == 2))
+        cluster
+            .scheduler
+            .heard(|heard| heard.registrations.last().is_some_and(|r| r.2 == 2))
     };
     until("the second incarnation registers", incarnation).await;
     kill(Pid::from_raw(known), Signal::SIGKILL).unwrap();
@@ -124,7 +153,11 @@ async fn what_died_while_no_agent_ran_has_failed() {
     until("it ends", || async { !runs(dead) }).await;
     let mut agent = cluster.agent().await;
     let status = agent.until("web", ActualState::Failed).await;
-    assert!(status.message.contains("vanished while no agent ran"), "{}", status.message);
+    assert!(
+        status.message.contains("vanished while no agent ran"),
+        "{}",
+        status.message
+    );
     agent.handle.stop().await.unwrap();
 }
 
@@ -133,12 +166,19 @@ async fn a_stubborn_process_and_what_it_left_are_killed() {
     let cluster = Cluster::new().await;
     let mut agent = cluster.agent().await;
     let script = "trap '' TERM; setsid sleep 602 & echo $! > child; while :; do sleep 0.1; done";
-    agent.apply("web", "r1", command(&["sh", "-c", script])).await;
+    agent
+        .apply("web", "r1", command(&["sh", "-c", script]))
+        .await;
     let leader = pid(&agent.until("web", ActualState::Running).await);
     let note = cluster.data().join("work/web/child");
-    let written = || async { std::fs::read_to_string(&note).is_ok_and(|text| text.ends_with('\n')) };
+    let written =
+        || async { std::fs::read_to_string(&note).is_ok_and(|text| text.ends_with('\n')) };
     until("its child is noted", written).await;
-    let child: i32 = std::fs::read_to_string(&note).unwrap().trim().parse().unwrap();
+    let child: i32 = std::fs::read_to_string(&note)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     assert!(runs(leader) && runs(child));
     let mut stop = apply("web", "r1", command(&["sh", "-c", script]));
     stop.desired_state = agent::DesiredState::Stopped.into();
@@ -174,15 +214,22 @@ async fn what_cannot_be_run_fails_for_good() {
     let cluster = Cluster::new().await;
     let mut agent = cluster.agent().await;
     agent.apply("empty", "r1", command(&[])).await;
-    agent.apply("missing", "r1", command(&["no-such-program-anywhere"])).await;
+    agent
+        .apply("missing", "r1", command(&["no-such-program-anywhere"]))
+        .await;
     for id in ["empty", "missing"] {
         let status = agent.until(id, ActualState::Failed).await;
-        assert_eq!(status.metadata["failure_reason"], "INVALID_SPECIFICATION", "{id}");
+        assert_eq!(
+            status.metadata["failure_reason"], "INVALID_SPECIFICATION",
+            "{id}"
+        );
     }
     let mut vm = apply("vm", "r1", command(&[]));
     vm.r#type = agent::WorkloadType::Vm.into();
     let machine = agent::workload_spec::Spec::Vm(agent::VmSpec::default());
-    vm.spec = Some(agent::WorkloadSpec { spec: Some(machine) });
+    vm.spec = Some(agent::WorkloadSpec {
+        spec: Some(machine),
+    });
     let reply = agent.client.apply_workload(vm).await.unwrap().into_inner();
     assert!(!reply.applied);
     assert_eq!(reply.message, "runtime not available for type: vm");
@@ -195,18 +242,36 @@ async fn an_older_leader_is_refused() {
     let mut agent = cluster.agent().await;
     let with_epoch = |epoch: &str| {
         let mut request = tonic::Request::new(apply("web", "r1", command(&["sleep", "600"])));
-        request.metadata_mut().insert(metadata::EPOCH, epoch.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert(metadata::EPOCH, epoch.parse().unwrap());
         request
     };
     agent.client.apply_workload(with_epoch("12")).await.unwrap();
-    let status = agent.client.apply_workload(with_epoch("11")).await.unwrap_err();
+    let status = agent
+        .client
+        .apply_workload(with_epoch("11"))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
-    assert!(status.message().starts_with("stale epoch"), "{}", status.message());
+    assert!(
+        status.message().starts_with("stale epoch"),
+        "{}",
+        status.message()
+    );
     agent.handle.stop().await.unwrap();
 
     let mut agent = cluster.agent().await;
-    let status = agent.client.apply_workload(with_epoch("11")).await.unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition, "also after a restart");
+    let status = agent
+        .client
+        .apply_workload(with_epoch("11"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::FailedPrecondition,
+        "also after a restart"
+    );
     agent.until("web", ActualState::Running).await;
     agent.delete("web").await;
     agent.until_gone("web").await;
@@ -218,19 +283,34 @@ async fn the_agent_comes_back_to_a_scheduler_that_was_away() {
     let mut cluster = Cluster::new().await;
     let away = Scheduler::default();
     // A port that nobody listens on now.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     cluster.config.schedulers = vec![free.to_string()];
     let agent = cluster.agent().await;
     let ended = CancellationToken::new();
     away.serve(free, ended.clone()).await;
-    until("it registers", || async { away.heard(|heard| !heard.heartbeats.is_empty()) }).await;
+    until("it registers", || async {
+        away.heard(|heard| !heard.heartbeats.is_empty())
+    })
+    .await;
     // A scheduler that lost its memory: a heartbeat is refused, the agent registers again.
     away.heard(|heard| heard.forgetful = true);
-    let mut agent = Agent { client: agent.client, handle: agent.handle };
+    let mut agent = Agent {
+        client: agent.client,
+        handle: agent.handle,
+    };
     agent.apply("web", "r1", command(&["sleep", "600"])).await;
-    until("it registers again", || async { away.heard(|h| h.registrations.len() > 1) }).await;
+    until("it registers again", || async {
+        away.heard(|h| h.registrations.len() > 1)
+    })
+    .await;
     away.heard(|heard| heard.forgetful = false);
-    let told = || async { away.told("web").is_some_and(|status| status.state == "Running") };
+    let told = || async {
+        away.told("web")
+            .is_some_and(|status| status.state == "Running")
+    };
     until("the workload is told", told).await;
     agent.delete("web").await;
     agent.until_gone("web").await;
@@ -244,24 +324,48 @@ async fn listings_health_and_actions_answer() {
     cluster.config.runtime = RuntimeKind::Fake;
     let mut agent = cluster.agent().await;
     let mut spec = command(&[]);
-    spec.labels.insert("fake/fail-starts".to_owned(), "1".to_owned());
-    spec.labels.insert("fake/fail-reason".to_owned(), "IMAGE_NOT_FOUND".to_owned());
+    spec.labels
+        .insert("fake/fail-starts".to_owned(), "1".to_owned());
+    spec.labels
+        .insert("fake/fail-reason".to_owned(), "IMAGE_NOT_FOUND".to_owned());
     agent.apply("bad", "r1", spec).await;
     agent.apply("good", "r2", command(&[])).await;
     agent.until("bad", ActualState::Failed).await;
     agent.until("good", ActualState::Running).await;
-    let list = agent.client.list_workloads(agent::ListWorkloadsRequest::default()).await;
+    let list = agent
+        .client
+        .list_workloads(agent::ListWorkloadsRequest::default())
+        .await;
     let list = list.unwrap().into_inner().workloads;
-    let told: Vec<_> = list.iter().map(|w| (w.id.as_str(), w.revision_id.as_str())).collect();
+    let told: Vec<_> = list
+        .iter()
+        .map(|w| (w.id.as_str(), w.revision_id.as_str()))
+        .collect();
     assert_eq!(told, [("bad", "r1"), ("good", "r2")]);
-    let health = agent.client.health_check(agent::HealthCheckRequest {}).await.unwrap();
+    let health = agent
+        .client
+        .health_check(agent::HealthCheckRequest {})
+        .await
+        .unwrap();
     let health = health.into_inner();
     assert!(health.healthy && health.memory_utilization > 0.0);
     assert_eq!(health.runtime_status.len(), 3);
-    let actions = agent.client.list_actions(agent::ListActionsRequest::default()).await;
-    let actions = actions.unwrap().into_inner().actions;
-    let told: Vec<_> = actions.iter().map(|a| (&*a.workload_id, &*a.status)).collect();
-    assert_eq!(told, [("bad", "failed"), ("good", "completed")]);
+    // A task has ended when that is durable, a moment after the state shows it.
+    until("both tasks have ended", || {
+        let mut client = agent.client.clone();
+        async move {
+            let actions = client
+                .list_actions(agent::ListActionsRequest::default())
+                .await;
+            let actions = actions.unwrap().into_inner().actions;
+            let told: Vec<_> = actions
+                .iter()
+                .map(|a| (&*a.workload_id, &*a.status))
+                .collect();
+            told == [("bad", "failed"), ("good", "completed")]
+        }
+    })
+    .await;
     agent.handle.stop().await.unwrap();
 }
 
@@ -278,6 +382,7 @@ async fn one_folder_has_one_agent_and_a_torn_record_stops_nothing() {
     assert!(format!("{:#}", refused.unwrap_err()).contains("in use by another agent"));
     assert!(cluster.data().join("quarantine/torn.json.0").exists());
     let ends = tokio::time::timeout(Duration::from_secs(10), agent.handle.stop()).await;
-    ends.expect("an agent ends soon, also with clients connected").unwrap();
+    ends.expect("an agent ends soon, also with clients connected")
+        .unwrap();
     cluster.agent().await.handle.stop().await.unwrap();
 }

@@ -43,7 +43,10 @@ impl Entry {
         }
         match self.process {
             Some(process) => process.is_alive().then_some(process),
-            None => marked(&self.mark).into_iter().find(|(_, leads)| *leads).map(|found| found.0),
+            None => marked(&self.mark)
+                .into_iter()
+                .find(|(_, leads)| *leads)
+                .map(|found| found.0),
         }
     }
 }
@@ -56,7 +59,9 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self {
+            folder: folder.into(),
+        }
     }
 
     fn path(&self, workload: &WorkloadId) -> PathBuf {

@@ -132,7 +132,14 @@ impl ExecRuntime {
         match self.try_start(command).await {
             Ok((process, image, watch)) => {
                 let (message, details) = (message_of(&image), details_of(process, &image));
-                (RuntimeEvent::Started { launch, message, details }, Some(watch))
+                (
+                    RuntimeEvent::Started {
+                        launch,
+                        message,
+                        details,
+                    },
+                    Some(watch),
+                )
             }
             Err(failure) => (RuntimeEvent::StartFailed { launch, failure }, None),
         }
@@ -162,12 +169,16 @@ impl ExecRuntime {
             return Ok((process, spec.image.clone(), Watch::Adopted(entry, process)));
         }
         let child = self.spawn(&command, spec, &line)?;
-        let process = child.id().and_then(|pid| Process::of_pid(i32::try_from(pid).ok()?));
+        let process = child
+            .id()
+            .and_then(|pid| Process::of_pid(i32::try_from(pid).ok()?));
         let lost = || Failure::new(FailureCode::RuntimeError, "the process cannot be looked at");
         let process = process.ok_or_else(lost)?;
         entry.process = Some(process);
         let to_write = entry.clone();
-        let written = self.blocking(move |inner| inner.ledger.write(&to_write)).await;
+        let written = self
+            .blocking(move |inner| inner.ledger.write(&to_write))
+            .await;
         if let Some(Err(error)) = written {
             // Not durable, but marked: the next agent finds it all the same.
             tracing::warn!(launch = %entry.launch, %error, "the process record cannot be written");
@@ -180,20 +191,25 @@ impl ExecRuntime {
         let done = self.blocking(move |inner| {
             let former = inner.ledger.read(&intent.launch.workload);
             if let Some(former) = &former {
-                if former.launch == intent.launch {
-                    if let Some(process) = former.find(&inner.boot_id) {
-                        return Ok(Some(process));
-                    }
+                if former.launch == intent.launch
+                    && let Some(process) = former.find(&inner.boot_id)
+                {
+                    return Ok(Some(process));
                 }
                 // Whatever is left of an earlier start must not run beside the next one (S6).
                 if kill_marked(&former.mark, KILL_WAIT_MAX).is_err() {
                     return Err("a process of an earlier start does not end".to_owned());
                 }
             }
-            inner.ledger.write(&intent).map_err(|error| error.to_string())?;
+            inner
+                .ledger
+                .write(&intent)
+                .map_err(|error| error.to_string())?;
             Ok(None)
         });
-        let done = done.await.unwrap_or_else(|| Err("the agent is ending".to_owned()));
+        let done = done
+            .await
+            .unwrap_or_else(|| Err("the agent is ending".to_owned()));
         done.map_err(|text| Failure::new(FailureCode::RuntimeError, text))
     }
 
@@ -219,13 +235,18 @@ impl ExecRuntime {
         };
         let folder_failed = |error| {
             let failure = failed("no working folder", &error);
-            Failure { code: FailureCode::StorageProvisionFailed, ..failure }
+            Failure {
+                code: FailureCode::StorageProvisionFailed,
+                ..failure
+            }
         };
         let folder = self.0.work_dir(&launch.workload);
         std::fs::create_dir_all(&folder).map_err(folder_failed)?;
         let log = self.0.open_log(command).map_err(folder_failed)?;
         let errors = log.try_clone().map_err(folder_failed)?;
-        let inherited = INHERITED.iter().filter_map(|key| Some((key, std::env::var_os(key)?)));
+        let inherited = INHERITED
+            .iter()
+            .filter_map(|key| Some((key, std::env::var_os(key)?)));
         let mut process = Command::new(&line[0]);
         process
             .args(&line[1..])
@@ -242,7 +263,9 @@ impl ExecRuntime {
             .stderr(errors)
             .process_group(0)
             .kill_on_drop(false);
-        process.spawn().map_err(|error| failed(&format!("cannot start {:?}", line[0]), &error))
+        process
+            .spawn()
+            .map_err(|error| failed(&format!("cannot start {:?}", line[0]), &error))
     }
 
     /// Watches a process that this agent started.
@@ -252,7 +275,10 @@ impl ExecRuntime {
             () = self.0.ended.cancelled() => return,
         };
         let end = status.map_or_else(
-            |error| EndSeen { code: None, message: format!("its end was not seen: {error}") },
+            |error| EndSeen {
+                code: None,
+                message: format!("its end was not seen: {error}"),
+            },
             end_of,
         );
         self.ended(entry, end).await;
@@ -270,24 +296,34 @@ impl ExecRuntime {
             "process {} vanished; an earlier agent started it, so its exit code is not known",
             process.pid
         );
-        self.ended(entry, EndSeen { code: None, message }).await;
+        self.ended(
+            entry,
+            EndSeen {
+                code: None,
+                message,
+            },
+        )
+        .await;
     }
 
     /// The process ended: what it left behind is killed, its end is written and reported.
     async fn ended(&self, mut entry: Entry, end: EndSeen) {
         let launch = entry.launch.clone();
-        let exit = Exit { code: end.code, message: end.message.clone() };
+        let exit = Exit {
+            code: end.code,
+            message: end.message.clone(),
+        };
         entry.end = Some(end);
         self.blocking(move |inner| {
             if kill_marked(&entry.mark, KILL_WAIT_MAX).is_err() {
                 tracing::warn!(launch = %entry.launch, "a process that it left does not end");
             }
             // A stop, a removal or the next start may have been quicker.
-            if inner.ledger.read(&entry.launch.workload).is_some_and(|at| at.launch == entry.launch)
+            let at = inner.ledger.read(&entry.launch.workload);
+            if at.is_some_and(|at| at.launch == entry.launch)
+                && let Err(error) = inner.ledger.write(&entry)
             {
-                if let Err(error) = inner.ledger.write(&entry) {
-                    tracing::warn!(launch = %entry.launch, %error, "its end cannot be written");
-                }
+                tracing::warn!(launch = %entry.launch, %error, "its end cannot be written");
             }
         })
         .await;
@@ -297,7 +333,9 @@ impl ExecRuntime {
     async fn stop(&self, launch: LaunchId) -> RuntimeEvent {
         let mark = self.mark(&launch);
         let of = launch.clone();
-        let stopped = self.blocking(move |inner| inner.stop_processes(&of, &mark)).await;
+        let stopped = self
+            .blocking(move |inner| inner.stop_processes(&of, &mark))
+            .await;
         match stopped.unwrap_or_else(|| Err("the agent is ending".to_owned())) {
             Ok(()) => RuntimeEvent::Stopped { launch },
             Err(message) => RuntimeEvent::CommandFailed { launch, message },
@@ -309,7 +347,10 @@ impl ExecRuntime {
         let of = launch.clone();
         let removed = self.blocking(move |inner| {
             kill_marked(&mark, KILL_WAIT_MAX).map_err(|left| format!("{left} do not end"))?;
-            inner.ledger.remove(&of.workload).map_err(|error| error.to_string())?;
+            inner
+                .ledger
+                .remove(&of.workload)
+                .map_err(|error| error.to_string())?;
             match std::fs::remove_dir_all(inner.work_dir(&of.workload)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     Err(format!("its working folder cannot be removed: {error}"))
@@ -317,7 +358,10 @@ impl ExecRuntime {
                 Ok(()) | Err(_) => Ok(()),
             }
         });
-        match removed.await.unwrap_or_else(|| Err("the agent is ending".to_owned())) {
+        match removed
+            .await
+            .unwrap_or_else(|| Err("the agent is ending".to_owned()))
+        {
             Ok(()) => RuntimeEvent::Removed { launch },
             Err(message) => RuntimeEvent::CommandFailed { launch, message },
         }
@@ -330,12 +374,18 @@ impl ExecRuntime {
         let found = match seen {
             None => Found::Unclear("the agent is ending".to_owned()),
             Some(Seen::Absent) => Found::Absent,
-            Some(Seen::Ended(end)) => Found::Exited(Exit { code: end.code, message: end.message }),
+            Some(Seen::Ended(end)) => Found::Exited(Exit {
+                code: end.code,
+                message: end.message,
+            }),
             Some(Seen::Alive(entry, process)) => {
                 let image = entry.image.clone();
                 watch = Some(Watch::Adopted(*entry, process));
                 let details = details_of(process, &image);
-                Found::Running { message: message_of(&image), details }
+                Found::Running {
+                    message: message_of(&image),
+                    details,
+                }
             }
         };
         (RuntimeEvent::Probed { launch, found }, watch)
@@ -363,28 +413,44 @@ impl Inner {
     }
 
     fn open_log(&self, command: &StartCommand) -> std::io::Result<std::fs::File> {
-        let path = self.data_dir.join("logs").join(format!("{}.log", command.launch.workload));
+        let path = self
+            .data_dir
+            .join("logs")
+            .join(format!("{}.log", command.launch.workload));
         if std::fs::metadata(&path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
             std::fs::remove_file(&path)?;
         }
         let mut log = OpenOptions::new().create(true).append(true).open(&path)?;
-        writeln!(log, "--- start {} of revision {}", command.launch, command.revision)?;
+        writeln!(
+            log,
+            "--- start {} of revision {}",
+            command.launch, command.revision
+        )?;
         Ok(log)
     }
 
     /// Asks politely, then not; what has left the group is killed as well.
     fn stop_processes(&self, launch: &LaunchId, mark: &str) -> Result<(), String> {
-        let entry = self.ledger.read(&launch.workload).filter(|entry| entry.launch == *launch);
+        let entry = self
+            .ledger
+            .read(&launch.workload)
+            .filter(|entry| entry.launch == *launch);
         let known = entry.and_then(|entry| entry.find(&self.boot_id));
         let process = known.or_else(|| {
-            marked(mark).into_iter().find(|(_, leads)| *leads).map(|(process, _)| process)
+            marked(mark)
+                .into_iter()
+                .find(|(_, leads)| *leads)
+                .map(|(process, _)| process)
         });
         if let Some(process) = process {
             process.signal_group(Signal::SIGTERM);
             if !process.wait_end(self.stop_grace) {
                 process.signal_group(Signal::SIGKILL);
                 if !process.wait_end(KILL_WAIT_MAX) {
-                    return Err(format!("process {} does not end after SIGKILL", process.pid));
+                    return Err(format!(
+                        "process {} does not end after SIGKILL",
+                        process.pid
+                    ));
                 }
             }
         }
@@ -393,7 +459,10 @@ impl Inner {
 
     /// Finds out what a start came to.
     fn look(&self, launch: &LaunchId) -> Seen {
-        let entry = self.ledger.read(&launch.workload).filter(|entry| entry.launch == *launch);
+        let entry = self
+            .ledger
+            .read(&launch.workload)
+            .filter(|entry| entry.launch == *launch);
         let Some(mut entry) = entry else {
             return Seen::Absent;
         };
@@ -417,7 +486,12 @@ impl Inner {
             };
             format!("process {} {when}", process.pid)
         });
-        gone.map_or(Seen::Absent, |message| Seen::Ended(EndSeen { code: None, message }))
+        gone.map_or(Seen::Absent, |message| {
+            Seen::Ended(EndSeen {
+                code: None,
+                message,
+            })
+        })
     }
 }
 
@@ -443,5 +517,8 @@ fn end_of(status: ExitStatus) -> EndSeen {
         (None, Some(signal)) => format!("ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
     };
-    EndSeen { code: status.code(), message }
+    EndSeen {
+        code: status.code(),
+        message,
+    }
 }

@@ -44,7 +44,10 @@ fn stat(pid: i32) -> Option<Stat> {
 impl Process {
     /// The process of this number, also when it has ended and nobody has asked how.
     pub(crate) fn of_pid(pid: i32) -> Option<Self> {
-        stat(pid).map(|stat| Self { pid, started: stat.started })
+        stat(pid).map(|stat| Self {
+            pid,
+            started: stat.started,
+        })
     }
 
     /// It has not ended.
@@ -92,11 +95,16 @@ pub(crate) fn marked(mark: &str) -> Vec<(Process, bool)> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+            environ
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == wanted.as_bytes())
         })
         .filter_map(|pid| {
             let stat = stat(pid)?;
-            let process = Process { pid, started: stat.started };
+            let process = Process {
+                pid,
+                started: stat.started,
+            };
             (!matches!(stat.state, 'Z' | 'X')).then_some((process, stat.group == pid))
         })
         .collect();
@@ -157,7 +165,13 @@ mod tests {
             .unwrap();
         let process = Process::of_pid(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(process.is_alive());
-        assert!(!Process { started: process.started + 1, ..process }.is_alive());
+        assert!(
+            !Process {
+                started: process.started + 1,
+                ..process
+            }
+            .is_alive()
+        );
         // A process shows its environment a moment after it was started.
         let until = Instant::now() + Duration::from_secs(10);
         while marked(&mark) != [(process, true)] && Instant::now() < until {

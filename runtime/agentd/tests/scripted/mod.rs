@@ -43,7 +43,10 @@ impl Scheduler {
     pub(crate) fn told(&self, workload: &str) -> Option<control::WorkloadStatus> {
         self.heard(|heard| {
             let last = heard.heartbeats.last()?;
-            last.workload_statuses.iter().find(|status| status.workload_id == workload).cloned()
+            last.workload_statuses
+                .iter()
+                .find(|status| status.workload_id == workload)
+                .cloned()
         })
     }
 
@@ -71,13 +74,18 @@ impl AgentControl for Scheduler {
         request: Request<control::RegisterNodeRequest>,
     ) -> Answer<control::RegisterNodeResponse> {
         let text = |key: &str| {
-            let value = request.metadata().get(key).and_then(|value| value.to_str().ok());
+            let value = request
+                .metadata()
+                .get(key)
+                .and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         let boot = text(berth_proto::metadata::BOOT_ID);
         let incarnation = text(berth_proto::metadata::INCARNATION).parse().unwrap();
         self.heard(|heard| {
-            heard.registrations.push((request.into_inner(), boot, incarnation));
+            heard
+                .registrations
+                .push((request.into_inner(), boot, incarnation));
         });
         Ok(Response::new(control::RegisterNodeResponse {
             accepted: true,
@@ -99,7 +107,10 @@ impl AgentControl for Scheduler {
             heard.heartbeats.push(request.into_inner());
             Ok(())
         })?;
-        let answer = control::HeartbeatResponse { acknowledged: true, ..Default::default() };
+        let answer = control::HeartbeatResponse {
+            acknowledged: true,
+            ..Default::default()
+        };
         Ok(Response::new(answer))
     }
 
@@ -181,15 +192,30 @@ impl Cluster {
     pub(crate) async fn new() -> Self {
         let scheduler = Scheduler::default();
         let ended = CancellationToken::new();
-        let addr = scheduler.serve(SocketAddr::from(([127, 0, 0, 1], 0)), ended.clone()).await;
+        let addr = scheduler
+            .serve(SocketAddr::from(([127, 0, 0, 1], 0)), ended.clone())
+            .await;
         let folder = tempfile::tempdir().unwrap();
         // Marks of processes hold the node's id: tests that run side by side have their own.
-        let unique = folder.path().file_name().unwrap().to_string_lossy().to_lowercase();
-        let id = format!("n{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
+        let unique = folder
+            .path()
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .to_lowercase();
+        let id = format!(
+            "n{}",
+            unique.replace(|c: char| !c.is_ascii_alphanumeric(), "")
+        );
         let mut config = AgentdConfig::new(id.parse().unwrap(), folder.path().join("agent"));
         config.schedulers.push(addr.to_string());
         config.stop_grace = Duration::from_millis(500);
-        Self { scheduler, folder, config, ended }
+        Self {
+            scheduler,
+            folder,
+            config,
+            ended,
+        }
     }
 
     pub(crate) async fn agent(&self) -> Agent {
@@ -228,12 +254,21 @@ impl Agent {
         spec: agent::ContainerSpec,
     ) -> agent::ApplyWorkloadResponse {
         let request = apply(id, revision, spec);
-        self.client.apply_workload(request).await.unwrap().into_inner()
+        self.client
+            .apply_workload(request)
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     pub(crate) async fn delete(&mut self, id: &str) {
         let request = agent::DeleteWorkloadRequest { id: id.to_owned() };
-        let reply = self.client.delete_workload(request).await.unwrap().into_inner();
+        let reply = self
+            .client
+            .delete_workload(request)
+            .await
+            .unwrap()
+            .into_inner();
         assert!(reply.success, "{}", reply.message);
     }
 
@@ -301,7 +336,8 @@ pub(crate) fn pid(status: &agent::WorkloadStatus) -> i32 {
 /// Whether a process runs; one that ended and was not asked about does not.
 pub(crate) fn runs(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
 /// Waits until something holds; fails after 20 s.
