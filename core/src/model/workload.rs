@@ -163,6 +163,9 @@ pub struct WorkloadMetadata {
     /// Hash of the canonical spec, hexadecimal.
     #[serde(default)]
     pub spec_hash: String,
+    /// Labels that earlier specs had, with the hashes of those, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels_used: Vec<(Revision, String)>,
     /// Fields of other versions.
     #[serde(flatten)]
     pub extra: Extra,

@@ -19,6 +19,9 @@ use super::Scheduler;
 use super::commit::{Draft, Plan};
 use super::workload::{Durable, Mutation, Workload};
 
+/// How many former labels of a workload are remembered.
+const LABELS_USED_MAX: usize = 32;
+
 impl Scheduler {
     /// Takes a client's change; it waits while the workload's transaction is in flight.
     pub(super) fn queue_mutation(
@@ -141,6 +144,7 @@ impl Scheduler {
                 generation: 1,
                 revision_label: apply.revision.clone(),
                 spec_hash: hash,
+                labels_used: Vec::new(),
                 extra: Extra::new(),
             },
             extra: Extra::new(),
@@ -185,9 +189,14 @@ impl Scheduler {
             record.metadata.revision_label.clone(),
         );
         let known = record.metadata.spec_hash.clone();
+        // A label that named another spec before, however long ago: a node that was away since may
+        // still run that one under it.
+        let asked = apply.revision.as_ref();
+        let used = record.metadata.labels_used.iter();
+        let reused = used.rev().any(|(old, of)| Some(old) == asked && *of != hash);
         let previous = Previous {
             revision: &current,
-            label: label.as_ref(),
+            label: if reused { asked } else { label.as_ref() },
             hash: &known,
         };
         let was_deleted = record.desired_state == DesiredState::Deleted;
@@ -197,6 +206,13 @@ impl Scheduler {
             || record.resources != spec.resources;
         if apply.revision.is_some() || revision != record.revision_id {
             record.metadata.revision_label.clone_from(&apply.revision);
+        }
+        if let (Some(label), true) = (label, revision != record.revision_id) {
+            let used = &mut record.metadata.labels_used;
+            used.push((label, known));
+            if used.len() > LABELS_USED_MAX {
+                used.remove(0);
+            }
         }
         record.revision_id = revision;
         record.metadata.spec_hash = hash;

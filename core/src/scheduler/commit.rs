@@ -444,7 +444,11 @@ impl Scheduler {
             Staged::Tombstone { node, workload } => self.tombstone_removed(&node, &workload),
             Staged::NewTombstone { record } => {
                 let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
-                self.add_tombstone(*record, written(&key).unwrap_or_default());
+                let at = written(&key).unwrap_or_default();
+                // The watch may have told of it, and of its removal, before this.
+                if self.removed.get(&key).is_none_or(|removed| *removed < at) {
+                    self.add_tombstone(*record, at);
+                }
             }
             Staged::Retention { before } => self.events = self.events.split_off(&before),
             Staged::Event => {}

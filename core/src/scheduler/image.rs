@@ -148,7 +148,12 @@ impl Scheduler {
     /// A record changed in the store; echoes of our own writes are no news.
     pub(super) fn handle_change(&mut self, stored: Stored) {
         match &stored.key {
-            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+            // A tombstone is written by its workload's transaction: its echo may come first.
+            Key::Workload(id)
+            | Key::Assignment(id)
+            | Key::Intent(id)
+            | Key::Retry(id)
+            | Key::Tombstone(_, id) => {
                 if let Some(workload) = self.workloads.get_mut(id) {
                     if workload.staged.is_some() {
                         workload.missed.push(stored);
@@ -164,7 +169,7 @@ impl Scheduler {
                     }
                 }
             }
-            Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
+            Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
         }
         self.adopt(stored);
     }

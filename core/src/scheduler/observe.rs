@@ -8,7 +8,7 @@ use crate::io::{AgentCall as Call, Output};
 use crate::model::id::{CallId, NodeId, WorkloadId};
 use crate::model::node::NodeStatus;
 use crate::model::units::Resources;
-use crate::model::workload::{FailureKind, TombstoneRecord};
+use crate::model::workload::{DesiredState, FailureKind, TombstoneRecord};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -21,37 +21,49 @@ impl Scheduler {
     /// Makes a call, unless what it is for has changed while it waited for its turn: the latest
     /// decision is the only one that may reach an agent.
     pub(super) fn send(&mut self, call: Call) {
-        if let AgentOp::Apply {
-            workload,
-            revision,
-            running,
-            ..
-        } = &call.op
-        {
-            let current = self.workloads.get(workload).is_some_and(|w| {
-                let desired = w.desired();
-                w.call == Some(call.id)
-                    && w.durable.node() == Some(&call.node)
-                    && w.record()
-                        .is_some_and(|record| record.revision_id == *revision)
-                    && desired.is_some_and(|d| {
-                        (d == crate::model::workload::DesiredState::Running) == *running
-                            && d != crate::model::workload::DesiredState::Deleted
-                    })
-            });
-            if !current {
-                let workload = workload.clone();
-                if let Some(entity) = self.workloads.get_mut(&workload) {
-                    if entity.call == Some(call.id) {
-                        entity.call = None;
-                    }
-                }
-                self.dirty.insert(workload);
-                return;
+        if !self.is_still_wanted(&call) {
+            if let Some(workload) = call.op.workload().cloned() {
+                self.drop_call(&call, &workload);
             }
+            return;
         }
         self.outputs.push_back(Output::Call(call.clone()));
         self.pool.start(call);
+    }
+
+    fn is_still_wanted(&self, call: &AgentCall) -> bool {
+        let is_current = |id: &WorkloadId| {
+            let workload = self.workloads.get(id);
+            workload.filter(|w| w.call == Some(call.id) && w.durable.node() == Some(&call.node))
+        };
+        match &call.op {
+            AgentOp::Apply { workload, revision, running, .. } => {
+                let record = is_current(workload).and_then(|w| w.record());
+                record.is_some_and(|record| {
+                    let wanted = match record.desired_state {
+                        DesiredState::Running => *running,
+                        DesiredState::Stopped => !*running,
+                        DesiredState::Deleted => false,
+                    };
+                    wanted && record.revision_id == *revision
+                })
+            }
+            // A delete that was meant for a former copy must not meet the present one.
+            AgentOp::Delete { workload } => {
+                is_current(workload).is_some()
+                    || self.is_tombstone_call(&call.node, workload, call.id)
+            }
+            AgentOp::Status { .. } | AgentOp::List => true,
+        }
+    }
+
+    fn drop_call(&mut self, call: &AgentCall, id: &WorkloadId) {
+        if let Some(workload) = self.workloads.get_mut(id) {
+            if workload.call == Some(call.id) {
+                workload.call = None;
+            }
+        }
+        self.dirty.insert(id.clone());
     }
 
     /// A call ended.
@@ -323,6 +335,11 @@ impl Scheduler {
         let observed = match status {
             None => Observed::Missing,
             Some(status) => match status.state {
+                // The artifact is gone and the agent's record of it is not: the agent may make it
+                // anew, so that a deletion is not done.
+                AgentState::Missing if workload.desired() == Some(DesiredState::Deleted) => {
+                    Observed::Stopped
+                }
                 AgentState::Missing => Observed::Missing,
                 AgentState::Pending => match workload.observed {
                     Observed::Pending(since) => Observed::Pending(since),

@@ -403,6 +403,7 @@ pub(crate) fn plain_workload() -> WorkloadRecord {
             generation: 1,
             revision_label: None,
             spec_hash: String::new(),
+            labels_used: Vec::new(),
             extra: Default::default(),
         },
         extra: Default::default(),

@@ -270,7 +270,7 @@ impl World {
         let id = RequestId(node.next_call);
         node.next_call += 1;
         node.calls.insert(id, (from, call));
-        let caller = Caller { epoch: Some(epoch), call: None };
+        let caller = Caller { epoch: Some(epoch), call: Some(call.0) };
         self.feed_agent(at, AgentInput::Request { id, caller, request });
     }
 

@@ -63,7 +63,7 @@ pub(super) enum Body {
 /// The call that was refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RefusedCall {
-    Store(u64),
+    Store,
     Agent(CallId),
     Control(u64),
     Client(u64),
@@ -73,7 +73,7 @@ impl Body {
     /// What the caller is told when nobody listens.
     pub(super) fn refused(&self) -> Option<Self> {
         let call = match self {
-            Self::StoreCall { call, .. } => RefusedCall::Store(*call),
+            Self::StoreCall { .. } => RefusedCall::Store,
             Self::AgentCall { call, .. } => RefusedCall::Agent(*call),
             Self::ControlCall { call, .. } => RefusedCall::Control(*call),
             Self::ClientCall { call, .. } => RefusedCall::Client(*call),

@@ -55,6 +55,7 @@ fn workload() -> WorkloadView {
                 generation: 1,
                 revision_label: None,
                 spec_hash: String::new(),
+                labels_used: Vec::new(),
                 extra: Default::default(),
             },
             extra: Default::default(),
