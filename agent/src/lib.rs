@@ -37,6 +37,7 @@ pub mod failure;
 pub mod fake;
 pub mod io;
 mod lane;
+mod lane_io;
 mod machine;
 pub mod record;
 mod requests;

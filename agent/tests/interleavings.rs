@@ -212,7 +212,7 @@ impl Run {
                 .collect()
         };
         let before = starts(&self.world);
-        for message in self.sent[..newest].to_vec() {
+        for message in self.sent[..newest].iter().cloned() {
             let id = self.world.call(message.caller, message.request.clone());
             let reply = self.world.replies.remove(&id);
             assert!(
@@ -226,7 +226,7 @@ impl Run {
             );
         }
         // A copy of the newest call is answered and starts nothing.
-        for message in self.sent[newest..].to_vec() {
+        for message in self.sent[newest..].iter().cloned() {
             let id = self.world.call(message.caller, message.request);
             self.world.run_for(Duration::from_secs(5));
             assert!(self.world.replies.contains_key(&id));

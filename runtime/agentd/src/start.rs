@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use berth_agent::{AgentConfig, AgentInput, AgentMachine, Restored};
+use berth_agent::{AgentConfig, AgentInput, AgentMachine, Restored, RuntimeEvent};
 use berth_core::NodeId;
 use berth_core::model::units::Resources;
 use berth_proto::agent::v1::agent_service_server::AgentServiceServer;
@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{ClientTlsConfig, Server};
 use tracing::info;
 
 use crate::clock::Clock;
@@ -129,13 +129,8 @@ pub async fn start(
         node = %config.node_id, %local_addr, endpoint, incarnation = found.incarnation,
         workloads = found.records.len(), "agent starts"
     );
-    let scheduler = (!config.schedulers.is_empty())
-        .then(|| {
-            let tls = tls.as_ref().map(|(_, client)| client);
-            SchedulerClient::new(&config.schedulers, tls, &host::boot_id(), found.incarnation)
-        })
-        .transpose()?
-        .map(Arc::new);
+    let client_tls = tls.as_ref().map(|(_, client)| client);
+    let scheduler = scheduler_client(&config, client_tls, found.incarnation)?;
     let restored = Restored {
         epoch: found.epoch,
         records: found.records,
@@ -146,16 +141,7 @@ pub async fn start(
     let (events_sender, events) = mpsc::unbounded_channel();
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-    let runtime = match config.runtime {
-        RuntimeKind::Fake => Runtime::fake(clock, events_sender, ended.clone()),
-        RuntimeKind::Exec => Runtime::Exec(ExecRuntime::new(
-            config.node_id.to_string(),
-            data_dir.clone(),
-            config.stop_grace,
-            events_sender,
-            ended.clone(),
-        )),
-    };
+    let runtime = runtime(&config, clock, &data_dir, events_sender, ended.clone());
     let to_driver = inputs_sender.clone();
     let (writer, writer_thread) = spawn_writer(state, move |input| drop(to_driver.send(input)))?;
     tokio::spawn(sample(
@@ -197,6 +183,37 @@ pub async fn start(
         ended,
         task,
     })
+}
+
+fn scheduler_client(
+    config: &AgentdConfig,
+    tls: Option<&ClientTlsConfig>,
+    incarnation: u64,
+) -> anyhow::Result<Option<Arc<SchedulerClient>>> {
+    if config.schedulers.is_empty() {
+        return Ok(None);
+    }
+    let client = SchedulerClient::new(&config.schedulers, tls, &host::boot_id(), incarnation)?;
+    Ok(Some(Arc::new(client)))
+}
+
+fn runtime(
+    config: &AgentdConfig,
+    clock: Clock,
+    data_dir: &Path,
+    events: mpsc::UnboundedSender<RuntimeEvent>,
+    ended: CancellationToken,
+) -> Runtime {
+    match config.runtime {
+        RuntimeKind::Fake => Runtime::fake(clock, events, ended),
+        RuntimeKind::Exec => Runtime::Exec(ExecRuntime::new(
+            config.node_id.to_string(),
+            data_dir.to_owned(),
+            config.stop_grace,
+            events,
+            ended,
+        )),
+    }
 }
 
 /// Runs loop and server until one ends; then the other ends, and all that was to be written is.
