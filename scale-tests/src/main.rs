@@ -115,6 +115,7 @@ impl Run {
         .await?;
         let running = started.elapsed();
         self.progress(&format!("all run after {running:.1?}"));
+        settle(&etcd).await;
         let store = Store::read(&etcd).await?.since(&before);
 
         let pids = [server.process().pid(), etcd.pid(), agents.pid()];
@@ -212,6 +213,19 @@ impl Run {
 
     fn progress(&self, text: &str) {
         eprintln!("{text}");
+    }
+}
+
+/// Waits until a second passes without a write: the last outcomes are in the store.
+async fn settle(etcd: &Etcd) {
+    let mut revision = etcd.revision().await;
+    let mut since = Instant::now();
+    while since.elapsed() < secs(1) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let now = etcd.revision().await;
+        if now != revision {
+            (revision, since) = (now, Instant::now());
+        }
     }
 }
 

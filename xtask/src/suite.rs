@@ -14,10 +14,6 @@ use crate::tidy;
 /// # Errors
 /// When one of them finds something.
 pub(crate) fn lint(root: &Path) -> Result<()> {
-    step("cargo fmt --all --check", || {
-        cargo(root, &["fmt", "--all", "--check"])
-    })?;
-    step("cargo xtask tidy", || tidy::run(root))?;
     let clippy = [
         "clippy",
         "--workspace",
@@ -27,7 +23,15 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
         "-D",
         "warnings",
     ];
-    step("cargo clippy", || cargo(root, &clippy))
+    // All of them, so that one run says everything.
+    let done = [
+        step("cargo fmt --all --check", || {
+            cargo(root, &["fmt", "--all", "--check", "--", "-l"])
+        }),
+        step("cargo xtask tidy", || tidy::run(root)),
+        step("cargo clippy", || cargo(root, &clippy)),
+    ];
+    done.into_iter().collect()
 }
 
 /// [`lint`], then every test of the workspace, the black-box tests among them.
