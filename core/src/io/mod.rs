@@ -15,6 +15,8 @@ use crate::model::event::EventRecord;
 use crate::model::id::{CallId, Epoch, RequestId, StoreRevision, TxnId};
 
 /// Everything that can happen to the core.
+// One is alive at a time, and most are requests: a box would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// This replica leads from now on; `snapshot` is the whole store, read at one revision after

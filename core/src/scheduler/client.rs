@@ -193,7 +193,9 @@ impl Scheduler {
         // still run that one under it.
         let asked = apply.revision.as_ref();
         let used = record.metadata.labels_used.iter();
-        let reused = used.rev().any(|(old, of)| Some(old) == asked && *of != hash);
+        let reused = used
+            .rev()
+            .any(|(old, of)| Some(old) == asked && *of != hash);
         let previous = Previous {
             revision: &current,
             label: if reused { asked } else { label.as_ref() },

@@ -59,6 +59,8 @@ pub(super) struct Plan {
 }
 
 /// What a transaction in flight will change in the image.
+// As many as there are transactions in flight: bounded, and moved once.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Staged {
     Workload {
@@ -190,13 +192,6 @@ impl Scheduler {
         };
         let mut diff = Diff::default();
         diff.note(Key::Node(id.clone()), &node.record, &next, node.revision);
-        if next.is_none() {
-            for (workload, tombstone) in &node.tombstones {
-                let key = Key::Tombstone(id.clone(), workload.clone());
-                diff.compares.push((key.clone(), tombstone.revision));
-                diff.writes.push((key, None));
-            }
-        }
         if diff.writes.is_empty() {
             self.answer_node(id, request);
             return;
@@ -325,6 +320,8 @@ impl Scheduler {
             ops,
         };
         self.stats.commits += 1;
+        self.open_events
+            .extend(events.iter().map(|event| event.id.clone()));
         self.in_flight.insert(
             id,
             InFlight {
@@ -431,10 +428,7 @@ impl Scheduler {
         for (key, _) in writes.iter().filter(|(_, value)| value.is_none()) {
             self.remember_removed(key.clone(), revision);
         }
-        for event in events {
-            self.remember_event(event.clone());
-            self.outputs.push_back(Output::Event(event));
-        }
+        self.close_events(events, true);
         match staged {
             Staged::Workload { id, plan } => self.workload_committed(&id, *plan, &written),
             Staged::Node { id, next, request } => {
@@ -556,9 +550,10 @@ impl Scheduler {
     /// A transaction is not in the store. Its decision is made anew; with `refused`, the store
     /// will not have it, and who asked for it is told so.
     fn take_back(&mut self, txn: TxnId, refused: Option<&str>) {
-        let Some(InFlight { staged, .. }) = self.in_flight.remove(&txn) else {
+        let Some(InFlight { staged, events, .. }) = self.in_flight.remove(&txn) else {
             return;
         };
+        self.close_events(events, false);
         match staged {
             Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, refused),
             Staged::Node { id, request, .. } => {

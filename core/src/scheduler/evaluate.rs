@@ -430,7 +430,10 @@ impl Scheduler {
             state,
             last_failure_at: now,
             last_failure: kind,
-            extra: next.retry.take().map_or_else(crate::model::Extra::new, |retry| retry.extra),
+            extra: next
+                .retry
+                .take()
+                .map_or_else(crate::model::Extra::new, |retry| retry.extra),
         });
         let mut events = Vec::new();
         if kind.class() != FailureClass::Infrastructure {

@@ -1,5 +1,6 @@
 //! The log of events: bounded by age and count, cleaned by one range delete.
 
+use crate::io::Output;
 use crate::model::event::EventRecord;
 use crate::model::id::{EventId, WorkloadId};
 
@@ -8,10 +9,26 @@ use super::commit::Staged;
 use super::timers::Timer;
 
 impl Scheduler {
-    /// An event is in the store.
-    pub(super) fn remember_event(&mut self, event: EventRecord) {
-        self.stats.events += 1;
-        self.events.insert(event.id.clone(), event);
+    /// The fate of a transaction's events is known. They are told in the order of their ids: one
+    /// that is committed waits for those before it whose fate is open, so that a reader who goes
+    /// on after an id misses nothing (S11).
+    pub(super) fn close_events(&mut self, events: Vec<EventRecord>, committed: bool) {
+        for event in events {
+            self.open_events.remove(&event.id);
+            if committed {
+                self.stats.events += 1;
+                self.held_events.insert(event.id.clone(), event);
+            }
+        }
+        let open = self.open_events.first();
+        while let Some(entry) = self.held_events.first_entry() {
+            if open.is_some_and(|open| open < entry.key()) {
+                break;
+            }
+            let (id, event) = entry.remove_entry();
+            self.events.insert(id, event.clone());
+            self.outputs.push_back(Output::Event(event));
+        }
     }
 
     /// Removes what is too old or too many, a share at a time so that it is rare.

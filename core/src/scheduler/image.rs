@@ -65,7 +65,7 @@ impl Scheduler {
         for id in ids {
             self.reserve_assigned(&id);
             if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.resume(now);
+                workload.resume(now, &self.config);
             }
             self.note_waiting(&id);
             self.unsettled.insert(id.clone());
@@ -117,6 +117,8 @@ impl Scheduler {
                 self.reply(request, Err(error));
             }
         }
+        self.open_events.clear();
+        self.close_events(Vec::new(), true);
         let mut waiting = Vec::new();
         for workload in self.workloads.values_mut() {
             workload.staged = None;
@@ -154,19 +156,19 @@ impl Scheduler {
             | Key::Intent(id)
             | Key::Retry(id)
             | Key::Tombstone(_, id) => {
-                if let Some(workload) = self.workloads.get_mut(id) {
-                    if workload.staged.is_some() {
-                        workload.missed.push(stored);
-                        return;
-                    }
+                if let Some(workload) = self.workloads.get_mut(id)
+                    && workload.staged.is_some()
+                {
+                    workload.missed.push(stored);
+                    return;
                 }
             }
             Key::Node(id) => {
-                if let Some(node) = self.nodes.get_mut(id) {
-                    if node.staged.is_some() {
-                        node.missed.push(stored);
-                        return;
-                    }
+                if let Some(node) = self.nodes.get_mut(id)
+                    && node.staged.is_some()
+                {
+                    node.missed.push(stored);
+                    return;
                 }
             }
             Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
@@ -381,10 +383,10 @@ impl Scheduler {
                 self.tombs.remove(id);
             }
         }
-        if let Some(entity) = self.nodes.get_mut(node) {
-            if entity.tombstones.remove(id).is_none() {
-                return;
-            }
+        if let Some(entity) = self.nodes.get_mut(node)
+            && entity.tombstones.remove(id).is_none()
+        {
+            return;
         }
         self.graves.bury(node, id, self.now);
         self.change_hold(node, id, |hold| hold.tombstone = None);

@@ -80,6 +80,10 @@ pub struct Scheduler {
     /// Where each workload has tombstones.
     tombs: BTreeMap<WorkloadId, BTreeSet<NodeId>>,
     events: BTreeMap<EventId, EventRecord>,
+    /// Events whose transaction is in flight.
+    open_events: BTreeSet<EventId>,
+    /// Events that are committed and wait for an earlier one whose fate is open.
+    held_events: BTreeMap<EventId, EventRecord>,
     in_flight: BTreeMap<TxnId, InFlight>,
     pool: CallPool,
     timers: Timers,
@@ -122,6 +126,8 @@ impl Scheduler {
             nodes: BTreeMap::new(),
             tombs: BTreeMap::new(),
             events: BTreeMap::new(),
+            open_events: BTreeSet::new(),
+            held_events: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             pool: CallPool::default(),
             timers: Timers::default(),

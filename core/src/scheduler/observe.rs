@@ -37,7 +37,12 @@ impl Scheduler {
             workload.filter(|w| w.call == Some(call.id) && w.durable.node() == Some(&call.node))
         };
         match &call.op {
-            AgentOp::Apply { workload, revision, running, .. } => {
+            AgentOp::Apply {
+                workload,
+                revision,
+                running,
+                ..
+            } => {
                 let record = is_current(workload).and_then(|w| w.record());
                 record.is_some_and(|record| {
                     let wanted = match record.desired_state {
@@ -58,10 +63,10 @@ impl Scheduler {
     }
 
     fn drop_call(&mut self, call: &AgentCall, id: &WorkloadId) {
-        if let Some(workload) = self.workloads.get_mut(id) {
-            if workload.call == Some(call.id) {
-                workload.call = None;
-            }
+        if let Some(workload) = self.workloads.get_mut(id)
+            && workload.call == Some(call.id)
+        {
+            workload.call = None;
         }
         self.dirty.insert(id.clone());
     }

@@ -235,17 +235,21 @@ impl Scheduler {
         if entity.purging.is_none() {
             return false;
         }
-        let staged = entity
-            .tombstones
-            .values()
-            .any(|tombstone| tombstone.staged.is_some());
-        if entity.assigned.is_empty() && !staged {
+        if entity.assigned.is_empty() && entity.tombstones.is_empty() {
             let events = vec![Draft::new(
                 EventType::NodePurged,
                 Some(id),
                 "by an operator",
             )];
             self.stage_node(id, None, events, None);
+        } else if entity.tombstones.values().any(|t| !t.confirmed) {
+            // At the operator's word nothing is left there: each goes in a transaction of its own.
+            if let Some(entity) = self.nodes.get_mut(id) {
+                for tombstone in entity.tombstones.values_mut() {
+                    tombstone.confirmed = true;
+                }
+            }
+            self.work_off_tombstones(id);
         }
         true
     }

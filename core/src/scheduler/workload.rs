@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use crate::Config;
 use crate::io::Stored;
 use crate::io::request::ApplyWorkload;
 use crate::io::view::DisplayStatus;
@@ -63,10 +64,10 @@ impl Durable {
 
     /// Notes what became of an open intent.
     pub(super) fn close_intent(&mut self, outcome: IntentOutcome) {
-        if let Some(intent) = &mut self.intent {
-            if intent.outcome == IntentOutcome::Open {
-                intent.outcome = outcome;
-            }
+        if let Some(intent) = &mut self.intent
+            && intent.outcome == IntentOutcome::Open
+        {
+            intent.outcome = outcome;
         }
     }
 }
@@ -81,6 +82,8 @@ pub(super) struct Revisions {
 }
 
 /// A client's change that waits for the workload's transaction.
+// Applies are the rule; few wait at a time.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub(super) enum Mutation {
     Apply(ApplyWorkload),
@@ -170,7 +173,7 @@ impl Workload {
 
     /// Where the retry record and an open intent leave a workload that a new leader takes over:
     /// what may have been sent is looked at before it is sent again.
-    pub(super) fn resume(&mut self, now: Timestamp) {
+    pub(super) fn resume(&mut self, now: Timestamp, config: &Config) {
         self.refresh();
         let open = self
             .durable
@@ -181,7 +184,10 @@ impl Workload {
             (Some(intent), _) => match intent.action {
                 Action::Apply => Phase::Applying(now),
                 Action::ApplyStopped => Phase::Stopping(now),
-                Action::Recreate | Action::Delete => Phase::Deleting(now),
+                // Deletes are idempotent: what is still there is soon asked for again.
+                Action::Recreate | Action::Delete => {
+                    Phase::Deleting((now + config.retry_backoff_min) - config.delete_timeout)
+                }
             },
             (None, Some(retry)) if retry.state.exhausted => Phase::GivenUp,
             (None, Some(retry)) => match retry.state.next_retry_at {

@@ -209,10 +209,11 @@ prop_compose! {
     fn metadata()(
         created_at in time(), last_action in option::of(select(Action::ALL.to_vec())),
         last_error in text(), generation in any::<u64>(), revision_label in option::of(revision()),
-        spec_hash in text(), extra in extra(),
+        spec_hash in text(), labels_used in vec((revision(), text()), 0..3), extra in extra(),
     ) -> WorkloadMetadata {
         WorkloadMetadata {
-            created_at, last_action, last_error, generation, revision_label, spec_hash, extra,
+            created_at, last_action, last_error, generation, revision_label, spec_hash,
+            labels_used, extra,
         }
     }
 }
