@@ -1,27 +1,22 @@
 //! The contract of the core: the outputs for a recorded history of inputs are the same to the
 //! byte, in every run and in every build profile.
 //!
-//! The history and the test that plays it live in `core/tests/determinism.rs`; the test prints
-//! one line `transcript: …` that names its outputs (their hash and length).
+//! The history and the test that plays it stand in `core/tests/scheduler/`; the test compares with
+//! the recorded hash and prints it: `<count> outputs <hash>`.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-const MARK: &str = "transcript: ";
+/// The test that plays the history.
+const TEST: &str = "history::a_recorded_history_gives_the_recorded_answers";
 
 /// Plays the history twice in debug and twice in release.
 ///
 /// # Errors
 /// When a run fails, or two runs differ.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    let test = root.join("core/tests/determinism.rs");
-    ensure!(
-        test.exists(),
-        "{} does not exist: no history was recorded",
-        test.display()
-    );
     let mut first: Option<Vec<String>> = None;
     for profile in [&[][..], &[], &["--release"], &["--release"]] {
         let transcripts = play(root, profile)?;
@@ -53,7 +48,7 @@ fn play(root: &Path, profile: &[&str]) -> Result<Vec<String>> {
             "determinism",
         ])
         .args(profile)
-        .args(["--", "--nocapture", "--test-threads=1"])
+        .args(["--", "--exact", TEST, "--nocapture"])
         .current_dir(root)
         .output()
         .context("cannot run cargo")?;
@@ -66,16 +61,21 @@ fn play(root: &Path, profile: &[&str]) -> Result<Vec<String>> {
     let found = transcripts(&text);
     ensure!(
         !found.is_empty(),
-        "the test printed no line that begins with `{MARK}`"
+        "no `<count> outputs <hash>` in the test's output:\n{text}"
     );
     Ok(found)
 }
 
+/// Every `<count> outputs <hash>` in the output of the test.
 fn transcripts(output: &str) -> Vec<String> {
-    let marked = output.lines().filter_map(|line| line.split_once(MARK));
-    marked
-        .map(|(_, transcript)| transcript.trim().to_owned())
-        .collect()
+    let words: Vec<_> = output.split_whitespace().collect();
+    let named = words.windows(3).filter(|w| {
+        w[0].parse::<u64>().is_ok()
+            && w[1] == "outputs"
+            && w[2].len() == 64
+            && w[2].bytes().all(|b| b.is_ascii_hexdigit())
+    });
+    named.map(|w| w.join(" ")).collect()
 }
 
 #[cfg(test)]
@@ -83,8 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transcripts_are_found_among_cargos_lines() {
-        let output = "running 1 test\n.transcript: 12 bytes ab\nother\ntranscript: 3 bytes cd\n";
-        assert_eq!(transcripts(output), ["12 bytes ab", "3 bytes cd"]);
+    fn the_hash_is_found_among_cargos_lines() {
+        let hash = "ab".repeat(32);
+        let output = format!("running 1 test\n321 outputs {hash}\n.\ntest result: ok. 1 passed\n");
+        assert_eq!(transcripts(&output), [format!("321 outputs {hash}")]);
+        assert!(transcripts("some outputs abc").is_empty());
     }
 }
