@@ -64,6 +64,9 @@ pub struct Situation<'a> {
     pub observed: &'a Observed,
     /// What is being done already.
     pub phase: Phase,
+    /// The last intent was to apply the wanted revision. Otherwise what goes on at the node
+    /// concerns a former one, and nobody waits for it.
+    pub applied: bool,
 }
 
 /// What to do.
@@ -162,9 +165,13 @@ fn stopped(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
 }
 
 fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
+    let phase = match at.phase {
+        Phase::Applying(_) if !at.applied => Phase::Idle,
+        phase => phase,
+    };
     match at.observed {
         Observed::Nothing => Verdict::Observe,
-        Observed::Running(Some(revision)) if revision == at.wanted => match at.phase {
+        Observed::Running(Some(revision)) if revision == at.wanted => match phase {
             // It is on its way out; what runs now will not for long.
             Phase::Deleting(since) => wait_or(
                 since + config.delete_timeout,
@@ -180,7 +187,7 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
             | Phase::BackingOff(_)
             | Phase::GivenUp => Verdict::Settled,
         },
-        Observed::Missing => match at.phase {
+        Observed::Missing => match phase {
             Phase::Applying(since) => wait_or(
                 since + config.missing_grace,
                 now,
@@ -190,7 +197,7 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
             Phase::GivenUp => Verdict::Settled,
             Phase::Idle | Phase::Stopping(_) | Phase::Deleting(_) => Verdict::Act(Action::Apply),
         },
-        Observed::Stopped | Observed::Running(_) => match at.phase {
+        Observed::Stopped | Observed::Running(_) => match phase {
             Phase::Applying(since) => wait_or(
                 since + config.missing_grace,
                 now,
@@ -212,7 +219,7 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
         } => failed(at, revision.as_ref(), *kind, message, now, config),
         Observed::Pending(since) | Observed::Unknown(since) => {
             let deadline = pending_deadline(at.workload_type, config);
-            let (since, next) = match at.phase {
+            let (since, next) = match phase {
                 Phase::Applying(applied) => ((*since).max(applied), Action::Apply),
                 Phase::Deleting(asked) => {
                     return wait_or(
@@ -223,6 +230,9 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
                 }
                 Phase::BackingOff(until) => (until.max(*since), Action::Recreate),
                 Phase::GivenUp => return Verdict::Settled,
+                Phase::Idle | Phase::Stopping(_) if !at.applied => {
+                    return Verdict::Act(Action::Apply);
+                }
                 Phase::Idle | Phase::Stopping(_) => (*since, Action::Apply),
             };
             wait_or(since + deadline, now, Verdict::Act(next))
@@ -253,7 +263,9 @@ fn failed(
             now,
             Verdict::Act(Action::Apply),
         ),
-        Phase::Idle | Phase::Stopping(_) if !ours => Verdict::Act(Action::Apply),
+        Phase::Idle | Phase::Stopping(_) | Phase::Applying(_) if !ours => {
+            Verdict::Act(Action::Apply)
+        }
         Phase::Idle | Phase::Stopping(_) | Phase::Applying(_) => {
             Verdict::Fail(kind, message.to_owned())
         }
@@ -322,6 +334,16 @@ mod tests {
     }
 
     fn decide(desired: DesiredState, observed: &Observed, phase: Phase, now: Timestamp) -> Verdict {
+        decide_after(true, desired, observed, phase, now)
+    }
+
+    fn decide_after(
+        applied: bool,
+        desired: DesiredState,
+        observed: &Observed,
+        phase: Phase,
+        now: Timestamp,
+    ) -> Verdict {
         let wanted = revision("r2");
         let workload_type = WorkloadType::Container;
         let at = Situation {
@@ -330,6 +352,7 @@ mod tests {
             workload_type,
             observed,
             phase,
+            applied,
         };
         reconcile(&at, now, &Config::default())
     }
@@ -399,6 +422,36 @@ mod tests {
                         "{desired:?} {observed:?} {phase:?} waits for ever"
                     );
                 }
+            }
+        }
+    }
+
+    /// What goes on at the node for a former revision is waited for by nobody, unless it deletes
+    /// or the tries are over.
+    #[test]
+    fn a_new_revision_is_applied_at_once() {
+        let start = Timestamp::from_millis(1_000_000);
+        for observed in every_observation(start) {
+            for phase in [Phase::Idle, Phase::Applying(start), Phase::Stopping(start)] {
+                let verdict = decide_after(false, DesiredState::Running, &observed, phase, start);
+                let expected = match &observed {
+                    Observed::Nothing => Verdict::Observe,
+                    Observed::Running(Some(at)) if at.as_str() == "r2" => {
+                        if matches!(phase, Phase::Stopping(_)) {
+                            Verdict::Act(Action::Apply)
+                        } else {
+                            Verdict::Settled
+                        }
+                    }
+                    Observed::Failed { revision, .. }
+                        if revision.as_ref().is_none_or(|r| r.as_str() == "r2") =>
+                    {
+                        assert!(matches!(verdict, Verdict::Fail(..)));
+                        continue;
+                    }
+                    _ => Verdict::Act(Action::Apply),
+                };
+                assert_eq!(verdict, expected, "{observed:?} {phase:?}");
             }
         }
     }

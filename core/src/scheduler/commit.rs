@@ -524,7 +524,8 @@ impl Scheduler {
             workload.reapplied = 0;
             workload.wanted_since = Some(now);
             if matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp) {
-                workload.phase = Phase::Idle;
+                // What failed before is made anew at once.
+                workload.phase = Phase::BackingOff(now);
             }
         }
         if let Some(phase) = phase {

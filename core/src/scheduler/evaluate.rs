@@ -109,6 +109,12 @@ impl Scheduler {
             workload_type: record.workload_type(),
             observed: &workload.observed,
             phase: workload.phase,
+            applied: workload.durable.intent.as_ref().is_some_and(|intent| {
+                intent.action == Action::Apply
+                    && intent.revision_id == record.revision_id
+                    && intent.node_id == *node
+                    && intent.outcome != IntentOutcome::Superseded
+            }),
         };
         match reconcile(&situation, now, &self.config) {
             Verdict::Settled => self.confirm(id, desired),

@@ -264,19 +264,28 @@ impl Scheduler {
         }
         let allocated = self.allocated(entity);
         let alive = self.is_alive(entity);
-        let stale_figures = record.resources.allocated() != allocated;
         let flush = alive && heard > record.last_heartbeat && now >= flush_at;
-        let settled_figures = stale_figures && now >= self.figures_at(record);
-        if stale_figures {
-            at(self.figures_at(record));
-        }
         if alive {
             at(flush_at);
+        }
+        // For people: the live figures are computed. Written once a burst of changes is over.
+        let lagging = record.resources.allocated() != allocated;
+        let due = lagging.then(|| {
+            entity
+                .figures_due
+                .unwrap_or(now + self.config.reconcile_interval)
+        });
+        let settled_figures = due.is_some_and(|due| now >= due);
+        if let Some(due) = due {
+            at(due);
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
         let empty = entity.holds.is_empty() && entity.tombstones.is_empty();
         if let Some(at) = deadline {
             self.timers.set(Timer::Node(id.clone()), at);
+        }
+        if let Some(entity) = self.nodes.get_mut(id) {
+            entity.figures_due = due.filter(|_| !settled_figures);
         }
         if empty && lost_for.is_some_and(|lost| lost >= self.config.forget_node_after) {
             let text = "lost for long, and nothing is assigned to it";
@@ -288,12 +297,6 @@ impl Scheduler {
             next.resources.set_allocated(allocated);
             self.stage_node(id, Some(next), Vec::new(), None);
         }
-    }
-
-    /// When the stored figures of allocation may be written again: they are for people, and the
-    /// live ones are computed.
-    fn figures_at(&self, record: &NodeRecord) -> Timestamp {
-        record.last_heartbeat + self.config.reconcile_interval
     }
 
     /// What is assigned to a node.
@@ -313,7 +316,13 @@ impl Scheduler {
         revision: Option<StoreRevision>,
         request: Option<(RequestId, NodeMutation)>,
     ) {
-        let (now, was) = (self.now, self.nodes.get(id).map(Node::status));
+        let state = |record: &NodeRecord| (record.status, record.status_reason);
+        let was = self
+            .nodes
+            .get(id)
+            .and_then(|entity| entity.record.as_ref())
+            .map(state);
+        let now = self.now;
         let Some(entity) = self.nodes.get_mut(id) else {
             return;
         };
@@ -324,7 +333,7 @@ impl Scheduler {
             self.node_removed(id);
             return;
         };
-        let is = next.status;
+        let (is, now_is) = (next.status, state(&next));
         entity.record = Some(next);
         if let Some(revision) = revision {
             entity.revision = revision;
@@ -336,7 +345,7 @@ impl Scheduler {
             NodeStatus::Ready | NodeStatus::Draining => entity.lost_since = None,
         }
         let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
-        if was != Some(is) {
+        if was != Some(now_is) {
             // What waited for this node to answer, or to be given up, is looked at again.
             let blocked = entity.tombstones.keys().cloned().collect::<Vec<_>>();
             self.dirty.extend(assigned);

@@ -121,6 +121,8 @@ pub(super) struct Node {
     pub(super) failures: u32,
     pub(super) unreachable: bool,
     pub(super) listing: Listing,
+    /// When the stored figures of allocation are written, if they lag.
+    pub(super) figures_due: Option<Timestamp>,
     /// Who asked for it to be purged.
     pub(super) purging: Option<RequestId>,
 }
@@ -149,6 +151,7 @@ impl Node {
             failures: 0,
             unreachable: false,
             listing: Listing::default(),
+            figures_due: None,
             purging: None,
         }
     }

@@ -1,0 +1,7 @@
+//! The composed scheduler, scenario by scenario.
+
+mod clients;
+mod cluster;
+mod history;
+mod nodes;
+mod store;

@@ -1,0 +1,274 @@
+//! Transactions that conflict, vanish, are refused, or are overtaken; leaders that come and go.
+
+use berth_core::io::request::{Query, Request, RequestError, Response};
+use berth_core::io::{Deposed, Stored};
+use berth_core::model::workload::DesiredState;
+use berth_core::{Config, EventType, Input, Key, StoreRevision};
+
+use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
+
+#[test]
+fn an_unknown_commit_is_read_back_before_anything_else() {
+    for fate in [NextCommit::UnknownWritten, NextCommit::UnknownLost] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(1);
+        cluster.next_commit = fate;
+        let view = cluster.apply("w", 100).unwrap();
+        assert_eq!(view.record.assigned_node, Some(node("n-0")), "{fate:?}");
+        cluster.pass(seconds(2));
+        assert_eq!(cluster.seen("w").0, "Running");
+        assert_eq!(cluster.agents[&node("n-0")].told.len(), 1);
+        assert_eq!(cluster.count(EventType::WorkloadCreated), 1);
+    }
+}
+
+#[test]
+fn a_refused_write_is_told_and_leaves_nothing_behind() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.next_commit = NextCommit::Refused;
+    let refused = cluster.apply("w", 4_000);
+    assert!(
+        matches!(refused, Err(RequestError::StoreRefused(_))),
+        "{refused:?}"
+    );
+    cluster.next_commit = NextCommit::Works;
+    assert_eq!(cluster.seen("w").0, "Gone");
+    cluster.apply("other", 4_000).unwrap();
+    cluster.pass(seconds(2));
+    assert_eq!(
+        cluster.seen("other").0,
+        "Running",
+        "the room was given back"
+    );
+}
+
+#[test]
+fn an_edit_by_somebody_else_is_adopted_and_a_conflict_decided_again() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(2));
+    // Somebody stops it with an editor; nobody tells the core.
+    let (value, _) = cluster.store[&Key::Workload(id("w"))].clone();
+    let edited = value.replace(
+        "\"desired_state\":\"Running\"",
+        "\"desired_state\":\"Stopped\"",
+    );
+    cluster.revision += 1;
+    let at = cluster.revision;
+    cluster
+        .store
+        .insert(Key::Workload(id("w")), (edited.clone(), at));
+    // The next decision meets it.
+    cluster.apply("w", 200).unwrap();
+    cluster.pass(seconds(3));
+    let view = cluster.get_workload("w").unwrap();
+    assert_eq!(view.record.desired_state, DesiredState::Stopped);
+    assert_eq!(view.record.resources.cpu.0, 200);
+    assert_eq!(view.display_status.name(), "Stopped");
+    assert!(cluster.core.stats().commit_conflicts >= 1);
+}
+
+#[test]
+fn a_watched_edit_is_adopted_and_an_undecodable_one_is_left_alone() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.apply("x", 100).unwrap();
+    cluster.pass(seconds(2));
+    let edit = |cluster: &mut Cluster, name: &str, value: Option<String>| {
+        cluster.revision += 1;
+        let (key, at) = (Key::Workload(id(name)), cluster.revision);
+        match &value {
+            Some(value) => cluster.store.insert(key.clone(), (value.clone(), at)),
+            None => cluster.store.remove(&key),
+        };
+        let stored = Stored {
+            key,
+            value,
+            mod_revision: StoreRevision(at),
+        };
+        cluster.feed(Input::Changed {
+            revision: StoreRevision(at),
+            records: vec![stored],
+        });
+    };
+    edit(&mut cluster, "w", Some("{broken".into()));
+    let refused = cluster.apply("w", 300);
+    assert!(
+        matches!(refused, Err(RequestError::Refused(_))),
+        "{refused:?}"
+    );
+    assert_eq!(cluster.core.stats().quarantined, 1);
+    let (value, _) = cluster.store[&Key::Workload(id("x"))].clone();
+    let stopped = value.replace(
+        "\"desired_state\":\"Running\"",
+        "\"desired_state\":\"Stopped\"",
+    );
+    edit(&mut cluster, "x", Some(stopped));
+    cluster.pass(seconds(3));
+    assert_eq!(
+        cluster.seen("x").0,
+        "Stopped",
+        "one poison record freezes nobody else"
+    );
+}
+
+#[test]
+fn while_a_transaction_is_open_requests_wait_and_too_many_are_refused() {
+    let mut cluster = Cluster::with(Config {
+        requests_waiting_max: 3,
+        ..Config::default()
+    });
+    cluster.nodes(1);
+    cluster.next_commit = NextCommit::Held;
+    let first = cluster.begin(Request::Apply(apply("w", 100)));
+    let waiting: Vec<_> = (2..5)
+        .map(|n| cluster.begin(Request::Apply(apply("w", 100 * n))))
+        .collect();
+    assert!(matches!(
+        cluster.apply("w", 900),
+        Err(RequestError::Busy(_))
+    ));
+    assert!(cluster.answer(first).is_none());
+    cluster.release();
+    assert!(cluster.answer(first).is_some_and(|answer| answer.is_ok()));
+    for request in waiting {
+        assert!(cluster.answer(request).is_some_and(|answer| answer.is_ok()));
+    }
+    assert_eq!(
+        cluster.get_workload("w").unwrap().record.resources.cpu.0,
+        400
+    );
+    cluster.pass(seconds(2));
+    assert_eq!(cluster.seen("w").0, "Running");
+}
+
+#[test]
+fn a_deposed_replica_reads_stale_writes_nothing_and_evicts_nobody() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    cluster.next_commit = NextCommit::Held;
+    let open = cluster.begin(Request::Apply(apply("open", 100)));
+    cluster.feed(Input::Deposed {
+        reason: Deposed::StoreUnavailable,
+    });
+    let answer = cluster.answer(open).expect("answered when leadership goes");
+    assert!(matches!(answer, Err(RequestError::Unavailable { .. })));
+    let before = cluster.outputs.len();
+    cluster
+        .agents
+        .values_mut()
+        .for_each(|agent| agent.heartbeats = false);
+    cluster.pass(seconds(1_000));
+    assert_eq!(
+        cluster.outputs.len(),
+        before,
+        "nothing is written, called or evicted"
+    );
+    let view = cluster.get_workload("w").unwrap();
+    assert!(view.freshness.stale);
+    assert!(matches!(
+        cluster.apply("x", 1),
+        Err(RequestError::Unavailable { .. })
+    ));
+    assert!(cluster.ask(Request::Read(Query::Summary)).is_ok());
+    cluster.held.clear();
+    cluster.next_commit = NextCommit::Works;
+    cluster
+        .agents
+        .values_mut()
+        .for_each(|agent| agent.heartbeats = true);
+    cluster.lead(30);
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+    assert_eq!(cluster.agents[&node("n-0")].told.len(), 1);
+    assert_eq!(cluster.seen("open").0, "Gone");
+}
+
+#[test]
+fn a_new_leader_looks_before_it_sends_again() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = false;
+    cluster.apply("w", 100).unwrap();
+    // The intent is durable, the call did not arrive; the next leader cannot know that.
+    cluster.restart(20);
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = true;
+    cluster.pass(seconds(5));
+    assert!(cluster.agents[&node("n-0")].told.is_empty());
+    cluster.pass(seconds(20));
+    assert_eq!(cluster.seen("w").0, "Running");
+    // A delete that was open is taken up within seconds.
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = false;
+    cluster.delete("w").unwrap();
+    cluster.restart(30);
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = true;
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+#[test]
+fn events_are_told_in_order_and_old_ones_leave() {
+    let config = Config {
+        events_max: 50,
+        ..Config::default()
+    };
+    let mut cluster = Cluster::with(config);
+    cluster.nodes(1);
+    cluster.next_commit = NextCommit::Held;
+    cluster.begin(Request::Apply(apply("a", 100)));
+    cluster.begin(Request::Apply(apply("b", 100)));
+    cluster.next_commit = NextCommit::Works;
+    // The second transaction ends first.
+    let second = cluster.held.pop().unwrap();
+    let first = cluster.held.pop().unwrap();
+    cluster.held.push(second);
+    cluster.release();
+    let told = cluster.events.len();
+    cluster.held.push(first);
+    cluster.release();
+    assert!(
+        cluster.events.len() > told,
+        "those of the second waited for those of the first"
+    );
+    assert!(
+        cluster
+            .events
+            .windows(2)
+            .all(|pair| pair[0].id < pair[1].id)
+    );
+    for at in 0..60 {
+        cluster.apply(&format!("w-{at}"), 1).unwrap();
+    }
+    cluster.pass(seconds(20));
+    let kept = cluster
+        .store
+        .keys()
+        .filter(|key| matches!(key, Key::Event(_)))
+        .count();
+    assert!(kept <= 60, "{kept} events are kept");
+    let Ok(Response::Events(page)) = cluster.ask(Request::Read(Query::Events {
+        after: None,
+        workload: None,
+        node: None,
+        limit: 10,
+    })) else {
+        panic!("events");
+    };
+    assert_eq!(page.events.len(), 10);
+    let after = Some(page.events[3].id.clone());
+    let query = Query::Events {
+        after,
+        workload: None,
+        node: None,
+        limit: 100,
+    };
+    let Ok(Response::Events(rest)) = cluster.ask(Request::Read(query)) else {
+        panic!("events")
+    };
+    assert_eq!(rest.events[..6], page.events[4..]);
+}
