@@ -258,7 +258,7 @@ fn failed(
             Verdict::Act(Action::Recreate),
         ),
         // What failed is the former revision; the apply of this one is on its way.
-        Phase::Applying(since) if !ours => wait_or(
+        Phase::Applying(since) if !ours && at.applied => wait_or(
             since + config.missing_grace,
             now,
             Verdict::Act(Action::Apply),
