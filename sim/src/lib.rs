@@ -6,14 +6,16 @@
 //! serves; the agents are the reference agent's machine over its fake runtime; and what they say
 //! to each other passes through the wire's own encoding.
 
+pub mod marks;
 pub mod options;
 pub mod oracle;
 pub mod rng;
 pub mod trace;
 pub mod world;
 
+pub use marks::{Coverage, Mark};
 pub use options::Options;
-pub use oracle::Violation;
+pub use oracle::{Rule, Violation};
 pub use world::{Outcome, World};
 
 /// Runs one seed.

@@ -1,14 +1,82 @@
 //! The trace of a run: one line for each step, hashed as it grows, kept if somebody wants it (S22).
+//!
+//! The hash is of compact bytes, not of the lines: formatting costs more than the steps themselves.
 
-use std::fmt::Write;
+use std::fmt;
 
 use berth_core::Timestamp;
-use sha2::{Digest, Sha256};
+
+/// A line of a trace.
+pub trait Line: fmt::Display {
+    /// What the line says, as bytes of the hash.
+    fn digest(&self, into: &mut Mixer);
+}
+
+impl Line for fmt::Arguments<'_> {
+    fn digest(&self, into: &mut Mixer) {
+        match self.as_str() {
+            Some(text) => into.bytes(text.as_bytes()),
+            None => into.bytes(self.to_string().as_bytes()),
+        }
+    }
+}
+
+/// A hash that is quick and the same everywhere. It guards against accidents, not attackers.
+#[derive(Debug, Clone)]
+pub struct Mixer {
+    lanes: [u64; 2],
+}
+
+impl Default for Mixer {
+    fn default() -> Self {
+        Self { lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344] }
+    }
+}
+
+impl Mixer {
+    /// Takes up a number.
+    pub fn word(&mut self, word: u64) {
+        let [a, b] = self.lanes;
+        self.lanes = [
+            fold(a ^ word, 0x9e37_79b9_7f4a_7c15).wrapping_add(b),
+            fold(b.rotate_left(29) ^ word, 0xd6e8_feb8_6659_fd93).wrapping_add(a | 1),
+        ];
+    }
+
+    /// Takes up bytes, and how many they are.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            self.word(u64::from_le_bytes(chunk.try_into().expect("a chunk of eight")));
+        }
+        let rest = chunks.remainder();
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.word(u64::from_le_bytes(last));
+        }
+    }
+
+    /// The hash so far, hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        let mut end = self.clone();
+        end.word(1);
+        end.word(2);
+        format!("{:016x}{:016x}", end.lanes[0], end.lanes[1])
+    }
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
 
 /// What happened, in order.
 #[derive(Debug)]
 pub struct Trace {
-    hash: Sha256,
+    mixer: Mixer,
     steps: u64,
     kept: Option<Vec<String>>,
 }
@@ -17,18 +85,17 @@ impl Trace {
     /// An empty trace; `keep`: the lines are wanted.
     #[must_use]
     pub fn new(keep: bool) -> Self {
-        Self { hash: Sha256::new(), steps: 0, kept: keep.then(Vec::new) }
+        Self { mixer: Mixer::default(), steps: 0, kept: keep.then(Vec::new) }
     }
 
     /// Adds a line.
-    pub fn note(&mut self, at: Timestamp, line: &dyn std::fmt::Display) {
-        let text = format!("{} {} {line}", self.steps, at.as_millis());
-        self.steps += 1;
-        self.hash.update(text.as_bytes());
-        self.hash.update(b"\n");
+    pub fn note(&mut self, at: Timestamp, line: &dyn Line) {
+        self.mixer.word(at.as_millis());
+        line.digest(&mut self.mixer);
         if let Some(kept) = &mut self.kept {
-            kept.push(text);
+            kept.push(format!("{} {} {line}", self.steps, at.as_millis()));
         }
+        self.steps += 1;
     }
 
     /// How many lines there are.
@@ -37,19 +104,36 @@ impl Trace {
         self.steps
     }
 
-    /// The hash of all lines, hexadecimal.
+    /// The hash of the run, hexadecimal.
     #[must_use]
     pub fn hash(&self) -> String {
-        let digest = self.hash.clone().finalize();
-        digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        self.mixer.hex()
     }
 
     /// The lines, if they were kept.
     #[must_use]
-    pub fn lines(&self) -> &[String] {
-        self.kept.as_deref().unwrap_or_default()
+    pub fn into_lines(self) -> Vec<String> {
+        self.kept.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(parts: &[&[u8]]) -> String {
+        let mut mixer = Mixer::default();
+        parts.iter().for_each(|part| mixer.bytes(part));
+        mixer.hex()
+    }
+
+    #[test]
+    fn the_hash_depends_on_every_byte_and_on_the_borders() {
+        assert_eq!(hash(&[b"abcdefghij"]), hash(&[b"abcdefghij"]));
+        assert_ne!(hash(&[b"abcdefghij"]), hash(&[b"abcdefghiJ"]));
+        assert_ne!(hash(&[b"abcdefghij"]), hash(&[b"Abcdefghij"]));
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_ne!(hash(&[b"a"]), hash(&[b"a\0"]));
+        assert_ne!(hash(&[]), hash(&[b""]));
     }
 }

@@ -1,73 +1,168 @@
-//! The liveness rules, judged at the end of the calm.
+//! The liveness rules, judged at the end of the calm: L1 to L7.
 
-use berth_core::model::workload::{ActualState, DesiredState};
+use std::collections::BTreeMap;
 
-use crate::world::World;
+use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::units::Resources;
+use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
+use berth_core::{NodeId, WorkloadId};
 
-impl World {
-    /// L1, L3, L4, L6: after everything worked for long enough, everything is as it should be.
-    pub(crate) fn judge_liveness(&mut self) {
-        let leaders = self.leaders();
-        if leaders != 1 {
-            self.violate_now("L4", format!("{leaders} replicas lead"));
+use super::Oracle;
+use super::rule::{Check, Finding, Rule};
+use super::s12_no_hot_loop::restless;
+
+/// The truth at the end.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// How many replicas lead.
+    pub(crate) leaders: usize,
+    /// What runs on each node whose machine is on: workload and revision.
+    pub(crate) running: BTreeMap<NodeId, BTreeMap<WorkloadId, String>>,
+    /// Nodes that never came back.
+    pub(crate) dead: Vec<NodeId>,
+}
+
+impl Oracle {
+    /// After everything worked for long enough, everything is as it should be.
+    pub(crate) fn judge_end(&mut self, end: &End) {
+        if end.leaders != 1 {
+            let seen = format!("{} replicas lead", end.leaders);
+            self.judge(Rule::L4, Err(Finding::new("one leader", seen)));
             return;
         }
-        let records: Vec<_> = self.oracle.workloads.values().cloned().collect();
+        let records: Vec<_> = self.image.workloads.values().map(|h| h.record.clone()).collect();
         for record in records {
-            let id = &record.id;
-            let state = record.status.actual_state;
-            let problem = match record.desired_state {
-                DesiredState::Deleted => Some(("L6", "is still being deleted".to_owned())),
-                DesiredState::Stopped if state != ActualState::Stopped => {
-                    Some(("L1", format!("should be stopped and is {state:?}")))
-                }
-                DesiredState::Running => self.judge_running(&record),
-                DesiredState::Stopped => None,
-            };
-            if let Some((rule, problem)) = problem {
-                self.violate_now(rule, format!("{id} {problem}: {record:?}"));
-                return;
-            }
+            let (rule, check) = self.judge_workload(&record, end);
+            let about = format!("{record:?}");
+            self.judge(rule, check.map_err(|mut finding| {
+                finding.seen = format!("{}: {about}", finding.seen);
+                finding.of(&record.id)
+            }));
         }
-        self.judge_orphans();
+        let check = self.orphans(end);
+        self.judge(Rule::L3, check);
+        let check = self.graves(end);
+        self.judge(Rule::L3, check);
+    }
+
+    fn judge_workload(&self, record: &WorkloadRecord, end: &End) -> (Rule, Check) {
+        let state = record.status.actual_state;
+        let stranded = record.assigned_node.as_ref().is_some_and(|node| end.dead.contains(node));
+        match record.desired_state {
+            // Only its node, or an operator's purge, can say that it is gone.
+            DesiredState::Deleted if stranded => (Rule::L6, Ok(())),
+            DesiredState::Deleted => {
+                (Rule::L6, Err(Finding::new("no deletion without end", "it is still being deleted")))
+            }
+            DesiredState::Stopped => {
+                let check = if state == ActualState::Stopped {
+                    Ok(())
+                } else {
+                    Err(Finding::new("it to be stopped", format!("{state:?}")))
+                };
+                (Rule::L1, check)
+            }
+            DesiredState::Running => self.judge_running(record, end, stranded),
+        }
     }
 
     fn judge_running(
         &self,
-        record: &berth_core::model::workload::WorkloadRecord,
-    ) -> Option<(&'static str, String)> {
-        let restless = record.labels.contains_key("fake/exit-after-ms")
+        record: &WorkloadRecord,
+        end: &End,
+        stranded: bool,
+    ) -> (Rule, Check) {
+        let state = record.status.actual_state;
+        let fails = record.labels.contains_key("fake/exit-after-ms")
             || record.labels.contains_key("fake/fail-starts");
-        match record.status.actual_state {
+        if stranded {
+            return (Rule::L5, self.nowhere_else(record));
+        }
+        let check = match state {
             ActualState::Running => {
-                let Some(node) = &record.assigned_node else {
-                    return Some(("L1", "is said to run nowhere".into()));
-                };
-                let runs = self.runs_at(node, &record.id, &record.revision_id);
-                (!runs && !restless).then(|| ("L1", format!("is said to run on {node} and does not")))
+                let runs = record.assigned_node.as_ref().is_some_and(|node| {
+                    let there = end.running.get(node).and_then(|on| on.get(&record.id));
+                    there.is_some_and(|revision| *revision == record.revision_id.to_string())
+                });
+                if runs || fails {
+                    Ok(())
+                } else {
+                    Err(Finding::new("it to run where the record says", "it does not run there"))
+                }
+            }
+            ActualState::Pending if record.assigned_node.is_none() => {
+                return (Rule::L2, self.nowhere_else(record));
             }
             // What fails by itself may be anywhere on its way.
-            _ if restless => None,
-            ActualState::Pending if record.assigned_node.is_none() => {
-                let explained = record.status.placement.as_ref().is_some_and(|n| n.node.is_none());
-                (!explained).then(|| ("L2", "is pending without a reason".into()))
-            }
-            ActualState::Failed if record.retry.exhausted => None,
-            state => Some(("L1", format!("should run and is {state:?}"))),
+            _ if fails => Ok(()),
+            ActualState::Failed if record.retry.exhausted => Ok(()),
+            ActualState::Pending
+            | ActualState::Stopped
+            | ActualState::Failed
+            | ActualState::Unknown => Err(Finding::new("it to run", format!("{state:?}"))),
+        };
+        (Rule::L1, check)
+    }
+
+    /// L2, L5: what has no living home says why, and there is none for it indeed.
+    fn nowhere_else(&self, record: &WorkloadRecord) -> Check {
+        if record.status.placement.is_none() {
+            return Err(Finding::new("a reason", "it is pending without one"));
+        }
+        let taken = |node: &NodeId| {
+            let assigned = self.image.assignments.values().map(|held| &held.record);
+            let assigned = assigned.filter(|a| a.node_id == *node && a.workload_id != record.id);
+            let buried = self.image.tombstones.iter();
+            let buried = buried.filter(|((at, id), _)| at == node && *id != record.id);
+            let sum = assigned.fold(Resources::default(), |sum, a| sum + a.resources);
+            buried.fold(sum, |sum, (_, held)| sum + held.record.resources)
+        };
+        let fits = |node: &NodeRecord| {
+            let (used, asks, has) = (taken(&node.id), record.resources, &node.resources);
+            node.status == NodeStatus::Ready
+                && node.schedulable
+                && node.supported_workload_types.contains(&record.workload_type())
+                && used.cpu.0 + asks.cpu.0 <= has.cpu_total.0
+                && used.memory_mb.0 + asks.memory_mb.0 <= has.memory_total.0
+                && has.disk_total.is_none_or(|disk| used.disk_gb.0 + asks.disk_gb.0 <= disk.0)
+        };
+        let room = self.image.nodes.values().find(|held| fits(&held.record));
+        match room {
+            None => Ok(()),
+            Some(held) => Err(Finding::new("it to be placed where there is room", "it waits")
+                .of(&held.record.id)),
         }
     }
 
     /// L3: no node runs what is not assigned to it.
-    fn judge_orphans(&mut self) {
-        let mut orphan = None;
-        for (node, workload) in self.all_running() {
-            let home = self.oracle.assignments.get(&workload).map(|a| a.node_id.clone());
-            if home.as_ref() != Some(&node) {
-                orphan = Some(format!("{node} runs {workload}, which is assigned to {home:?}"));
+    fn orphans(&self, end: &End) -> Check {
+        for (node, running) in &end.running {
+            for id in running.keys().filter(|id| !is_home(self, id, node)) {
+                let home = self.image.assignments.get(id).map(|held| &held.record.node_id);
+                let seen = format!("assigned to {home:?}");
+                return Err(Finding::new("no node to run what is not its own", seen)
+                    .of(node)
+                    .of(id));
             }
         }
-        if let Some(problem) = orphan {
-            self.violate_now("L3", problem);
+        Ok(())
+    }
+
+    /// L3: what is left of former homes is seen to.
+    fn graves(&self, end: &End) -> Check {
+        let left = self.image.tombstones.keys().find(|(node, id)| {
+            !end.dead.contains(node) && self.image.nodes.contains_key(node) && !restless(&self.image, id)
+        });
+        match left {
+            None => Ok(()),
+            Some((node, id)) => {
+                let seen = "a tombstone that nobody works off";
+                Err(Finding::new("no tombstone on a living node", seen).of(node).of(id))
+            }
         }
     }
+}
+
+fn is_home(oracle: &Oracle, id: &WorkloadId, node: &NodeId) -> bool {
+    oracle.image.assignments.get(id).is_some_and(|held| held.record.node_id == *node)
 }

@@ -1,68 +1,182 @@
-//! The oracle: it sees everything, and says which rule does not hold.
+//! The oracle: it sees everything, and says which rule does not hold. One file for each rule.
 
-mod liveness;
-mod safety;
+pub(crate) mod image;
+pub(crate) mod liveness;
+mod rule;
+mod s01_persist_before_act;
+mod s02_fencing;
+mod s03_capacity;
+mod s04_one_home;
+mod s06_idempotency;
+mod s07_retry_law;
+mod s08_no_lost_writes;
+mod s09_no_phantom_writes;
+mod s10_deletion;
+mod s11_events;
+mod s12_no_hot_loop;
+mod s16_drain;
+mod s17_bounded;
+mod s18_eviction;
+mod s20_drained;
+mod s21_pending_is_explained;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use berth_core::io::request::{Request, RequestError, Response};
-use berth_core::model::node::NodeRecord;
-use berth_core::model::workload::{AssignmentRecord, IntentRecord, WorkloadRecord};
-use berth_core::{NodeId, Timestamp, WorkloadId};
+use berth_agent::FakeRuntime;
+use berth_core::io::AgentCall;
+use berth_core::io::request::{Request, Response};
+use berth_core::{Config, NodeId, Timestamp, WorkloadId};
+use berth_kv as kv;
 
-/// A rule that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The rule's id.
-    pub rule: &'static str,
-    /// What was expected and what was seen.
-    pub problem: String,
-    /// When, in virtual time.
-    pub at: Timestamp,
-    /// At which step.
-    pub step: u64,
-}
+pub use rule::{Check, Finding, Rule, Violation};
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {} (step {}): {}", self.rule, self.at, self.step, self.problem)
-    }
-}
+use image::{Commit, Image, Writer};
 
-/// What the oracle keeps in mind: the store as it is, decoded.
-#[derive(Debug, Default)]
+/// What the oracle keeps in mind.
+#[derive(Debug)]
 pub(crate) struct Oracle {
+    now: Timestamp,
+    step: u64,
+    config: Config,
     violation: Option<Violation>,
-    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
-    pub(crate) assignments: BTreeMap<WorkloadId, AssignmentRecord>,
-    pub(crate) intents: BTreeMap<WorkloadId, IntentRecord>,
-    pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
-    /// When each workload was created last, by the revision of the store.
-    pub(crate) created_at: BTreeMap<WorkloadId, i64>,
-    asked: BTreeMap<(usize, u64), Request>,
+    pub(crate) image: Image,
+    leads_since: BTreeMap<usize, Timestamp>,
+    fencing: s02_fencing::Fencing,
+    capacity: s03_capacity::Capacity,
+    register: s08_no_lost_writes::Register,
+    asked: s09_no_phantom_writes::Asked,
+    events: s11_events::Events,
+    pace: s12_no_hot_loop::Pace,
+    drains: s16_drain::Drains,
+    evictions: s18_eviction::Evictions,
 }
+
+/// The truth about the nodes: what runs where.
+pub(crate) type Truth<'a> = &'a dyn Fn(&NodeId) -> Vec<WorkloadId>;
 
 impl Oracle {
-    /// Notes the first violation.
-    pub(crate) fn violate(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            now: Timestamp::ZERO,
+            step: 0,
+            config,
+            violation: None,
+            image: Image::default(),
+            leads_since: BTreeMap::new(),
+            fencing: s02_fencing::Fencing::default(),
+            capacity: s03_capacity::Capacity::default(),
+            register: s08_no_lost_writes::Register::default(),
+            asked: s09_no_phantom_writes::Asked::default(),
+            events: s11_events::Events::default(),
+            pace: s12_no_hot_loop::Pace::default(),
+            drains: s16_drain::Drains::default(),
+            evictions: s18_eviction::Evictions::default(),
+        }
+    }
+
+    /// What time it is, and in which step.
+    pub(crate) fn at(&mut self, now: Timestamp, step: u64) {
+        self.now = now;
+        self.step = step;
+    }
+
+    /// From then on nothing should happen any more.
+    pub(crate) fn idle_from(&mut self, at: Timestamp) {
+        self.pace.idle_from = Some(at);
+    }
+
+    /// Notes what a check of a rule came to; the first violation stays.
+    pub(crate) fn judge(&mut self, rule: Rule, check: Check) {
+        if let (Err(finding), None) = (check, &self.violation) {
+            let Finding { expected, seen, entities } = finding;
+            let (at, step) = (self.now, self.step);
+            self.violation = Some(Violation { rule, expected, seen, entities, at, step });
+        }
     }
 
     pub(crate) fn take_violation(&mut self) -> Option<Violation> {
         self.violation.take()
     }
 
-    pub(crate) fn client_asks(&mut self, client: usize, call: u64, request: &Request) {
-        self.asked.insert((client, call), request.clone());
+    /// One revision of the store.
+    pub(crate) fn committed(
+        &mut self,
+        revision: i64,
+        writer: Writer,
+        events: &[kv::Event],
+        truth: Truth<'_>,
+    ) -> Commit {
+        let commit = self.image.take(revision, writer, events);
+        let runs = |node: &NodeId, id: &WorkloadId| truth(node).contains(id);
+        let leads_since = match writer {
+            Writer::Scheduler { replica, .. } => self.leads_since.get(&replica).copied(),
+            Writer::Election | Writer::Stranger => None,
+        };
+        let checks = [
+            (Rule::S2, self.fencing.committed(&commit, &self.image)),
+            (Rule::S3, self.capacity.committed(&commit, &self.image)),
+            (Rule::S4, s04_one_home::committed(&commit, &self.image)),
+            (Rule::S7, s07_retry_law::committed(&commit, &self.image, &self.config)),
+            (Rule::S8, self.register.committed(&commit)),
+            (Rule::S9, self.asked.committed(&commit)),
+            (Rule::S10, s10_deletion::committed(&commit, &self.image, &runs)),
+            (Rule::S11, self.events.committed(&commit)),
+            (Rule::S12, self.pace.committed(self.now, &commit, &self.image)),
+            (Rule::S16, self.drains.committed(self.now, &commit, &self.image)),
+            (Rule::S17, s17_bounded::committed(&self.image, &self.config)),
+            (
+                Rule::S18,
+                self.evictions.committed(
+                    &commit,
+                    &self.image,
+                    &self.config,
+                    leads_since.unwrap_or_default(),
+                ),
+            ),
+            (Rule::S20, s20_drained::committed(&commit, &self.image, truth)),
+            (Rule::S21, s21_pending_is_explained::committed(&commit)),
+        ];
+        for (rule, check) in checks {
+            self.judge(rule, check);
+        }
+        commit
     }
 
-    pub(crate) fn client_told(
-        &mut self,
-        client: usize,
-        call: u64,
-        _answer: &Result<Response, RequestError>,
-    ) {
-        self.asked.remove(&(client, call));
+    /// A replica begins to lead; `clock`: its own time.
+    pub(crate) fn leads(&mut self, replica: usize, clock: Timestamp) {
+        self.leads_since.insert(replica, clock);
+    }
+
+    /// A call leaves a scheduler.
+    pub(crate) fn call_leaves(&mut self, replica: usize, call: &AgentCall) {
+        let check = s01_persist_before_act::call_leaves(&self.image, replica, call);
+        self.judge(Rule::S1, check);
+        let check = self.pace.call_leaves(self.now, &self.image, call);
+        self.judge(Rule::S12, check);
+    }
+
+    /// An agent took a call of an epoch, or refused it.
+    pub(crate) fn agent_answered(&mut self, node: usize, epoch: i64, refused: bool) {
+        let check = self.fencing.answered(node, epoch, refused);
+        self.judge(Rule::S2, check);
+    }
+
+    /// A node's disk was lost.
+    pub(crate) fn node_replaced(&mut self, node: usize) {
+        self.fencing.forget(node);
+    }
+
+    /// A node's agent or runtime made a step.
+    pub(crate) fn node_stepped(&mut self, node: usize, runtime: &FakeRuntime) {
+        self.judge(Rule::S6, s06_idempotency::node_stepped(node, runtime));
+    }
+
+    pub(crate) fn client_asks(&mut self, request: &Request) {
+        self.asked.asked(request);
+    }
+
+    pub(crate) fn client_told(&mut self, request: &Request, response: &Response) {
+        let check = self.register.acknowledged(&self.image, request, response);
+        self.judge(Rule::S8, check);
     }
 }

@@ -13,6 +13,8 @@ use berth_core::model::units::Resources;
 use berth_core::{CallId, Epoch, NodeId, Timestamp, WorkloadId};
 use prost::Message;
 
+use crate::marks::Mark;
+use crate::oracle::Rule;
 use crate::rng::Streams;
 
 use super::World;
@@ -32,13 +34,16 @@ pub(super) struct AgentProcess {
     pub(super) up: bool,
     /// It takes messages and does nothing.
     pub(super) hung: bool,
-    calls: BTreeMap<RequestId, (Process, CallId)>,
+    /// The machine is off: nothing runs.
+    pub(super) off: bool,
+    /// It never comes back.
+    pub(super) dead: bool,
+    calls: BTreeMap<RequestId, (Process, CallId, Epoch)>,
     next_call: u64,
     control: BTreeMap<u64, (ControlCallId, bool)>,
     next_control: u64,
     /// The scheduler that it speaks to.
     scheduler: usize,
-    woken_for: Option<Timestamp>,
 }
 
 impl AgentProcess {
@@ -67,12 +72,13 @@ impl AgentProcess {
             life: 0,
             up: true,
             hung: false,
+            off: false,
+            dead: false,
             calls: BTreeMap::new(),
             next_call: 0,
             control: BTreeMap::new(),
             next_control: 0,
             scheduler: 0,
-            woken_for: None,
         }
     }
 
@@ -83,7 +89,6 @@ impl AgentProcess {
         self.life += 1;
         self.calls.clear();
         self.control.clear();
-        self.woken_for = None;
         self.runtime.lose_events();
     }
 
@@ -105,12 +110,9 @@ impl AgentProcess {
 
 impl World {
     pub(super) fn agent_wake(&mut self, at: usize) {
-        let agent = &mut self.agents[at];
-        if !agent.up {
-            return;
+        if self.agents[at].up {
+            self.feed_agent(at, AgentInput::Tick);
         }
-        agent.woken_for = None;
-        self.feed_agent(at, AgentInput::Tick);
     }
 
     fn feed_agent(&mut self, at: usize, input: AgentInput) {
@@ -132,9 +134,9 @@ impl World {
             }
         }
         if let Err(problem) = self.agents[at].machine.check_invariants() {
-            self.violate("S6", format!("node-{at}: {problem}"));
+            self.violate(Rule::S6, "a sound agent", format!("node-{at}: {problem}"));
         }
-        self.check_artifacts(at);
+        self.oracle.node_stepped(at, &self.agents[at].runtime);
         self.schedule_agent_wake(at);
     }
 
@@ -142,11 +144,7 @@ impl World {
         let agent = &self.agents[at];
         let next = [agent.machine.poll_deadline(), agent.runtime.poll_deadline()];
         let Some(when) = next.into_iter().flatten().min() else { return };
-        let when = when.max(self.now + Duration::from_millis(1));
-        if agent.woken_for.is_none_or(|already| when < already || already <= self.now) {
-            self.agents[at].woken_for = Some(when);
-            self.wake(Process::Agent(at), when);
-        }
+        self.wake(Process::Agent(at), when.max(self.now + Duration::from_millis(1)));
     }
 
     fn agent_output(&mut self, at: usize, output: AgentOutput) {
@@ -172,7 +170,9 @@ impl World {
     }
 
     fn agent_reply(&mut self, at: usize, id: RequestId, reply: AgentReply) {
-        let Some((to, call)) = self.agents[at].calls.remove(&id) else { return };
+        let Some((to, call, epoch)) = self.agents[at].calls.remove(&id) else { return };
+        let refused = matches!(reply, AgentReply::Refused(_));
+        self.oracle.agent_answered(at, epoch.0, refused);
         let answer = match reply {
             AgentReply::Apply(m) => Ok(AgentMessage::Apply(m.encode_to_vec())),
             AgentReply::Delete(m) => Ok(AgentMessage::Delete(m.encode_to_vec())),
@@ -181,7 +181,11 @@ impl World {
             AgentReply::Actions(_) => Err((12, "nobody asks for actions".to_owned())),
             AgentReply::Refused(refusal) => {
                 let code = match &refusal {
-                    Refusal::StaleEpoch { .. } | Refusal::StaleCall { .. } => 9,
+                    Refusal::StaleEpoch { .. } => {
+                        self.mark(Mark::CallStale);
+                        9
+                    }
+                    Refusal::StaleCall { .. } => 9,
                     Refusal::NotFound => 5,
                     Refusal::Full(_) => 8,
                     Refusal::NotDurable(_) => 14,
@@ -262,14 +266,15 @@ impl World {
         let request = match request {
             Ok(request) => request,
             Err(problem) => {
-                self.violate("S1", format!("node-{at} got a malformed call: {problem}"));
+                let seen = format!("node-{at} got a malformed call: {problem}");
+                self.violate(Rule::S1, "well-formed calls", seen);
                 return;
             }
         };
         let node = &mut self.agents[at];
         let id = RequestId(node.next_call);
         node.next_call += 1;
-        node.calls.insert(id, (from, call));
+        node.calls.insert(id, (from, call, epoch));
         let caller = Caller { epoch: Some(epoch), call: Some(call.0) };
         self.feed_agent(at, AgentInput::Request { id, caller, request });
     }

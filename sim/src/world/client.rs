@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::WorkloadId;
-use berth_core::io::request::{ApplyWorkload, NewSpec, Request, RequestError, Response};
+use berth_core::io::request::{ApplyWorkload, NewSpec, Request, RequestError};
 use berth_core::model::spec::{Constraints, ContainerSpec, Spec};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
 
+use crate::marks::Mark;
 use crate::options::Options;
 use crate::rng::{Stream, Streams};
 
@@ -113,7 +114,7 @@ impl World {
                 client.next_call += 1;
                 client.outstanding.insert(call, request.clone());
                 let to = Process::Replica(client.scheduler);
-                self.oracle.client_asks(at, call, &request);
+                self.oracle.client_asks(&request);
                 let body = Body::ClientCall { call, request: Box::new(request) };
                 self.send(Process::Client(at), to, body);
             }
@@ -135,16 +136,15 @@ impl World {
         let Some(request) = self.clients[at].outstanding.remove(&call) else { return };
         match &answer {
             Ok(response) => {
-                self.mark("client answered");
-                self.check_acknowledged(&request, response);
+                self.mark(Mark::ClientAnswered);
+                self.oracle.client_told(&request, response);
             }
             Err(RequestError::Unavailable { .. }) => {
-                self.mark("client told to try again");
+                self.mark(Mark::ClientToldToTryAgain);
                 let replicas = self.replicas.len().max(1);
                 self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
             }
-            Err(_) => self.mark("client refused"),
+            Err(_) => self.mark(Mark::ClientRefused),
         }
-        self.oracle.client_told(at, call, &answer.map(|response: Response| response));
     }
 }

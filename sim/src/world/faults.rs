@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use berth_core::Timestamp;
 
+use crate::marks::Mark;
 use crate::options::Options;
 use crate::rng::{Stream, Streams};
 
@@ -140,15 +141,16 @@ impl World {
         if self.adversary.healed {
             return;
         }
-        self.trace.note(self.now, &format_args!("fault {fault:?}"));
+        self.note(&format_args!("fault {fault:?}"));
         self.apply_fault(fault);
     }
 
     fn apply_fault(&mut self, fault: Fault) {
         match fault {
             Fault::CrashReplica(at) => {
-                self.mark("fault scheduler crash");
+                self.mark(Mark::SchedulerCrash);
                 self.replicas[at].crash();
+                self.let_sleep(Process::Replica(at));
             }
             Fault::StartReplica(at) => {
                 if !self.replicas[at].up {
@@ -157,22 +159,23 @@ impl World {
                 }
             }
             Fault::CrashAgent(at) => {
-                self.mark("fault agent crash");
+                self.mark(Mark::AgentCrash);
                 self.agents[at].crash();
             }
             Fault::RebootNode(at) => {
-                self.mark("fault node reboot");
+                self.mark(Mark::NodeReboot);
                 self.agents[at].crash();
                 self.agents[at].runtime.reboot();
             }
             Fault::ReplaceNode(at) => {
-                self.mark("fault node replaced");
+                self.mark(Mark::NodeReplaced);
                 self.agents[at].crash();
                 self.agents[at].lose_everything();
+                self.oracle.node_replaced(at);
             }
             Fault::StartAgent(at) => self.start_agent(at),
             Fault::HangAgent(at) => {
-                self.mark("fault agent hang");
+                self.mark(Mark::AgentHang);
                 self.agents[at].hung = true;
             }
             Fault::UnhangAgent(at) => {
@@ -180,7 +183,7 @@ impl World {
                 self.wake(Process::Agent(at), self.now);
             }
             Fault::Cut(from, to) => {
-                self.mark("fault partition");
+                self.mark(Mark::Partition);
                 self.network.cut(from, to);
             }
             Fault::Mend(from, to) => {
@@ -188,12 +191,12 @@ impl World {
                 self.reconnect(from, to);
             }
             Fault::StallStore => {
-                self.mark("fault store stall");
+                self.mark(Mark::StoreStall);
                 self.store.stalled = true;
             }
             Fault::UnstallStore => self.unstall_store(),
             Fault::LoseStoreAnswers(count) => {
-                self.mark("fault store answers lost");
+                self.mark(Mark::StoreAnswersLost);
                 self.store.lose_answers = count;
             }
             Fault::KillWorkload(at) => self.kill_some_workload(at),
@@ -201,7 +204,7 @@ impl World {
     }
 
     fn start_agent(&mut self, at: usize) {
-        if !self.agents[at].up {
+        if !self.agents[at].dead && !self.agents[at].up {
             self.agents[at].restart(self.now);
             self.wake(Process::Agent(at), self.now);
         }
@@ -211,7 +214,7 @@ impl World {
         let running: Vec<_> =
             self.agents[at].runtime.artifacts().map(|a| a.launch.workload.clone()).collect();
         let Some(workload) = self.adversary.stream.pick(&running).cloned() else { return };
-        self.mark("fault workload killed");
+        self.mark(Mark::WorkloadKilled);
         self.agents[at].runtime.kill(self.now, &workload, 137);
         if self.agents[at].up {
             self.wake(Process::Agent(at), self.now);
@@ -229,7 +232,7 @@ impl World {
 
     /// Everything works again, and stays so.
     pub(super) fn heal(&mut self) {
-        self.trace.note(self.now, &"heal");
+        self.note(&format_args!("heal"));
         self.adversary.healed = true;
         self.network.heal();
         self.store.lose_answers = 0;

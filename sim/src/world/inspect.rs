@@ -1,50 +1,39 @@
 //! What the oracle may look at: everything.
 
-use berth_core::{NodeId, Revision, WorkloadId};
+use std::collections::BTreeMap;
+
+use berth_core::{NodeId, WorkloadId};
+
+use crate::oracle::{Finding, Rule};
+use crate::oracle::liveness::End;
 
 use super::World;
+use super::agent::AgentProcess;
 
 impl World {
-    pub(crate) fn violate_now(&mut self, rule: &'static str, problem: String) {
-        self.violate(rule, problem);
+    /// A rule does not hold.
+    pub(super) fn violate(&mut self, rule: Rule, expected: &str, seen: String) {
+        self.oracle.judge(rule, Err(Finding::new(expected, seen)));
     }
 
-    pub(crate) fn store_model(&mut self) -> &mut berth_kv::Model {
-        &mut self.store.model
+    /// The truth at the end.
+    pub(super) fn end(&self) -> End {
+        let running = self.agents.iter().filter(|agent| !agent.off).map(|agent| {
+            let live = agent.runtime.artifacts().filter(|artifact| artifact.state.is_live());
+            let live = live.map(|a| (a.launch.workload.clone(), a.revision.to_string()));
+            (agent.id.clone(), live.collect::<BTreeMap<_, _>>())
+        });
+        End {
+            leaders: self.replicas.iter().filter(|replica| replica.is_leading()).count(),
+            running: running.collect(),
+            dead: self.agents.iter().filter(|a| a.dead).map(|a| a.id.clone()).collect(),
+        }
     }
+}
 
-    pub(crate) fn store_time(&self) -> u64 {
-        self.now.as_millis()
-    }
-
-    pub(crate) fn leaders(&self) -> usize {
-        self.replicas.iter().filter(|replica| replica.is_leading()).count()
-    }
-
-    /// Live artifacts of a node: workload and revision.
-    pub(crate) fn node_artifacts(&self, node: usize) -> Vec<(WorkloadId, Revision)> {
-        self.agents[node]
-            .runtime
-            .artifacts()
-            .filter(|artifact| artifact.state.is_live())
-            .map(|artifact| (artifact.launch.workload.clone(), artifact.revision.clone()))
-            .collect()
-    }
-
-    pub(crate) fn runs_at(&self, node: &NodeId, workload: &WorkloadId, revision: &Revision) -> bool {
-        let at = self.agents.iter().position(|agent| agent.id == *node);
-        at.is_some_and(|at| {
-            self.node_artifacts(at).iter().any(|(w, r)| w == workload && r == revision)
-        })
-    }
-
-    pub(crate) fn all_running(&self) -> Vec<(NodeId, WorkloadId)> {
-        let nodes = 0..self.agents.len();
-        nodes
-            .flat_map(|at| {
-                let id = self.agents[at].id.clone();
-                self.node_artifacts(at).into_iter().map(move |(workload, _)| (id.clone(), workload))
-            })
-            .collect()
-    }
+/// What runs on a node, in truth.
+pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
+    let Some(agent) = agents.iter().find(|agent| agent.id == *node) else { return Vec::new() };
+    let live = agent.runtime.artifacts().filter(|artifact| artifact.state.is_live());
+    live.map(|artifact| artifact.launch.workload.clone()).collect()
 }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::{CallId, Epoch};
+use berth_kv as kv;
+
+use crate::trace::{Line, Mixer};
 
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,5 +102,186 @@ pub(super) struct Envelope {
 impl fmt::Display for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}: {:?}", self.from, self.to, self.body)
+    }
+}
+
+impl Line for Envelope {
+    fn digest(&self, into: &mut Mixer) {
+        self.from.digest(into);
+        self.to.digest(into);
+        self.body.digest(into);
+    }
+}
+
+impl Process {
+    pub(super) fn digest(self, into: &mut Mixer) {
+        into.word(match self {
+            Self::Store => 0,
+            Self::Replica(at) => 1 + 4 * at as u64,
+            Self::Agent(at) => 2 + 4 * at as u64,
+            Self::Client(at) => 3 + 4 * at as u64,
+        });
+    }
+}
+
+impl Body {
+    /// What tells one message from another. What follows from what was digested before (an
+    /// answer's records follow from the requests) is left out.
+    fn digest(&self, into: &mut Mixer) {
+        let mut head = |kind: u64, call: u64| {
+            into.word(kind);
+            into.word(call);
+        };
+        match self {
+            Self::StoreCall { call, request } => {
+                head(1, *call);
+                digest_request(request, into);
+            }
+            Self::StoreAnswer { call, result } => {
+                head(2, *call);
+                digest_response(result, into);
+            }
+            Self::Watched { output } => {
+                head(3, output.stream.0);
+                into.word(output.revision.unsigned_abs());
+                if let kv::WatchOutputKind::Events(events) = &output.kind {
+                    into.word(events.len() as u64);
+                }
+            }
+            Self::AgentCall { call, epoch, message } => {
+                head(4, call.0);
+                into.word(epoch.0.unsigned_abs());
+                into.bytes(message.bytes());
+            }
+            Self::AgentAnswered { call, answer } => {
+                head(5, call.0);
+                match answer {
+                    Ok(message) => into.bytes(message.bytes()),
+                    Err((code, text)) => {
+                        into.word(u64::from(code.unsigned_abs()));
+                        into.bytes(text.as_bytes());
+                    }
+                }
+            }
+            Self::ControlCall { call, message } => {
+                head(6, *call);
+                into.bytes(message.bytes());
+            }
+            Self::ControlAnswered { call, answer } => {
+                head(7, *call);
+                match answer {
+                    Ok(message) => into.bytes(message.bytes()),
+                    Err((code, text)) => {
+                        into.word(u64::from(code.unsigned_abs()));
+                        into.bytes(text.as_bytes());
+                    }
+                }
+            }
+            Self::ClientCall { call, request } => {
+                head(8, *call);
+                digest_client(request, into);
+            }
+            Self::ClientAnswered { call, answer } => {
+                head(9, *call);
+                match &**answer {
+                    Ok(Response::Workload(view)) => {
+                        into.word(view.resource_version.0.unsigned_abs());
+                    }
+                    Ok(_) => into.word(0),
+                    Err(error) => into.bytes(error.to_string().as_bytes()),
+                }
+            }
+            Self::Refused { call } => match call {
+                RefusedCall::Store => head(10, 0),
+                RefusedCall::Agent(call) => head(11, call.0),
+                RefusedCall::Control(call) => head(12, *call),
+                RefusedCall::Client(call) => head(13, *call),
+            },
+        }
+    }
+}
+
+fn digest_client(request: &Request, into: &mut Mixer) {
+    let (kind, name) = match request {
+        Request::Apply(apply) => (1 + u64::from(apply.spec.is_some()), apply.workload.as_str()),
+        Request::Delete { workload, .. } => (3, workload.as_str()),
+        Request::Retry { workload } => (4, workload.as_str()),
+        Request::SetSchedulable { node, schedulable } => {
+            (5 + u64::from(*schedulable), node.as_str())
+        }
+        Request::Drain { node, .. } => (7, node.as_str()),
+        Request::CancelDrain { node } => (8, node.as_str()),
+        Request::Fence { node } => (9, node.as_str()),
+        Request::Purge { node } => (10, node.as_str()),
+        Request::Register(_) | Request::Heartbeat(_) | Request::Suggest(_) | Request::Read(_) => {
+            (11, "")
+        }
+    };
+    into.word(kind);
+    into.bytes(name.as_bytes());
+}
+
+fn digest_request(request: &kv::Request, into: &mut Mixer) {
+    match request {
+        kv::Request::Txn(txn) => {
+            for op in &txn.success {
+                match op {
+                    kv::TxnOp::Put(put) => {
+                        into.bytes(&put.key);
+                        into.bytes(&put.value);
+                    }
+                    kv::TxnOp::DeleteRange(delete) => into.bytes(delete.range.start()),
+                    kv::TxnOp::Range(range) => into.bytes(range.range.start()),
+                    kv::TxnOp::Txn(_) => into.word(1),
+                }
+            }
+        }
+        kv::Request::Range(range) => into.bytes(range.range.start()),
+        kv::Request::Put(put) => {
+            into.bytes(&put.key);
+            into.bytes(&put.value);
+        }
+        kv::Request::LeaseGrant { id, .. }
+        | kv::Request::LeaseRevoke { id }
+        | kv::Request::LeaseKeepAlive { id }
+        | kv::Request::LeaseTimeToLive { id, .. } => into.word(id.0.unsigned_abs()),
+        kv::Request::DeleteRange(delete) => into.bytes(delete.range.start()),
+        kv::Request::Compact { revision } => into.word(revision.unsigned_abs()),
+        kv::Request::LeaseList | kv::Request::NoSpaceAlarm(_) | kv::Request::Watch(_) => {
+            into.word(2);
+        }
+    }
+}
+
+fn digest_response(result: &Result<kv::Response, kv::KvError>, into: &mut Mixer) {
+    match result {
+        Ok(kv::Response::Txn(answer)) => {
+            into.word(answer.revision.unsigned_abs());
+            into.word(u64::from(answer.succeeded));
+        }
+        Ok(kv::Response::Range(range)) => {
+            into.word(range.revision.unsigned_abs());
+            into.word(range.kvs.len() as u64);
+        }
+        Ok(_) => into.word(0),
+        Err(error) => into.bytes(error.to_string().as_bytes()),
+    }
+}
+
+impl AgentMessage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Apply(bytes) | Self::Delete(bytes) | Self::Status(bytes) | Self::List(bytes) => {
+                bytes
+            }
+        }
+    }
+}
+
+impl ControlMessage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Register(bytes) | Self::Heartbeat(bytes) => bytes,
+        }
     }
 }

@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use berth_core::{CallId, Config, Timestamp};
 
+use crate::marks::{Coverage, Mark};
 use crate::options::Options;
 use crate::oracle::{Oracle, Violation};
 use crate::rng::Streams;
-use crate::trace::Trace;
+use crate::trace::{Line, Trace};
 
 use agent::AgentProcess;
 use client::Client;
@@ -45,7 +46,7 @@ pub struct Outcome {
     /// Virtual time that passed.
     pub elapsed: Duration,
     /// How often each thing happened: faults, transitions, marks.
-    pub coverage: BTreeMap<&'static str, u64>,
+    pub coverage: Coverage,
 }
 
 /// Something that happens at an instant.
@@ -53,8 +54,8 @@ pub struct Outcome {
 enum Happening {
     /// A message arrives.
     Deliver(Box<Envelope>),
-    /// A process asked to be woken. Wake-ups of a former life are ignored.
-    Wake { process: Process, life: u64 },
+    /// A process asked to be woken; ignored if it was woken earlier, or died since.
+    Wake { process: Process },
     /// A call to the store had no answer in time.
     StoreOverdue { replica: usize, life: u64, call: u64 },
     /// A call to an agent had no answer in time.
@@ -78,9 +79,13 @@ pub struct World {
     agents: Vec<AgentProcess>,
     clients: Vec<Client>,
     adversary: Adversary,
-    pub(crate) oracle: Oracle,
+    oracle: Oracle,
     trace: Trace,
-    coverage: BTreeMap<&'static str, u64>,
+    coverage: Coverage,
+    /// Every so many steps a core's image is checked against itself.
+    check_every: u64,
+    /// When each process is woken next.
+    wakes: BTreeMap<Process, Timestamp>,
 }
 
 /// Midnight of some day: virtual time begins there.
@@ -113,9 +118,11 @@ impl World {
             agents,
             clients,
             adversary: Adversary::new(&options, &streams),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(config.clone()),
             trace: Trace::new(keep),
-            coverage: BTreeMap::new(),
+            coverage: Coverage::default(),
+            wakes: BTreeMap::new(),
+            check_every: 1 + (options.nodes * options.workloads / 200) as u64,
             options,
         };
         world.begin(heal);
@@ -136,6 +143,7 @@ impl World {
             self.queue.push(at, Happening::Fault(fault));
         }
         self.queue.push(heal, Happening::Heal);
+        self.oracle.idle_from(heal + self.options.calm / 2);
     }
 
     /// Runs to the end, or to the first violation.
@@ -147,6 +155,7 @@ impl World {
                 break;
             }
             self.now = at;
+            self.oracle.at(at, self.trace.steps());
             self.happen(happening);
             violation = self.oracle.take_violation();
             if violation.is_some() {
@@ -154,15 +163,16 @@ impl World {
             }
         }
         if violation.is_none() {
-            self.judge_liveness();
+            let end = self.end();
+            self.oracle.judge_end(&end);
             violation = self.oracle.take_violation();
         }
         Outcome {
             seed: self.options.seed,
             violation,
             trace_hash: self.trace.hash(),
-            trace: self.trace.lines().to_vec(),
             steps: self.trace.steps(),
+            trace: self.trace.into_lines(),
             elapsed: self.now.since(BEGINNING),
             coverage: self.coverage,
         }
@@ -171,8 +181,9 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Deliver(envelope) => self.deliver(*envelope),
-            Happening::Wake { process, life } => {
-                if self.life(process) == life {
+            Happening::Wake { process } => {
+                if self.wakes.get(&process) == Some(&self.now) {
+                    self.wakes.remove(&process);
                     self.on_wake(process);
                 }
             }
@@ -201,7 +212,7 @@ impl World {
     }
 
     fn deliver(&mut self, envelope: Envelope) {
-        self.trace.note(self.now, &envelope);
+        self.note(&envelope);
         let Envelope { from, to, body, .. } = envelope;
         match to {
             Process::Store => self.store_receive(from, body),
@@ -213,35 +224,47 @@ impl World {
 
     /// Sends a message; the network decides when it arrives, and whether, and how often.
     fn send(&mut self, from: Process, to: Process, body: Body) {
-        let body_for_copies = body;
-        for at in self.network.route(self.now, from, to) {
-            let envelope = Envelope { from, to, body: body_for_copies.clone() };
+        let route = self.network.route(self.now, from, to);
+        if route.lost {
+            self.mark(Mark::MessageLost);
+        }
+        if route.overtakes {
+            self.mark(Mark::MessageOvertaken);
+        }
+        if let Some(at) = route.second {
+            self.mark(Mark::MessageDoubled);
+            let envelope = Envelope { from, to, body: body.clone() };
+            self.queue.push(at, Happening::Deliver(Box::new(envelope)));
+        }
+        if let Some(at) = route.first {
+            let envelope = Envelope { from, to, body };
             self.queue.push(at, Happening::Deliver(Box::new(envelope)));
         }
     }
 
+    /// Wakes a process at this instant, unless it is woken earlier: it then asks again.
     fn wake(&mut self, process: Process, at: Timestamp) {
-        let life = self.life(process);
-        self.queue.push(at.max(self.now), Happening::Wake { process, life });
-    }
-
-    fn life(&self, process: Process) -> u64 {
-        match process {
-            Process::Store => 0,
-            Process::Replica(at) => self.replicas[at].life,
-            Process::Agent(at) => self.agents[at].life,
-            Process::Client(_) => 0,
+        let at = at.max(self.now);
+        let next = self.wakes.entry(process).or_insert(Timestamp::from_millis(u64::MAX));
+        if at < *next {
+            *next = at;
+            self.queue.push(at, Happening::Wake { process });
         }
     }
 
-    /// Counts something that happened.
-    fn mark(&mut self, what: &'static str) {
-        *self.coverage.entry(what).or_default() += 1;
+    /// A process died: nothing wakes it.
+    fn let_sleep(&mut self, process: Process) {
+        self.wakes.remove(&process);
     }
 
-    fn violate(&mut self, rule: &'static str, problem: String) {
-        let step = self.trace.steps();
-        self.oracle.violate(Violation { rule, problem, at: self.now, step });
+    /// Adds a line to the trace.
+    fn note(&mut self, line: &dyn Line) {
+        self.trace.note(self.now, line);
+    }
+
+    /// Counts something that happened.
+    fn mark(&mut self, what: Mark) {
+        self.coverage.reach(what);
     }
 }
 
@@ -258,6 +281,7 @@ fn core_config() -> Config {
         stable_after: seconds(60),
         list_interval: seconds(20),
         heartbeat_flush_interval: seconds(60),
+        events_max: 300,
         ..Config::default()
     }
 }

@@ -9,14 +9,25 @@ use crate::rng::{Stream, Streams};
 
 use super::message::Process;
 
+/// What becomes of a message: when its copies arrive, usually one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Route {
+    pub(super) first: Option<Timestamp>,
+    pub(super) second: Option<Timestamp>,
+    /// It arrives before one that was sent earlier.
+    pub(super) overtakes: bool,
+    /// Only a copy, if any, arrives.
+    pub(super) lost: bool,
+}
+
 /// The network.
 #[derive(Debug)]
 pub(super) struct Network {
     stream: Stream,
     /// Directed links that lose everything.
     cut: BTreeSet<(Process, Process)>,
-    /// When the last message on an ordered connection arrives.
-    ordered: BTreeMap<(Process, Process), Timestamp>,
+    /// When the latest message of a link arrives.
+    last: BTreeMap<(Process, Process), Timestamp>,
     /// Per million.
     loss: u64,
     duplicates: u64,
@@ -32,33 +43,42 @@ impl Network {
         Self {
             stream: streams.fork("network"),
             cut: BTreeSet::new(),
-            ordered: BTreeMap::new(),
+            last: BTreeMap::new(),
             loss,
             duplicates,
             delay_max: Duration::from_millis(2 + slow),
         }
     }
 
-    /// When the copies of a message arrive: usually one.
-    pub(super) fn route(&mut self, now: Timestamp, from: Process, to: Process) -> Vec<Timestamp> {
+    /// What becomes of a message.
+    pub(super) fn route(&mut self, now: Timestamp, from: Process, to: Process) -> Route {
         if self.cut.contains(&(from, to)) {
-            return Vec::new();
+            return Route::default();
         }
         // etcd's clients speak over one ordered connection: nothing is lost or doubled alone.
         if matches!((from, to), (Process::Store, _) | (_, Process::Store)) {
             let at = now + self.delay();
-            let last = self.ordered.entry((from, to)).or_default();
+            let last = self.last.entry((from, to)).or_default();
             *last = at.max(*last);
-            return vec![*last];
+            return Route { first: Some(*last), ..Route::default() };
         }
-        let mut copies = Vec::new();
-        if !self.stream.chance(self.loss) {
-            copies.push(now + self.delay());
+        let lost = self.stream.chance(self.loss);
+        let first = (!lost).then(|| now + self.delay());
+        let second = self.stream.chance(self.duplicates).then(|| now + self.late());
+        let last = self.last.entry((from, to)).or_default();
+        let overtakes = first.is_some_and(|at| at < *last);
+        *last = first.unwrap_or_default().max(*last);
+        Route { first, second, overtakes, lost }
+    }
+
+    /// A copy may come long after, past everything that was said meanwhile.
+    fn late(&mut self) -> Duration {
+        let quick = self.delay();
+        if self.stream.chance(300_000) {
+            quick + Duration::from_millis(self.stream.below(20_000))
+        } else {
+            quick
         }
-        if self.stream.chance(self.duplicates) {
-            copies.push(now + self.delay());
-        }
-        copies
     }
 
     fn delay(&mut self) -> Duration {

@@ -1,29 +1,74 @@
 //! What happens next: by time, then by the order in which it was foreseen.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use berth_core::Timestamp;
 
 /// A queue of what is to happen.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    entries: BTreeMap<(Timestamp, u64), T>,
+    entries: BinaryHeap<Entry<T>>,
     next: u64,
 }
 
+#[derive(Debug)]
+struct Entry<T> {
+    at: Timestamp,
+    number: u64,
+    what: T,
+}
+
+// The greatest leaves the heap first: what is sooner is greater.
+impl<T> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl<T> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl<T> Eq for Entry<T> {}
+
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), next: 0 }
+        Self { entries: BinaryHeap::new(), next: 0 }
     }
 }
 
 impl<T> Queue<T> {
     pub(super) fn push(&mut self, at: Timestamp, what: T) {
-        self.entries.insert((at, self.next), what);
+        self.entries.push(Entry { at, number: self.next, what });
         self.next += 1;
     }
 
     pub(super) fn pop(&mut self) -> Option<(Timestamp, T)> {
-        self.entries.pop_first().map(|((at, _), what)| (at, what))
+        self.entries.pop().map(|entry| (entry.at, entry.what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_time_then_by_the_order_of_pushing() {
+        let mut queue = Queue::default();
+        let at = Timestamp::from_millis;
+        for (when, what) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b')] {
+            queue.push(at(when), what);
+        }
+        let order: Vec<char> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        assert_eq!(order, ['a', 'b', 'c', 'd']);
     }
 }

@@ -16,6 +16,9 @@ use berth_kv::{
     TxnOp, TxnOpResponse, TxnRequest,
 };
 
+use crate::marks::Mark;
+use crate::oracle::Rule;
+
 use super::World;
 use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process, RefusedCall};
 use super::store::stream_of;
@@ -33,6 +36,8 @@ const PAGE: i64 = 500;
 enum Standing {
     /// Waits for its turn.
     Idle,
+    /// Asked whether somebody leads.
+    Looking,
     /// Asked for a lease.
     Granting,
     /// Asked for the leadership key.
@@ -46,6 +51,7 @@ enum Standing {
 /// What a call to the store is for.
 #[derive(Debug)]
 enum Purpose {
+    Look,
     Grant { asked_at: Timestamp },
     Campaign,
     Load,
@@ -73,9 +79,10 @@ pub(super) struct Replica {
     agent_calls: BTreeMap<CallId, AgentCall>,
     requests: BTreeMap<RequestId, Asker>,
     next_request: u64,
-    woken_for: Option<Timestamp>,
     /// The newest revision that its watch told of.
     seen: StoreRevision,
+    steps: u64,
+    rescued: u64,
 }
 
 /// Who asked the core something.
@@ -93,7 +100,6 @@ struct Orders {
     read_backs: Vec<(TxnId, Vec<Key>)>,
     calls: Vec<AgentCall>,
     replies: Vec<(RequestId, Result<Response, RequestError>)>,
-    events: Vec<EventRecord>,
 }
 
 impl Sink for Orders {
@@ -109,9 +115,8 @@ impl Sink for Orders {
     fn reply(&mut self, request: RequestId, result: Box<Result<Response, RequestError>>) {
         self.replies.push((request, *result));
     }
-    fn event(&mut self, event: EventRecord) {
-        self.events.push(event);
-    }
+    // The oracle reads events from the store.
+    fn event(&mut self, _event: EventRecord) {}
 }
 
 impl Replica {
@@ -132,8 +137,9 @@ impl Replica {
             agent_calls: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 0,
-            woken_for: None,
             seen: StoreRevision(0),
+            steps: 0,
+            rescued: 0,
         }
     }
 
@@ -159,20 +165,17 @@ impl World {
         if !replica.up {
             return;
         }
-        replica.woken_for = None;
         let expired = replica.is_leading() && now >= replica.lease_until - MARGIN;
         if expired {
-            self.mark("leader stopped before its lease ran out");
+            self.mark(Mark::LeaderStoppedInTime);
             self.depose(at, Deposed::StoreUnavailable);
             return;
         }
         let replica = &mut self.replicas[at];
         if matches!(replica.standing, Standing::Idle) && now >= replica.next_campaign {
-            replica.standing = Standing::Granting;
-            replica.lease = LeaseId(replica.lease.0 + 1);
-            let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
-            let purpose = Purpose::Grant { asked_at: now };
-            self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
+            replica.standing = Standing::Looking;
+            let request = kv::Request::Range(RangeRequest::key(LEADER_KEY));
+            self.ask_store(at, request, Purpose::Look);
         } else if replica.is_leading() && now >= replica.next_keep_alive {
             replica.next_keep_alive = now + LEASE / 3;
             let id = replica.lease;
@@ -187,8 +190,18 @@ impl World {
         let mut orders = Orders::default();
         let replica = &mut self.replicas[at];
         drive::step(&mut replica.core, self.now, inputs, &mut orders);
-        if let Err(violation) = replica.core.check_invariants() {
-            self.violate(violation.rule, format!("scheduler-{at}: {}", violation.problem));
+        // The check looks at everything: in a large world only now and then.
+        replica.steps += 1;
+        let checked = replica.steps % self.check_every == 0;
+        if let (true, Err(violation)) = (checked, replica.core.check_invariants()) {
+            let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
+            let seen = format!("scheduler-{at}: {}", violation.problem);
+            self.violate(rule, "a sound image", seen);
+        }
+        let rescued = self.replicas[at].core.stats().rescued_by_pass;
+        if rescued > self.replicas[at].rescued {
+            self.replicas[at].rescued = rescued;
+            self.mark(Mark::RescuedByPass);
         }
         for txn in orders.commits {
             let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
@@ -207,9 +220,6 @@ impl World {
         for (request, result) in orders.replies {
             self.answer(at, request, result);
         }
-        for event in orders.events {
-            self.mark(event_mark(event.event_type));
-        }
         self.schedule_wake(at);
     }
 
@@ -223,14 +233,10 @@ impl World {
                 sooner(replica.next_keep_alive);
                 sooner(replica.lease_until - MARGIN);
             }
-            Standing::Granting | Standing::Campaigning | Standing::Loading { .. } => {}
+            Standing::Looking | Standing::Granting | Standing::Campaigning | Standing::Loading { .. } => {}
         }
         let Some(when) = next else { return };
-        let when = when.max(self.now + Duration::from_millis(1));
-        if replica.woken_for.is_none_or(|already| when < already || already <= self.now) {
-            self.replicas[at].woken_for = Some(when);
-            self.wake(Process::Replica(at), when);
-        }
+        self.wake(Process::Replica(at), when.max(self.now + Duration::from_millis(1)));
     }
 
     fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
@@ -261,7 +267,7 @@ impl World {
         let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
         match purpose {
             Purpose::Commit(txn, _) => {
-                self.mark("commit unknown");
+                self.mark(Mark::CommitUnknown);
                 self.feed(at, vec![Input::Commit { txn, fate: Fate::Unknown }]);
             }
             Purpose::ReadBack(txn, keys) => {
@@ -270,7 +276,7 @@ impl World {
                 self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
             }
             Purpose::KeepAlive { .. } | Purpose::Watch => {}
-            Purpose::Grant { .. } | Purpose::Campaign | Purpose::Load => {
+            Purpose::Look | Purpose::Grant { .. } | Purpose::Campaign | Purpose::Load => {
                 self.depose(at, Deposed::StoreUnavailable);
             }
         }
@@ -342,7 +348,8 @@ impl World {
         use berth_proto::control::v1 as control;
         use prost::Message;
         let Some(asker) = self.replicas[at].requests.remove(&request) else {
-            self.violate("S8", format!("scheduler-{at} answered request {request} twice"));
+            let seen = format!("scheduler-{at} answered request {request} twice");
+            self.violate(Rule::S8, "one answer to a request", seen);
             return;
         };
         let (to, body) = match asker {
@@ -394,9 +401,7 @@ impl World {
         };
         let to = self.agents.iter().position(|agent| agent.endpoint == call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
-        if call.op.is_mutation() {
-            self.check_intent(at, &call);
-        }
+        self.oracle.call_leaves(at, &call);
         self.replicas[at].agent_calls.insert(id, call);
         let Some(to) = to else {
             let error = AgentError::Unreachable("no such host".into());
@@ -499,7 +504,10 @@ impl World {
                 self.replicas[at].seen = self.replicas[at].seen.max(revision);
                 self.feed(at, vec![Input::Changed { revision, records }]);
             }
-            kv::WatchOutputKind::Compacted { .. } => self.depose(at, Deposed::LostLeadership),
+            kv::WatchOutputKind::Compacted { .. } => {
+                self.mark(Mark::WatchCompacted);
+                self.depose(at, Deposed::LostLeadership);
+            }
             kv::WatchOutputKind::Created
             | kv::WatchOutputKind::Refused(_)
             | kv::WatchOutputKind::Progress
@@ -515,13 +523,23 @@ impl World {
     ) {
         let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
         match (purpose, result) {
+            (Purpose::Look, Ok(kv::Response::Range(leader))) => {
+                if leader.kvs.is_empty() {
+                    self.ask_for_lease(at);
+                } else {
+                    let replica = &mut self.replicas[at];
+                    replica.standing = Standing::Idle;
+                    replica.next_campaign = self.now + Duration::from_secs(1);
+                    self.schedule_wake(at);
+                }
+            }
             (Purpose::Grant { asked_at }, Ok(kv::Response::LeaseGrant { .. })) => {
                 self.campaign(at, asked_at);
             }
             (Purpose::Campaign, Ok(kv::Response::Txn(txn))) => {
                 if txn.succeeded {
                     self.replicas[at].epoch = Epoch(txn.revision);
-                    self.mark("leader elected");
+                    self.mark(Mark::LeaderElected);
                     let standing = Standing::Loading {
                         revision: 0,
                         records: Vec::new(),
@@ -553,7 +571,8 @@ impl World {
             }
             (Purpose::Watch, _) => {}
             (
-                Purpose::Grant { .. }
+                Purpose::Look
+                | Purpose::Grant { .. }
                 | Purpose::Campaign
                 | Purpose::Load
                 | Purpose::KeepAlive { .. }
@@ -561,6 +580,16 @@ impl World {
                 _,
             ) => self.depose(at, Deposed::LostLeadership),
         }
+    }
+
+    fn ask_for_lease(&mut self, at: usize) {
+        let now = self.now;
+        let replica = &mut self.replicas[at];
+        replica.standing = Standing::Granting;
+        replica.lease = LeaseId(replica.lease.0 + 1);
+        let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
+        let purpose = Purpose::Grant { asked_at: now };
+        self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
     }
 
     fn campaign(&mut self, at: usize, asked_at: Timestamp) {
@@ -624,6 +653,7 @@ impl World {
         let epoch = replica.epoch;
         replica.seen = StoreRevision(revision);
         self.watch_from(at, revision + 1);
+        self.oracle.leads(at, self.now);
         self.feed(at, vec![Input::Lead { epoch, snapshot }]);
         self.wake(Process::Replica(at), self.now);
     }
@@ -649,17 +679,20 @@ impl World {
                     _ => true,
                 };
                 if fenced {
-                    self.mark("commit fenced");
+                    self.mark(Mark::CommitFenced);
                     self.depose(at, Deposed::LostLeadership);
                     return;
                 }
-                self.mark("commit conflict");
+                self.mark(Mark::CommitConflict);
                 let current = gets(keys, answer.responses.get(1..).unwrap_or_default());
                 let revision = StoreRevision(answer.revision);
                 let fate = Fate::Conflict { revision, current };
                 self.feed(at, vec![Input::Commit { txn, fate }]);
             }
-            Ok(_) => self.violate("S8", "the store answered something else".into()),
+            Ok(_) => {
+                let seen = "the store answered something else".to_owned();
+                self.violate(Rule::S8, "an answer to a transaction", seen);
+            },
             Err(error) => {
                 let fate = Fate::Refused(error.to_string());
                 self.feed(at, vec![Input::Commit { txn, fate }]);
@@ -728,38 +761,4 @@ fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
             TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
         })
         .collect()
-}
-
-/// The coverage mark of a committed event.
-fn event_mark(event: berth_core::EventType) -> &'static str {
-    use berth_core::EventType as E;
-    match event {
-        E::WorkloadCreated => "event WorkloadCreated",
-        E::WorkloadUpdated => "event WorkloadUpdated",
-        E::WorkloadScheduled => "event WorkloadScheduled",
-        E::WorkloadUnschedulable => "event WorkloadUnschedulable",
-        E::WorkloadRunning => "event WorkloadRunning",
-        E::WorkloadStopped => "event WorkloadStopped",
-        E::WorkloadFailed => "event WorkloadFailed",
-        E::WorkloadDeleting => "event WorkloadDeleting",
-        E::WorkloadDeleted => "event WorkloadDeleted",
-        E::RetryTriggered => "event RetryTriggered",
-        E::RetriesExhausted => "event RetriesExhausted",
-        E::Rescheduled => "event Rescheduled",
-        E::DriftDetected => "event DriftDetected",
-        E::NodeRegistered => "event NodeRegistered",
-        E::NodeReady => "event NodeReady",
-        E::NodeLost => "event NodeLost",
-        E::NodeCordoned => "event NodeCordoned",
-        E::NodeUncordoned => "event NodeUncordoned",
-        E::NodeDraining => "event NodeDraining",
-        E::NodeDrained => "event NodeDrained",
-        E::NodeFenced => "event NodeFenced",
-        E::NodePurged => "event NodePurged",
-        E::EvictionPaused => "event EvictionPaused",
-        E::EvictionResumed => "event EvictionResumed",
-        E::RecordQuarantined => "event RecordQuarantined",
-        E::RecordAdopted => "event RecordAdopted",
-        E::AutomationDecided => "event AutomationDecided",
-    }
 }

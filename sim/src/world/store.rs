@@ -1,13 +1,23 @@
-//! The store's process: the model of etcd behind messages, and what the oracle reads of it.
+//! The store's process: the model of etcd behind messages, and the oracle's eye on every commit.
 
 use berth_core::Timestamp;
-use berth_kv::{Model, StreamId, WatchOutputKind};
+use berth_kv::{
+    CompareTarget, KeyRange, LeaseId, Model, PutRequest, Request, StreamId, WatchId,
+    WatchOutputKind, WatchRequest,
+};
+
+use crate::marks::Mark;
+use crate::oracle::image::Writer;
 
 use super::World;
+use super::inspect::runs_on;
 use super::message::{Body, Process};
 
+/// The stream of the oracle's own watch: it sees every revision at once.
+const ORACLE: StreamId = StreamId(u64::MAX);
+
 /// The store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct StoreProcess {
     pub(super) model: Model,
     /// Requests arrive and nothing is answered: a leader change, a stall.
@@ -16,6 +26,24 @@ pub(super) struct StoreProcess {
     held: Vec<(Process, Body)>,
     /// Whether an applied request loses its answer, and how many more do.
     pub(super) lose_answers: u32,
+}
+
+impl Default for StoreProcess {
+    fn default() -> Self {
+        let mut model = Model::default();
+        let watch = WatchRequest::Create {
+            stream: ORACLE,
+            id: WatchId::AUTO,
+            range: KeyRange::prefix("/"),
+            start_revision: 1,
+            prev_kv: false,
+            progress_notify: false,
+            filters: Vec::new(),
+        };
+        let watching = model.apply(0, Request::Watch(watch));
+        debug_assert!(watching.is_ok(), "an empty store takes a watch");
+        Self { model, stalled: false, held: Vec::new(), lose_answers: 0 }
+    }
 }
 
 /// Replica `at`'s stream of watches, in its life `life`.
@@ -35,43 +63,84 @@ impl World {
         }
         self.store_tick();
         let Body::StoreCall { call, request } = body else { return };
-        let before = self.store.model.revision();
+        let writer = writer_of(from, &request);
         let result = self.store.model.apply(millis(self.now), *request);
-        if self.store.model.revision() != before {
-            self.observe_store(before);
-        }
-        self.send_watch_output();
+        self.carry_watches(writer);
         if self.store.lose_answers > 0 {
             self.store.lose_answers -= 1;
-            self.mark("store answer lost after it was applied");
+            self.mark(Mark::StoreAnswerLost);
             return;
         }
         self.send(Process::Store, from, Body::StoreAnswer { call, result: Box::new(result) });
+        self.watch_leases();
+    }
+
+    /// Somebody else writes, beside the schedulers.
+    pub(super) fn store_write_by_stranger(&mut self, request: Request) {
+        let done = self.store.model.apply(millis(self.now), request);
+        debug_assert!(done.is_ok(), "the adversary's own writes are well formed: {done:?}");
+        self.carry_watches(Writer::Stranger);
+    }
+
+    /// The value of a key, past the network.
+    pub(super) fn store_peek(&mut self, key: &str) -> Option<bytes::Bytes> {
+        let range = berth_kv::RangeRequest::key(key.to_owned());
+        match self.store.model.apply(millis(self.now), Request::Range(range)) {
+            Ok(berth_kv::Response::Range(mut range)) => range.kvs.pop().map(|kv| kv.value),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     /// Leases that ran out are expired before anything else happens.
     pub(super) fn store_tick(&mut self) {
-        let before = self.store.model.revision();
         let expired = self.store.model.expire_leases(millis(self.now));
+        for _ in &expired {
+            self.mark(Mark::LeaseExpired);
+        }
         if !expired.is_empty() {
-            self.mark("lease expired");
+            self.carry_watches(Writer::Election);
         }
-        if self.store.model.revision() != before {
-            self.observe_store(before);
-        }
-        self.send_watch_output();
+        self.watch_leases();
+    }
+
+    fn watch_leases(&mut self) {
         if let Some(at) = self.store.model.next_lease_expiry() {
             self.wake(Process::Store, Timestamp::from_millis(at + 1));
         }
     }
 
-    fn send_watch_output(&mut self) {
+    fn carry_watches(&mut self, writer: Writer) {
         while let Some(output) = self.store.model.poll_watch_output() {
+            if output.stream == ORACLE {
+                if let WatchOutputKind::Events(events) = output.kind {
+                    self.observe(writer, &events);
+                }
+                continue;
+            }
             if let WatchOutputKind::Created = output.kind {
                 continue;
             }
             let to = Process::Replica(replica_of(output.stream));
             self.send(Process::Store, to, Body::Watched { output: Box::new(output) });
+        }
+    }
+
+    fn observe(&mut self, writer: Writer, events: &[berth_kv::Event]) {
+        let agents = &self.agents;
+        for of_one in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
+            let Some(first) = of_one.first() else { continue };
+            let revision = first.kv.mod_revision;
+            let truth = |node: &berth_core::NodeId| runs_on(agents, node);
+            let commit = self.oracle.committed(revision, writer, of_one, &truth);
+            for event in &commit.events {
+                self.coverage.reach(Mark::of_event(event.event_type));
+            }
+            if commit.tombstones.values().any(|pair| pair.after.is_some()) {
+                self.coverage.reach(Mark::Tombstone);
+            }
+            if !commit.events_removed.is_empty() {
+                self.coverage.reach(Mark::Retention);
+            }
         }
     }
 
@@ -82,6 +151,26 @@ impl World {
             self.store_receive(from, body);
         }
     }
+}
+
+/// Who writes, by the fence of the transaction: elections compare the key's absence.
+fn writer_of(from: Process, request: &Request) -> Writer {
+    let (Process::Replica(replica), Request::Txn(txn)) = (from, request) else {
+        return Writer::Election;
+    };
+    match txn.compare.first().map(|compare| &compare.target) {
+        Some(CompareTarget::Create(epoch)) if *epoch > 0 => {
+            Writer::Scheduler { replica, epoch: *epoch }
+        }
+        Some(_) | None => Writer::Election,
+    }
+}
+
+/// A write of somebody else.
+pub(super) fn put(key: String, value: Vec<u8>) -> Request {
+    let mut put = PutRequest::new(key, value);
+    put.lease = LeaseId::NONE;
+    Request::Put(put)
 }
 
 fn millis(at: Timestamp) -> u64 {

@@ -1,0 +1,219 @@
+//! What a run can reach: faults, transitions, and situations that should be seen sometimes. The
+//! list is closed, so that what no seed reaches can be told: a hole in the simulator.
+
+use std::fmt;
+
+use berth_core::EventType;
+
+macro_rules! marks {
+    ($($variant:ident => $text:literal,)+) => {
+        /// Something that a run reached.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "their texts say what they are")]
+        pub enum Mark {
+            $($variant,)+
+        }
+
+        impl Mark {
+            /// All marks, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// What it is, in words; the first word is its kind: fault, event or seen.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+marks! {
+    SchedulerCrash => "fault scheduler crash",
+    SchedulerPause => "fault scheduler pause",
+    SchedulerClock => "fault scheduler clock skewed",
+    AgentCrash => "fault agent crash",
+    AgentHang => "fault agent hang",
+    AgentTwice => "fault second agent process with the same node id",
+    AgentCapacity => "fault agent registers with other capacity",
+    AgentLies => "fault agent answers wrongly",
+    NodeReboot => "fault node reboot",
+    NodeReplaced => "fault node replaced",
+    NodeDeadForGood => "fault node dead for good",
+    Partition => "fault partition",
+    MessageLost => "fault message lost",
+    MessageDoubled => "fault message doubled",
+    MessageOvertaken => "fault message overtaken by a later one",
+    StoreStall => "fault store stall",
+    StoreAnswersLost => "fault store answers lost",
+    StoreCompacted => "fault store compacted",
+    RecordChanged => "fault record changed by somebody else",
+    RecordDeleted => "fault record deleted by somebody else",
+    RecordCorrupted => "fault record corrupted by somebody else",
+    WorkloadKilled => "fault workload killed",
+    OperatorCordon => "operator cordon",
+    OperatorUncordon => "operator uncordon",
+    OperatorDrain => "operator drain",
+    OperatorCancelDrain => "operator cancels drain",
+    OperatorFence => "operator fence",
+    OperatorPurge => "operator purge",
+    EventWorkloadCreated => "event WorkloadCreated",
+    EventWorkloadUpdated => "event WorkloadUpdated",
+    EventWorkloadScheduled => "event WorkloadScheduled",
+    EventWorkloadUnschedulable => "event WorkloadUnschedulable",
+    EventWorkloadRunning => "event WorkloadRunning",
+    EventWorkloadStopped => "event WorkloadStopped",
+    EventWorkloadFailed => "event WorkloadFailed",
+    EventWorkloadDeleting => "event WorkloadDeleting",
+    EventWorkloadDeleted => "event WorkloadDeleted",
+    EventRetryTriggered => "event RetryTriggered",
+    EventRetriesExhausted => "event RetriesExhausted",
+    EventRescheduled => "event Rescheduled",
+    EventDriftDetected => "event DriftDetected",
+    EventNodeRegistered => "event NodeRegistered",
+    EventNodeReady => "event NodeReady",
+    EventNodeLost => "event NodeLost",
+    EventNodeCordoned => "event NodeCordoned",
+    EventNodeUncordoned => "event NodeUncordoned",
+    EventNodeDraining => "event NodeDraining",
+    EventNodeDrained => "event NodeDrained",
+    EventNodeFenced => "event NodeFenced",
+    EventNodePurged => "event NodePurged",
+    EventEvictionPaused => "event EvictionPaused",
+    EventEvictionResumed => "event EvictionResumed",
+    EventRecordQuarantined => "event RecordQuarantined",
+    EventRecordAdopted => "event RecordAdopted",
+    EventAutomationDecided => "event AutomationDecided",
+    ClientAnswered => "seen client answered",
+    ClientRefused => "seen client refused",
+    ClientToldToTryAgain => "seen client told to try again",
+    ClientStale => "seen stale If-Match refused",
+    ClientDoubled => "seen request asked twice",
+    ClientRecreated => "seen delete then create",
+    LeaderElected => "seen leader elected",
+    LeaderStoppedInTime => "seen leader stopped before its lease ran out",
+    LeaseExpired => "seen lease expired",
+    WokeUpDeposed => "seen paused leader woke up deposed",
+    CommitUnknown => "seen commit unknown",
+    CommitUnknownDone => "seen commit unknown and committed",
+    CommitUnknownNotDone => "seen commit unknown and not committed",
+    CommitConflict => "seen commit conflict",
+    CommitFenced => "seen commit fenced",
+    WatchCompacted => "seen watch cancelled by compaction",
+    StoreAnswerLost => "seen store answer lost after it was applied",
+    CallTimedOut => "seen agent call timed out",
+    CallStale => "seen agent refused a stale epoch",
+    LateAnswer => "seen answer after its deadline",
+    ReturnedRunning => "seen node returned still running what moved away",
+    LostWhileStarting => "seen node lost while a workload started there",
+    MovedBack => "seen workload moved back to where its copy was",
+    DeletedWhileStarting => "seen delete while starting",
+    UpdatedWhileStarting => "seen update while starting",
+    Tombstone => "seen tombstone",
+    Retention => "seen old events removed",
+    RescuedByPass => "seen placement rescued by the periodic pass",
+    DrainDone => "seen drain completed",
+}
+
+impl Mark {
+    /// The mark of a committed event.
+    #[must_use]
+    pub const fn of_event(event: EventType) -> Self {
+        use EventType as E;
+        match event {
+            E::WorkloadCreated => Self::EventWorkloadCreated,
+            E::WorkloadUpdated => Self::EventWorkloadUpdated,
+            E::WorkloadScheduled => Self::EventWorkloadScheduled,
+            E::WorkloadUnschedulable => Self::EventWorkloadUnschedulable,
+            E::WorkloadRunning => Self::EventWorkloadRunning,
+            E::WorkloadStopped => Self::EventWorkloadStopped,
+            E::WorkloadFailed => Self::EventWorkloadFailed,
+            E::WorkloadDeleting => Self::EventWorkloadDeleting,
+            E::WorkloadDeleted => Self::EventWorkloadDeleted,
+            E::RetryTriggered => Self::EventRetryTriggered,
+            E::RetriesExhausted => Self::EventRetriesExhausted,
+            E::Rescheduled => Self::EventRescheduled,
+            E::DriftDetected => Self::EventDriftDetected,
+            E::NodeRegistered => Self::EventNodeRegistered,
+            E::NodeReady => Self::EventNodeReady,
+            E::NodeLost => Self::EventNodeLost,
+            E::NodeCordoned => Self::EventNodeCordoned,
+            E::NodeUncordoned => Self::EventNodeUncordoned,
+            E::NodeDraining => Self::EventNodeDraining,
+            E::NodeDrained => Self::EventNodeDrained,
+            E::NodeFenced => Self::EventNodeFenced,
+            E::NodePurged => Self::EventNodePurged,
+            E::EvictionPaused => Self::EventEvictionPaused,
+            E::EvictionResumed => Self::EventEvictionResumed,
+            E::RecordQuarantined => Self::EventRecordQuarantined,
+            E::RecordAdopted => Self::EventRecordAdopted,
+            E::AutomationDecided => Self::EventAutomationDecided,
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How often each mark was reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coverage([u64; Mark::ALL.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
+
+impl Coverage {
+    /// Counts a mark.
+    pub fn reach(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// How often a mark was reached.
+    #[must_use]
+    pub const fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
+
+    /// All marks with their counts, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> + '_ {
+        Mark::ALL.iter().map(|mark| (*mark, self.count(*mark)))
+    }
+
+    /// The marks that were not reached.
+    pub fn holes(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.iter().filter(|(_, count)| *count == 0).map(|(mark, _)| mark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_reached_is_a_hole() {
+        let (mut all, mut one) = (Coverage::default(), Coverage::default());
+        one.reach(Mark::Partition);
+        all.add(&one);
+        all.add(&one);
+        assert_eq!(all.count(Mark::Partition), 2);
+        assert_eq!(all.holes().count(), Mark::ALL.len() - 1);
+        let mut names: Vec<_> = Mark::ALL.iter().map(|mark| mark.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Mark::ALL.len(), "two marks have one name");
+    }
+}

@@ -1,0 +1,192 @@
+//! The store as it is, decoded, and each commit as what it changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use berth_core::model::node::NodeRecord;
+use berth_core::model::workload::{
+    AssignmentRecord, IntentRecord, RetryRecord, TombstoneRecord, WorkloadRecord,
+};
+use berth_core::{EventId, EventRecord, Key, NodeId, WorkloadId};
+use berth_kv as kv;
+
+/// A record with the revisions that created and last wrote it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held<T> {
+    pub(crate) record: Arc<T>,
+    pub(crate) created: i64,
+    pub(crate) revision: i64,
+}
+
+/// Who wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// A scheduler, under the epoch that its transaction compares.
+    Scheduler { replica: usize, epoch: i64 },
+    /// An election, or a lease that ran out.
+    Election,
+    /// Somebody else: the adversary.
+    Stranger,
+}
+
+/// One record before and after a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair<T> {
+    pub(crate) before: Option<Arc<T>>,
+    pub(crate) after: Option<Arc<T>>,
+}
+
+/// What one revision changed.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) revision: i64,
+    pub(crate) writer: Writer,
+    pub(crate) workloads: BTreeMap<WorkloadId, Pair<WorkloadRecord>>,
+    pub(crate) assignments: BTreeMap<WorkloadId, Pair<AssignmentRecord>>,
+    pub(crate) intents: BTreeMap<WorkloadId, Pair<IntentRecord>>,
+    pub(crate) retries: BTreeMap<WorkloadId, Pair<RetryRecord>>,
+    pub(crate) nodes: BTreeMap<NodeId, Pair<NodeRecord>>,
+    pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), Pair<TombstoneRecord>>,
+    pub(crate) events: Vec<EventRecord>,
+    pub(crate) events_changed: Vec<String>,
+    pub(crate) events_removed: Vec<EventId>,
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Commit {
+    fn new(revision: i64, writer: Writer) -> Self {
+        Self {
+            revision,
+            writer,
+            workloads: BTreeMap::new(),
+            assignments: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            retries: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
+            events: Vec::new(),
+            events_changed: Vec::new(),
+            events_removed: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// The epoch that a scheduler wrote under.
+    pub(crate) const fn epoch(&self) -> Option<i64> {
+        match self.writer {
+            Writer::Scheduler { epoch, .. } => Some(epoch),
+            Writer::Election | Writer::Stranger => None,
+        }
+    }
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    pub(crate) workloads: BTreeMap<WorkloadId, Held<WorkloadRecord>>,
+    pub(crate) assignments: BTreeMap<WorkloadId, Held<AssignmentRecord>>,
+    pub(crate) intents: BTreeMap<WorkloadId, Held<IntentRecord>>,
+    pub(crate) retries: BTreeMap<WorkloadId, Held<RetryRecord>>,
+    pub(crate) nodes: BTreeMap<NodeId, Held<NodeRecord>>,
+    pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), Held<TombstoneRecord>>,
+    pub(crate) events: BTreeSet<EventId>,
+    /// The create revision of the leadership key; 0: nobody leads.
+    pub(crate) leader: i64,
+}
+
+impl Image {
+    /// Takes up what one revision changed.
+    pub(crate) fn take(&mut self, revision: i64, writer: Writer, events: &[kv::Event]) -> Commit {
+        let mut commit = Commit::new(revision, writer);
+        for event in events {
+            self.take_one(event, &mut commit);
+        }
+        commit
+    }
+
+    fn take_one(&mut self, event: &kv::Event, commit: &mut Commit) {
+        let text = String::from_utf8_lossy(&event.kv.key).into_owned();
+        let put = match event.kind {
+            kv::EventKind::Put => Some(&event.kv),
+            kv::EventKind::Delete => None,
+        };
+        let bad = &mut commit.unreadable;
+        match Key::parse(&text) {
+            Some(Key::Workload(id)) => {
+                change(&mut self.workloads, &mut commit.workloads, id, put, &text, bad);
+            }
+            Some(Key::Assignment(id)) => {
+                change(&mut self.assignments, &mut commit.assignments, id, put, &text, bad);
+            }
+            Some(Key::Intent(id)) => {
+                change(&mut self.intents, &mut commit.intents, id, put, &text, bad);
+            }
+            Some(Key::Retry(id)) => {
+                change(&mut self.retries, &mut commit.retries, id, put, &text, bad);
+            }
+            Some(Key::Node(id)) => {
+                change(&mut self.nodes, &mut commit.nodes, id, put, &text, bad);
+            }
+            Some(Key::Tombstone(node, id)) => {
+                let key = (node, id);
+                change(&mut self.tombstones, &mut commit.tombstones, key, put, &text, bad);
+            }
+            Some(Key::Event(id)) => self.take_event(id, put, &text, commit),
+            Some(Key::Leader(_)) => self.leader = put.map_or(0, |kv| kv.create_revision),
+            Some(Key::Meta(_)) => {}
+            None => bad.push(format!("{text} is not of the layout")),
+        }
+    }
+
+    fn take_event(
+        &mut self,
+        id: EventId,
+        put: Option<&kv::KeyValue>,
+        text: &str,
+        commit: &mut Commit,
+    ) {
+        let Some(kv) = put else {
+            self.events.remove(&id);
+            commit.events_removed.push(id);
+            return;
+        };
+        if kv.version > 1 {
+            commit.events_changed.push(text.to_owned());
+        }
+        self.events.insert(id);
+        match serde_json::from_slice(&kv.value) {
+            Ok(record) => commit.events.push(record),
+            Err(problem) => commit.unreadable.push(format!("{text}: {problem}")),
+        }
+    }
+}
+
+fn change<K: Ord + Clone, T: serde::de::DeserializeOwned>(
+    image: &mut BTreeMap<K, Held<T>>,
+    pairs: &mut BTreeMap<K, Pair<T>>,
+    key: K,
+    put: Option<&kv::KeyValue>,
+    text: &str,
+    unreadable: &mut Vec<String>,
+) {
+    let before = image.get(&key).map(|held| held.record.clone());
+    let decoded = put.map(|kv| (serde_json::from_slice::<T>(&kv.value), kv));
+    let after = match decoded {
+        Some((Ok(record), kv)) => {
+            let record = Arc::new(record);
+            let (created, revision) = (kv.create_revision, kv.mod_revision);
+            image.insert(key.clone(), Held { record: record.clone(), created, revision });
+            Some(record)
+        }
+        Some((Err(problem), _)) => {
+            unreadable.push(format!("{text}: {problem}"));
+            image.remove(&key);
+            None
+        }
+        None => {
+            image.remove(&key);
+            None
+        }
+    };
+    pairs.insert(key, Pair { before, after });
+}

@@ -1,0 +1,37 @@
+//! S1: no agent receives an apply or a delete whose intent was not committed before the call left.
+
+use berth_core::io::{AgentCall, AgentOp};
+use berth_core::model::workload::Action;
+
+use super::image::Image;
+use super::rule::{Check, Finding};
+
+/// A call leaves a scheduler.
+pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Check {
+    // A deposed leader's call may leave after another's intent took the place of its own; the
+    // agent refuses it by its epoch.
+    let Some(workload) = call.op.workload().filter(|_| image.leader == call.epoch.0) else {
+        return Ok(());
+    };
+    let intent = image.intents.get(workload).map(|held| &held.record);
+    let here = intent.filter(|intent| intent.node_id == call.node);
+    let covered = match &call.op {
+        AgentOp::Apply { revision, running, .. } => here.is_some_and(|intent| {
+            let action = if *running { Action::Apply } else { Action::ApplyStopped };
+            intent.action == action && intent.revision_id == *revision
+        }),
+        AgentOp::Delete { .. } => {
+            let buried = (call.node.clone(), workload.clone());
+            here.is_some_and(|intent| matches!(intent.action, Action::Delete | Action::Recreate))
+                || image.tombstones.contains_key(&buried)
+        }
+        AgentOp::Status { .. } | AgentOp::List => true,
+    };
+    if covered {
+        return Ok(());
+    }
+    let seen = format!("scheduler-{replica} sends {:?}; the store has {intent:?}", call.op);
+    Err(Finding::new("a committed intent for every call that changes a node", seen)
+        .of(workload)
+        .of(&call.node))
+}

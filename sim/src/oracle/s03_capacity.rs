@@ -1,0 +1,52 @@
+//! S3: at every committed revision, what is assigned to a node is within its capacity. A node that
+//! came back smaller keeps what it has, and gets nothing more.
+
+use std::collections::BTreeMap;
+
+use berth_core::NodeId;
+use berth_core::model::units::Resources;
+
+use super::image::{Commit, Image, Writer};
+use super::rule::{Check, Finding};
+
+/// What is assigned to each node.
+#[derive(Debug, Default)]
+pub(crate) struct Capacity {
+    assigned: BTreeMap<NodeId, Resources>,
+}
+
+impl Capacity {
+    pub(crate) fn committed(&mut self, commit: &Commit, image: &Image) -> Check {
+        let mut grown = BTreeMap::new();
+        for (id, pair) in &commit.assignments {
+            if let Some(before) = &pair.before {
+                let sum = self.assigned.entry(before.node_id.clone()).or_default();
+                *sum = *sum - before.resources;
+            }
+            if let Some(after) = &pair.after {
+                *self.assigned.entry(after.node_id.clone()).or_default() += after.resources;
+                let held = pair.before.as_ref().filter(|before| before.node_id == after.node_id);
+                let held = held.map_or(Resources::default(), |before| before.resources);
+                if after.resources - held != Resources::default() {
+                    grown.insert(after.node_id.clone(), (id, after.resources));
+                }
+            }
+        }
+        if commit.writer == Writer::Stranger {
+            return Ok(());
+        }
+        for (node, (id, asked)) in grown {
+            let Some(record) = image.nodes.get(&node).map(|held| &held.record) else { continue };
+            let (sum, total) = (self.assigned[&node], &record.resources);
+            let fits = sum.cpu <= total.cpu_total
+                && sum.memory_mb <= total.memory_total
+                && total.disk_total.is_none_or(|disk| sum.disk_gb <= disk);
+            if !fits {
+                let expected = format!("at most {total:?}");
+                let seen = format!("{sum:?} assigned, {asked:?} of that new");
+                return Err(Finding::new(expected, seen).of(&node).of(id));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! S7: attempts grow by one for each failure, never pass the maximum and are never lost; no action
+//! starts before `next_retry_at`; failures of the infrastructure do not count.
+
+use std::time::Duration;
+
+use berth_core::Config;
+use berth_core::model::workload::{
+    Action, ActualState, FailureClass, IntentOutcome, RetryRecord, WorkloadRecord,
+};
+
+use super::image::{Commit, Image, Pair, Writer};
+use super::rule::{Check, Finding};
+
+pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
+    if commit.writer == Writer::Stranger {
+        return Ok(());
+    }
+    for (id, pair) in &commit.retries {
+        let workload = commit.workloads.get(id);
+        let outcome = match (&pair.before, &pair.after) {
+            (before, Some(after)) => failed(before.as_deref(), after, config),
+            (Some(before), None) => reset(before, workload, commit, config),
+            (None, None) => Ok(()),
+        };
+        outcome.map_err(|finding| finding.of(id))?;
+    }
+    for (id, pair) in &commit.intents {
+        let Some(after) = &pair.after else { continue };
+        let begins = after.outcome == IntentOutcome::Open
+            && pair.before.as_ref().is_none_or(|before| before.decided_at != after.decided_at)
+            && matches!(after.action, Action::Apply | Action::Recreate);
+        let Some(retry) = image.retries.get(id).filter(|_| begins) else { continue };
+        let due = retry.record.state.next_retry_at;
+        if due.is_some_and(|due| after.decided_at < due) {
+            let expected = format!("no action before {due:?}");
+            let seen = format!("{:?} decided at {}", after.action, after.decided_at);
+            return Err(Finding::new(expected, seen).of(id));
+        }
+    }
+    Ok(())
+}
+
+fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) -> Check {
+    let (now, was) = (&after.state, before.map_or(0, |before| before.state.attempts));
+    let again = before.is_none_or(|before| before.last_failure_at != after.last_failure_at);
+    let counted = match after.last_failure.class() {
+        FailureClass::Infrastructure => 0,
+        FailureClass::Workload | FailureClass::Permanent => 1,
+    };
+    let expected = if again { (was + counted).min(now.max_attempts) } else { was };
+    if now.attempts != expected.min(now.max_attempts) {
+        let expected = format!("{expected} attempts after {:?}", after.last_failure);
+        return Err(Finding::new(expected, format!("{before:?} became {after:?}")));
+    }
+    let over = now.attempts >= now.max_attempts && counted == 1
+        || after.last_failure.class() == FailureClass::Permanent;
+    if again && now.exhausted != over {
+        let expected = format!("the tries to be over: {over}");
+        return Err(Finding::new(expected, format!("{after:?}")));
+    }
+    let wait = match after.last_failure.class() {
+        FailureClass::Infrastructure => config.retry_backoff_min,
+        FailureClass::Workload | FailureClass::Permanent => law(now.attempts, config),
+    };
+    let due = (!now.exhausted).then(|| after.last_failure_at + wait);
+    if again && now.next_retry_at != due {
+        return Err(Finding::new(format!("the next try at {due:?}"), format!("{after:?}")));
+    }
+    Ok(())
+}
+
+/// 5, 10, 20, 40 … seconds, capped: written down a second time on purpose.
+fn law(attempts: u32, config: &Config) -> Duration {
+    let mut wait = config.retry_backoff_min;
+    for _ in 1..attempts {
+        wait = (wait * 2).min(config.retry_backoff_max);
+    }
+    wait.min(config.retry_backoff_max)
+}
+
+/// Attempts are forgotten at a client's word, after stable running, or with the workload.
+fn reset(
+    before: &RetryRecord,
+    workload: Option<&Pair<WorkloadRecord>>,
+    commit: &Commit,
+    config: &Config,
+) -> Check {
+    let excused = match workload.map(|pair| (&pair.before, &pair.after)) {
+        Some((_, None)) => true,
+        Some((Some(was), Some(is))) => {
+            let asked = was.metadata.generation != is.metadata.generation;
+            let stable = is.status.actual_state == ActualState::Running
+                && is.status.running_since.is_some_and(|since| {
+                    let events = commit.events.iter().map(|event| event.timestamp);
+                    let now = events.max().unwrap_or(is.status.last_updated);
+                    now >= since && config.stable_after > Duration::ZERO
+                });
+            asked || stable
+        }
+        Some((None, Some(_))) | None => false,
+    };
+    let by_client = commit.events.iter().any(|event| {
+        event.workload_id.as_ref() == Some(&before.workload_id)
+            && event.event_type == berth_core::EventType::RetryTriggered
+    });
+    if excused || by_client {
+        return Ok(());
+    }
+    Err(Finding::new("attempts to be kept", format!("{before:?} was removed")))
+}

@@ -1,0 +1,94 @@
+//! S9: what the store holds was asked for by some client or decided by some recorded decision.
+
+use std::collections::BTreeMap;
+
+use berth_core::WorkloadId;
+use berth_core::io::request::Request;
+use berth_core::model::workload::{DesiredState, WorkloadRecord};
+
+use super::image::{Commit, Writer};
+use super::rule::{Check, Finding};
+
+/// Everything that clients ever asked of each workload.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    requests: BTreeMap<WorkloadId, Vec<Request>>,
+}
+
+impl Asked {
+    pub(crate) fn asked(&mut self, request: &Request) {
+        let workload = match request {
+            Request::Apply(apply) => &apply.workload,
+            Request::Delete { workload, .. } | Request::Retry { workload } => workload,
+            Request::Register(_)
+            | Request::Heartbeat(_)
+            | Request::SetSchedulable { .. }
+            | Request::Drain { .. }
+            | Request::CancelDrain { .. }
+            | Request::Fence { .. }
+            | Request::Purge { .. }
+            | Request::Suggest(_)
+            | Request::Read(_) => return,
+        };
+        let known = self.requests.entry(workload.clone()).or_default();
+        if !known.contains(request) {
+            known.push(request.clone());
+        }
+    }
+
+    pub(crate) fn committed(&self, commit: &Commit) -> Check {
+        if commit.writer == Writer::Stranger {
+            return Ok(());
+        }
+        if let Some(text) = commit.unreadable.first() {
+            return Err(Finding::new("readable records of the layout", text.as_str()));
+        }
+        for (id, pair) in &commit.workloads {
+            let Some(after) = &pair.after else { continue };
+            let was = pair.before.as_ref().map(|before| before.metadata.generation);
+            if was == Some(after.metadata.generation) {
+                continue;
+            }
+            let asked = self.requests.get(id).map(Vec::as_slice).unwrap_or_default();
+            if !asked.iter().any(|request| explains(request, pair.before.as_deref(), after)) {
+                let expected = "every change of a client to have been asked for";
+                return Err(Finding::new(expected, format!("nobody asked for {after:?}")).of(id));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the request may have made the record what it is.
+fn explains(request: &Request, before: Option<&WorkloadRecord>, after: &WorkloadRecord) -> bool {
+    match request {
+        Request::Apply(apply) if apply.dry_run => false,
+        Request::Apply(apply) => match &apply.spec {
+            Some(spec) => {
+                spec.spec == *after.spec
+                    && spec.resources == after.resources
+                    && spec.labels == after.labels
+                    && spec.constraints == after.constraints
+                    && after.desired_state != DesiredState::Deleted
+            }
+            None => {
+                apply.desired_state == Some(after.desired_state)
+                    && before.is_some_and(|before| before.spec == after.spec)
+            }
+        },
+        Request::Delete { .. } => {
+            after.desired_state == DesiredState::Deleted
+                && before.is_some_and(|before| before.spec == after.spec)
+        }
+        Request::Retry { .. }
+        | Request::Register(_)
+        | Request::Heartbeat(_)
+        | Request::SetSchedulable { .. }
+        | Request::Drain { .. }
+        | Request::CancelDrain { .. }
+        | Request::Fence { .. }
+        | Request::Purge { .. }
+        | Request::Suggest(_)
+        | Request::Read(_) => false,
+    }
+}

@@ -1,0 +1,90 @@
+//! S12: actions per workload per interval are bounded; an idle cluster makes no store writes but
+//! leases and coarse heartbeats.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use berth_core::io::AgentCall;
+use berth_core::model::node::NodeRecord;
+use berth_core::{Timestamp, WorkloadId};
+
+use super::image::{Commit, Image, Pair, Writer};
+use super::rule::{Check, Finding};
+
+/// Calls that change a node, for one workload, in one minute.
+const CALLS_PER_MINUTE_MAX: usize = 60;
+
+/// What happened lately.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    calls: BTreeMap<WorkloadId, VecDeque<Timestamp>>,
+    /// From then on nothing should happen any more.
+    pub(crate) idle_from: Option<Timestamp>,
+}
+
+impl Pace {
+    pub(crate) fn call_leaves(
+        &mut self,
+        now: Timestamp,
+        image: &Image,
+        call: &AgentCall,
+    ) -> Check {
+        let Some(id) = call.op.workload().filter(|_| call.op.is_mutation()) else {
+            return Ok(());
+        };
+        let calls = self.calls.entry(id.clone()).or_default();
+        while calls.front().is_some_and(|at| now.since(*at) > Duration::from_secs(60)) {
+            calls.pop_front();
+        }
+        calls.push_back(now);
+        if calls.len() > CALLS_PER_MINUTE_MAX {
+            let expected = format!("at most {CALLS_PER_MINUTE_MAX} calls a minute");
+            return Err(Finding::new(expected, format!("{} calls", calls.len())).of(id));
+        }
+        if self.is_idle(now) && !restless(image, id) {
+            let seen = format!("{:?}", call.op);
+            return Err(Finding::new("no calls that change anything when idle", seen).of(id));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn committed(&self, now: Timestamp, commit: &Commit, image: &Image) -> Check {
+        if !self.is_idle(now) || commit.writer == Writer::Stranger {
+            return Ok(());
+        }
+        let touched = commit.workloads.keys().chain(commit.intents.keys());
+        let touched = touched.chain(commit.retries.keys()).chain(commit.assignments.keys());
+        for id in touched.filter(|id| !restless(image, id)) {
+            let seen = format!("revision {} writes it: {commit:?}", commit.revision);
+            return Err(Finding::new("no writes when idle", seen).of(id));
+        }
+        for (id, pair) in &commit.nodes {
+            if !is_heartbeat(pair) && !commit.workloads.keys().any(|id| restless(image, id)) {
+                let expected = "no writes but coarse heartbeats when idle";
+                return Err(Finding::new(expected, format!("{pair:?}")).of(id));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self, now: Timestamp) -> bool {
+        self.idle_from.is_some_and(|from| now >= from)
+    }
+}
+
+/// A workload that fails by itself keeps the scheduler busy for good reason, and those that wait
+/// for room with it.
+pub(crate) fn restless(image: &Image, id: &WorkloadId) -> bool {
+    let Some(held) = image.workloads.get(id) else { return true };
+    held.record.labels.contains_key("fake/exit-after-ms")
+        || held.record.labels.contains_key("fake/fail-starts")
+        || held.record.assigned_node.is_none()
+}
+
+fn is_heartbeat(pair: &Pair<NodeRecord>) -> bool {
+    let (Some(before), Some(after)) = (&pair.before, &pair.after) else { return false };
+    let mut expected = NodeRecord::clone(before);
+    expected.last_heartbeat = after.last_heartbeat;
+    expected.resources.set_allocated(after.resources.allocated());
+    expected == **after
+}

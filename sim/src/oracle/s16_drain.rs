@@ -1,0 +1,80 @@
+//! S16: no new placement on a draining, cordoned or not-ready node; a drain never moves more than
+//! its parallelism at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_core::model::node::NodeStatus;
+use berth_core::model::workload::{ActualState, DesiredState};
+use berth_core::{NodeId, Timestamp, WorkloadId};
+
+use super::image::{Commit, Image, Writer};
+use super::rule::{Check, Finding};
+
+/// What drains have moved and is not settled yet.
+#[derive(Debug, Default)]
+pub(crate) struct Drains {
+    moving: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
+}
+
+impl Drains {
+    pub(crate) fn committed(&mut self, now: Timestamp, commit: &Commit, image: &Image) -> Check {
+        if commit.writer == Writer::Stranger {
+            return Ok(());
+        }
+        for moving in self.moving.values_mut() {
+            moving.retain(|id| !settled(image, id));
+        }
+        for (id, pair) in &commit.assignments {
+            let from = pair.before.as_ref().map(|before| &before.node_id);
+            let to = pair.after.as_ref().map(|after| &after.node_id);
+            if from == to {
+                continue;
+            }
+            if let Some(record) = to.and_then(|to| image.nodes.get(to)).map(|held| &held.record)
+                && (record.status != NodeStatus::Ready || !record.schedulable)
+            {
+                let seen = format!("{:?}, schedulable: {}", record.status, record.schedulable);
+                let expected = "new placements on ready and schedulable nodes only";
+                return Err(Finding::new(expected, seen).of(id).of(&record.id));
+            }
+            self.left(now, image, id, from)?;
+        }
+        Ok(())
+    }
+
+    fn left(
+        &mut self,
+        now: Timestamp,
+        image: &Image,
+        id: &WorkloadId,
+        from: Option<&NodeId>,
+    ) -> Check {
+        let Some(record) = from.and_then(|from| image.nodes.get(from)).map(|held| &held.record)
+        else {
+            return Ok(());
+        };
+        let Some(drain) = record.drain.filter(|_| record.status == NodeStatus::Draining) else {
+            return Ok(());
+        };
+        let wanted = image.workloads.get(id).map(|held| held.record.desired_state);
+        if now >= drain.deadline || wanted != Some(DesiredState::Running) {
+            return Ok(());
+        }
+        let moving = self.moving.entry(record.id.clone()).or_default();
+        moving.insert(id.clone());
+        if moving.len() > drain.parallelism as usize {
+            let expected = format!("at most {} on the move", drain.parallelism);
+            return Err(Finding::new(expected, format!("{moving:?}")).of(&record.id));
+        }
+        Ok(())
+    }
+}
+
+fn settled(image: &Image, id: &WorkloadId) -> bool {
+    image.workloads.get(id).is_none_or(|held| {
+        let record = &held.record;
+        record.desired_state != DesiredState::Running
+            || record.assigned_node.is_none()
+            || matches!(record.status.actual_state, ActualState::Running | ActualState::Failed)
+    })
+}
