@@ -7,6 +7,9 @@ ARGS ?=
 NODES ?= 500
 WORKLOADS ?= 5000
 
+# Cargo would look for the job server of `make -j`, which is not handed down to it.
+unexport MAKEFLAGS MFLAGS
+
 .DEFAULT_GOAL := help
 .PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench determinism coverage deny
 
@@ -15,56 +18,56 @@ help: ## list the targets
 
 dev: ## build and start `berth dev`: a whole cluster on this machine
 	@xtask/deps.sh build
-	+@$(CARGO) run -p berth-runtime --bin berth -- dev $(ARGS)
+	@$(CARGO) run -p berth-runtime --bin berth -- dev $(ARGS)
 
 build: ## build the berth binary, optimised, into target/release
 	@xtask/deps.sh build
-	+@$(CARGO) build --release -p berth-runtime --bin berth
+	@$(CARGO) build --release -p berth-runtime --bin berth
 
 test: ## every check and every test, with a real etcd and real processes
 	@xtask/deps.sh test
-	+@$(CARGO) xtask test
+	@$(CARGO) xtask test
 
 test-quick: ## unit, property and documentation tests only
 	@xtask/deps.sh test
-	+@$(CARGO) test --workspace --exclude berth-tests
+	@$(CARGO) test --workspace --exclude berth-tests
 
 blackbox: ## the black-box tests only; ARGS="capacity" selects by name
 	@xtask/deps.sh test
-	+@$(CARGO) build -p berth-runtime --bin berth
-	+@$(CARGO) test -p berth-tests -- $(ARGS)
+	@$(CARGO) build -p berth-runtime --bin berth
+	@$(CARGO) test -p berth-tests -- $(ARGS)
 
 lint: ## formatting, clippy with warnings as errors, the project's own rules
 	@xtask/deps.sh test
-	+@$(CARGO) xtask lint
+	@$(CARGO) xtask lint
 
 fmt: ## format everything
 	@$(CARGO) fmt --all
 
 tidy: ## the project's own rules only
-	+@$(CARGO) xtask tidy
+	@$(CARGO) xtask tidy
 
 doc: ## the API documentation, warnings as errors
 	@xtask/deps.sh build
-	+@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 scale: ## the capacity run: NODES=500 WORKLOADS=5000 against a real etcd
 	@xtask/deps.sh test
-	+@$(CARGO) build --release -p berth-runtime --bin berth -p berth-scale-tests --bin berth-scale
-	+@$(CARGO) run --release --quiet -p berth-scale-tests --bin berth-scale -- \
+	@$(CARGO) build --release -p berth-runtime --bin berth -p berth-scale-tests --bin berth-scale
+	@$(CARGO) run --release --quiet -p berth-scale-tests --bin berth-scale -- \
 		--nodes $(NODES) --workloads $(WORKLOADS) $(ARGS)
 
 bench: ## the criterion benchmarks
 	@xtask/deps.sh build
-	+@$(CARGO) bench -p berth-benches
+	@$(CARGO) bench -p berth-benches
 
 determinism: ## the core's outputs: two runs each in debug and release must be equal to the byte
 	@xtask/deps.sh build
-	+@$(CARGO) xtask determinism
+	@$(CARGO) xtask determinism
 
 coverage: ## line coverage of the pure crates by their own tests
 	@xtask/deps.sh coverage
-	+@$(CARGO) xtask coverage
+	@$(CARGO) xtask coverage
 
 deny: ## licences, sources and bans of the dependencies (installs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
