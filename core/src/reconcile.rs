@@ -165,9 +165,14 @@ fn stopped(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
 }
 
 fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
-    let phase = match at.phase {
-        Phase::Applying(_) if !at.applied => Phase::Idle,
-        phase => phase,
+    // The apply of a former revision is over when its result is seen. Before that it may still
+    // wait in an agent that keeps no order, and would undo what is sent after it.
+    let phase = match (at.phase, at.observed) {
+        (
+            Phase::Applying(_),
+            Observed::Running(Some(_)) | Observed::Stopped | Observed::Failed { .. },
+        ) if !at.applied => Phase::Idle,
+        (phase, _) => phase,
     };
     match at.observed {
         Observed::Nothing => Verdict::Observe,
@@ -220,6 +225,10 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
         Observed::Pending(since) | Observed::Unknown(since) => {
             let deadline = pending_deadline(at.workload_type, config);
             let (since, next) = match phase {
+                Phase::Applying(former) if !at.applied => {
+                    let grace_end = former + config.missing_grace;
+                    return wait_or(grace_end, now, Verdict::Act(Action::Apply));
+                }
                 Phase::Applying(applied) => ((*since).max(applied), Action::Apply),
                 Phase::Deleting(asked) => {
                     return wait_or(
@@ -248,7 +257,7 @@ fn failed(
     now: Timestamp,
     config: &Config,
 ) -> Verdict {
-    let ours = revision.is_none_or(|revision| revision == at.wanted);
+    let ours = revision.map_or(at.applied, |revision| revision == at.wanted);
     match at.phase {
         Phase::GivenUp => Verdict::Settled,
         Phase::BackingOff(until) => wait_or(until, now, Verdict::Act(Action::Recreate)),
@@ -426,33 +435,35 @@ mod tests {
         }
     }
 
-    /// What goes on at the node for a former revision is waited for by nobody, unless it deletes
-    /// or the tries are over.
+    /// The apply of a former revision is waited for until its result is seen or its grace is over,
+    /// never for the deadline of what is wanted now.
     #[test]
-    fn a_new_revision_is_applied_at_once() {
+    fn a_new_revision_is_applied_as_soon_as_the_former_apply_is_over() {
         let start = Timestamp::from_millis(1_000_000);
+        let graced = start + Config::default().missing_grace;
+        let decide = |observed: &Observed, phase, now| {
+            decide_after(false, DesiredState::Running, observed, phase, now)
+        };
         for observed in every_observation(start) {
-            for phase in [Phase::Idle, Phase::Applying(start), Phase::Stopping(start)] {
-                let verdict = decide_after(false, DesiredState::Running, &observed, phase, start);
-                let expected = match &observed {
-                    Observed::Nothing => Verdict::Observe,
-                    Observed::Running(Some(at)) if at.as_str() == "r2" => {
-                        if matches!(phase, Phase::Stopping(_)) {
-                            Verdict::Act(Action::Apply)
-                        } else {
-                            Verdict::Settled
-                        }
-                    }
-                    Observed::Failed { revision, .. }
-                        if revision.as_ref().is_none_or(|r| r.as_str() == "r2") =>
-                    {
-                        assert!(matches!(verdict, Verdict::Fail(..)));
-                        continue;
-                    }
-                    _ => Verdict::Act(Action::Apply),
-                };
-                assert_eq!(verdict, expected, "{observed:?} {phase:?}");
+            let settled = observed == Observed::Running(Some(revision("r2")));
+            let failed = matches!(&observed, Observed::Failed { revision: Some(at), .. }
+                if at.as_str() == "r2");
+            if observed == Observed::Nothing || settled || failed {
+                continue;
             }
+            let over = matches!(
+                observed,
+                Observed::Running(Some(_)) | Observed::Stopped | Observed::Failed { .. }
+            );
+            let now = if over { start } else { graced };
+            let verdict = decide(&observed, Phase::Applying(start), now);
+            assert_eq!(verdict, Verdict::Act(Action::Apply), "{observed:?}");
+            if !over {
+                let early = decide(&observed, Phase::Applying(start), start);
+                assert_eq!(early, Verdict::Wait(graced), "{observed:?}");
+            }
+            let idle = decide(&observed, Phase::Idle, start);
+            assert_eq!(idle, Verdict::Act(Action::Apply), "{observed:?}");
         }
     }
 

@@ -194,6 +194,12 @@ impl EventId {
             sequence
         ))
     }
+    /// The time in it; `None`: it is not an id of ours.
+    #[must_use]
+    pub fn time(&self) -> Option<crate::Timestamp> {
+        let (millis, _) = self.0.split_once('-')?;
+        millis.parse().ok().map(crate::Timestamp::from_millis)
+    }
     /// Takes a text as it was stored or as a client sends it back; any text orders somewhere.
     #[must_use]
     pub fn from_text(text: &str) -> Self {

@@ -30,12 +30,9 @@ impl Scheduler {
         workload: &WorkloadId,
         mutation: Mutation,
     ) {
-        if self
-            .quarantined
-            .contains_key(&crate::Key::Workload(workload.clone()))
-        {
+        if self.is_quarantined(workload) {
             let problem =
-                format!("the stored record of {workload} cannot be read; repair or remove it");
+                format!("a stored record of {workload} cannot be read; repair or remove it");
             self.reply(id, Err(RequestError::Refused(problem)));
             return;
         }
@@ -167,7 +164,7 @@ impl Scheduler {
                 ..Plan::default()
             };
         }
-        let then = self.plan_home(id, &mut next, &mut events);
+        let then = self.plan_home(id, &mut next, false, &mut events);
         Plan {
             next,
             events,
@@ -228,6 +225,8 @@ impl Scheduler {
         record.retry.max_attempts = max;
         if let Some(retry) = &mut next.retry {
             retry.state.max_attempts = max;
+            retry.state.exhausted |= retry.state.attempts >= max;
+            retry.state.attempts = retry.state.attempts.min(max);
         }
         if let Some(desired) = apply.desired_state {
             record.desired_state = desired;
@@ -278,7 +277,8 @@ impl Scheduler {
         }
         let mut then = None;
         if next.assignment.is_none() && desired == DesiredState::Running {
-            then = self.plan_home(id, &mut next, &mut events);
+            let leaving = !tombstones.is_empty();
+            then = self.plan_home(id, &mut next, leaving, &mut events);
         }
         Plan {
             next,

@@ -14,6 +14,7 @@ use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
 use super::node::{NodeMutation, Share};
+use super::timers::Timer;
 use super::workload::{Durable, Mutation, Workload};
 
 /// An event that a decision will write.
@@ -84,6 +85,17 @@ pub(super) enum Staged {
     },
     /// Nothing but an event.
     Event,
+}
+
+/// Why a transaction is not in the store.
+#[derive(Debug)]
+enum Undone {
+    /// Something else was written first.
+    Overtaken,
+    /// Its fate was unknown, and it was not there when it was read back. It may still come.
+    Unseen,
+    /// The store will not have it, because of this.
+    Refused(String),
 }
 
 /// A transaction in flight.
@@ -209,6 +221,7 @@ impl Scheduler {
                 extra: crate::model::Extra::new(),
             })
             .collect();
+        let emitted = next.clone();
         let staged = Staged::Node {
             id: id.clone(),
             next: next.map(Box::new),
@@ -217,6 +230,7 @@ impl Scheduler {
         let txn = self.emit(staged, diff, events);
         if let Some(node) = self.nodes.get_mut(id) {
             node.staged = Some(txn);
+            node.next = Some(emitted);
         }
     }
 
@@ -341,14 +355,14 @@ impl Scheduler {
             Fate::Conflict { revision, current } => {
                 self.stats.commit_conflicts += 1;
                 self.revision = self.revision.max(revision);
-                self.take_back(txn, None);
+                self.take_back(txn, &Undone::Overtaken);
                 for stored in current {
                     self.adopt(stored);
                 }
             }
             Fate::Refused(why) => {
                 self.stats.commits_refused += 1;
-                self.take_back(txn, Some(&why));
+                self.take_back(txn, &Undone::Refused(why));
             }
             Fate::Unknown => {
                 self.stats.commits_unknown += 1;
@@ -362,7 +376,7 @@ impl Scheduler {
                     .collect();
                 if keys.is_empty() {
                     // Only events were concerned: nothing is decided by them.
-                    self.take_back(txn, None);
+                    self.take_back(txn, &Undone::Overtaken);
                 } else {
                     self.outputs.push_back(Output::ReadBack { txn, keys });
                 }
@@ -397,7 +411,7 @@ impl Scheduler {
             self.revision = self.revision.max(revision);
         } else {
             self.revision = self.revision.max(revision);
-            self.take_back(txn, None);
+            self.take_back(txn, &Undone::Unseen);
             for stored in records {
                 self.adopt(stored);
             }
@@ -472,16 +486,10 @@ impl Scheduler {
             let revision = written(&key).unwrap_or_default();
             self.add_tombstone(tombstone, revision);
         }
-        if let Some(node) = before.filter(|node| Some(node) != plan.next.node()) {
-            self.change_hold(&node, id, |hold| hold.assigned = None);
-            // What is under way at the former home concerns the tombstone there, not this.
-            let newest = CallId(self.next_call);
-            if let Some(workload) = self.workloads.get_mut(id) {
-                workload.call = None;
-                workload.asking = None;
-                workload.evidence_from = newest;
-            }
+        if before.as_ref() != plan.next.node() {
+            self.change_home(id, before.as_ref(), &mut plan);
         }
+        self.lay_ghosts(id);
         if let (Some(node), Some(share)) = (plan.next.node().cloned(), share_of(&plan.next)) {
             self.change_hold(&node, id, |hold| {
                 hold.staged = None;
@@ -491,6 +499,34 @@ impl Scheduler {
         self.carry_out(id, plan);
         for stored in missed {
             self.handle_change(stored);
+        }
+    }
+
+    /// A workload has another home, or none: what was seen and done at the former one concerns
+    /// the tombstone there and nothing here.
+    fn change_home(&mut self, id: &WorkloadId, before: Option<&NodeId>, plan: &mut Plan) {
+        if let Some(node) = before {
+            self.change_hold(node, id, |hold| hold.assigned = None);
+        }
+        plan.observed.get_or_insert(Observed::Missing);
+        plan.phase.get_or_insert(plan.next.resting_phase(self.now));
+        let newest = CallId(self.next_call);
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.call = None;
+            workload.asking = None;
+            workload.evidence_from = newest;
+        }
+    }
+
+    /// Another transaction of the workload is in the store: those of unknown fate cannot come any
+    /// more.
+    pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
+        let ghosts = self
+            .workloads
+            .get_mut(id)
+            .map(|w| std::mem::take(&mut w.ghosts));
+        for node in ghosts.into_iter().flatten() {
+            self.change_hold(&node, id, |hold| hold.staged = None);
         }
     }
 
@@ -523,8 +559,10 @@ impl Scheduler {
             workload.not_before = Timestamp::ZERO;
             workload.reapplied = 0;
             workload.wanted_since = Some(now);
-            if matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp) {
-                // What failed before is made anew at once.
+            let failed = matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp)
+                || matches!(workload.observed, Observed::Failed { .. });
+            if failed {
+                // What failed before is made anew at once, and costs nothing.
                 workload.phase = Phase::BackingOff(now);
             }
         }
@@ -535,7 +573,6 @@ impl Scheduler {
             workload.observed = observed;
         }
         if let Some((request, _)) = request {
-            workload.wanted_since.get_or_insert(now);
             self.answer_workload(request, id, last);
         }
         if removed {
@@ -548,40 +585,18 @@ impl Scheduler {
         }
     }
 
-    /// A transaction is not in the store. Its decision is made anew; with `refused`, the store
-    /// will not have it, and who asked for it is told so.
-    fn take_back(&mut self, txn: TxnId, refused: Option<&str>) {
+    /// A transaction is not in the store. Its decision is made anew; when the store will not have
+    /// it, who asked for it is told so, and nothing is decided for a while.
+    fn take_back(&mut self, txn: TxnId, undone: &Undone) {
         let Some(InFlight { staged, events, .. }) = self.in_flight.remove(&txn) else {
             return;
         };
         self.close_events(events, false);
         match staged {
-            Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, refused),
-            Staged::Node { id, request, .. } => {
-                let missed = match self.nodes.get_mut(&id) {
-                    Some(node) => {
-                        node.staged = None;
-                        std::mem::take(&mut node.missed)
-                    }
-                    None => Vec::new(),
-                };
-                match (request, refused) {
-                    (Some((request, _)), Some(why)) => {
-                        self.reply(request, Err(RequestError::StoreRefused(why.to_owned())));
-                    }
-                    (Some(request), None) => {
-                        if let Some(node) = self.nodes.get_mut(&id) {
-                            node.waiting.push_front(request);
-                        }
-                    }
-                    (None, _) => {}
-                }
-                self.dirty_nodes.insert(id);
-                for stored in missed {
-                    self.handle_change(stored);
-                }
-            }
+            Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, undone),
+            Staged::Node { id, request, .. } => self.take_back_node(id, request, undone),
             Staged::Tombstone { node, workload } => {
+                let pause = self.now + self.config.reconcile_interval;
                 if let Some(tombstone) = self
                     .nodes
                     .get_mut(&node)
@@ -589,30 +604,75 @@ impl Scheduler {
                 {
                     tombstone.staged = None;
                 }
+                self.timers.set_at_latest(Timer::Node(node), pause);
             }
             // Whoever found the copy finds it again; old events are removed by the next pass.
             Staged::NewTombstone { .. } | Staged::Retention { .. } | Staged::Event => {}
         }
     }
 
-    fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, refused: Option<&str>) {
-        if let Some(node) = plan.next.node().cloned() {
-            self.change_hold(&node, id, |hold| hold.staged = None);
+    fn take_back_node(
+        &mut self,
+        id: NodeId,
+        request: Option<(RequestId, NodeMutation)>,
+        undone: &Undone,
+    ) {
+        let pause = self.now + self.config.reconcile_interval;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.staged = None;
+        node.next = None;
+        let missed = std::mem::take(&mut node.missed);
+        match (request, undone) {
+            (Some((request, _)), Undone::Refused(why)) => {
+                self.reply(request, Err(RequestError::StoreRefused(why.clone())));
+            }
+            (Some(request), Undone::Overtaken | Undone::Unseen) => node.waiting.push_front(request),
+            (None, Undone::Refused(_)) => node.refused_until = pause,
+            (None, Undone::Overtaken | Undone::Unseen) => {}
         }
-        let (now, pause) = (self.now, self.config.reconcile_interval);
+        self.dirty_nodes.insert(id);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, undone: &Undone) {
+        if matches!(undone, Undone::Overtaken) {
+            self.lay_ghosts(id);
+        }
+        let target = plan.next.node().cloned();
+        let home = self
+            .workloads
+            .get(id)
+            .and_then(|w| w.durable.node().cloned());
+        let unseen = matches!(undone, Undone::Unseen);
+        if let Some(node) = target.as_ref().filter(|_| !unseen) {
+            self.change_hold(node, id, |hold| hold.staged = None);
+        }
+        self.cancel_move(id, home.as_ref());
+        let pause = self.now + self.config.reconcile_interval;
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
         workload.staged = None;
+        workload.ghosts.extend(target.filter(|_| unseen));
         let missed = std::mem::take(&mut workload.missed);
-        match (plan.request, refused) {
-            (Some((request, _)), Some(why)) => {
-                let error = RequestError::StoreRefused(why.to_owned());
+        match (plan.request, undone) {
+            (Some((request, _)), Undone::Refused(why)) => {
+                self.reply(request, Err(RequestError::StoreRefused(why.clone())));
+            }
+            // It may still be written; asked again, it would seem to conflict with itself (S15).
+            (Some((request, mutation)), Undone::Unseen) if mutation.is_conditional() => {
+                let error = self.unavailable("the outcome is not known: read the record again");
                 self.reply(request, Err(error));
             }
-            (Some(request), None) => workload.waiting.push_front(request),
-            (None, Some(_)) => workload.not_before = now + pause,
-            (None, None) => {}
+            (Some(request), Undone::Overtaken | Undone::Unseen) => {
+                workload.waiting.push_front(request);
+            }
+            (None, Undone::Refused(_)) => workload.refused_until = pause,
+            (None, Undone::Overtaken | Undone::Unseen) => {}
         }
         self.forget_if_empty(id);
         self.dirty.insert(id.clone());

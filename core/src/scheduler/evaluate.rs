@@ -3,6 +3,7 @@
 
 use crate::io::AgentCall;
 use crate::io::AgentOp;
+use crate::io::request::RequestError;
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, WorkloadId};
 use crate::model::spec::WorkloadType;
@@ -28,18 +29,27 @@ impl Scheduler {
         if workload.staged.is_some() {
             return;
         }
+        if self.is_quarantined(id) {
+            self.refuse_waiting(id);
+            return;
+        }
         if !workload.waiting.is_empty() && self.mutate_next(id) {
             return;
         }
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
-        let Some(desired) = workload.desired() else {
-            return;
-        };
-        if self.quarantined.contains_key(&Key::Workload(id.clone())) {
+        let refused_until = workload.refused_until;
+        if self.now < refused_until {
+            self.unsettled.insert(id.clone());
+            self.timers
+                .set_at_latest(Timer::Workload(id.clone()), refused_until);
             return;
         }
+        let Some(desired) = workload.desired() else {
+            self.clear_remains(id);
+            return;
+        };
         self.unsettled.insert(id.clone());
         match (workload.durable.node().cloned(), desired) {
             (None, DesiredState::Deleted) => self.remove(id),
@@ -49,20 +59,64 @@ impl Scheduler {
         }
     }
 
+    /// Whether one of its records cannot be read: it is left alone, whatever else holds.
+    pub(super) fn is_quarantined(&self, id: &WorkloadId) -> bool {
+        !self.quarantined.is_empty()
+            && [
+                Key::Workload(id.clone()),
+                Key::Assignment(id.clone()),
+                Key::Intent(id.clone()),
+                Key::Retry(id.clone()),
+            ]
+            .iter()
+            .any(|key| self.quarantined.contains_key(key))
+    }
+
+    fn refuse_waiting(&mut self, id: &WorkloadId) {
+        let waiting = self
+            .workloads
+            .get_mut(id)
+            .map(|w| std::mem::take(&mut w.waiting));
+        for (request, _) in waiting.into_iter().flatten() {
+            let problem = format!("a stored record of {id} cannot be read; repair or remove it");
+            self.reply(request, Err(RequestError::Refused(problem)));
+        }
+    }
+
+    /// Somebody else removed its canonical record: what was left of it goes too.
+    fn clear_remains(&mut self, id: &WorkloadId) {
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
+        let mut next = workload.durable.clone();
+        if next == Durable::default() {
+            return;
+        }
+        let tombstones = self.leave_home(&mut next).into_iter().collect();
+        let plan = Plan {
+            tombstones,
+            ..Plan::default()
+        };
+        self.stage_workload(id, plan);
+    }
+
     fn find_home(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
+        if workload.durable.resting_phase(self.now) == Phase::GivenUp {
+            self.unsettled.remove(id);
+            return;
+        }
         let mut plan = Plan {
             next: workload.durable.clone(),
             ..Plan::default()
         };
         self.stats.scheduling_attempts += 1;
-        plan.then = self.plan_home(id, &mut plan.next, &mut plan.events);
-        if plan.next.assignment.is_some() {
-            plan.observed = Some(Observed::Missing);
-            plan.phase = Some(Phase::Idle);
-        } else {
+        plan.then = self.plan_home(id, &mut plan.next, false, &mut plan.events);
+        if plan.next.assignment.is_none() {
+            // Woken when room appears.
+            self.unsettled.remove(id);
             self.stats.note_unschedulable(&plan.next);
             if plan.next == workload.durable {
                 return;
@@ -73,6 +127,9 @@ impl Scheduler {
 
     fn evaluate_at(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
         let (now, grace) = (self.now, self.config.eviction_grace);
+        if self.quarantined.contains_key(&Key::Node(node.clone())) {
+            return;
+        }
         let Some(entity) = self
             .nodes
             .get(node)
@@ -144,17 +201,14 @@ impl Scheduler {
         )];
         let mut then = None;
         if desired == DesiredState::Running {
-            then = self.plan_home(id, &mut next, &mut events);
+            then = self.plan_home(id, &mut next, false, &mut events);
         }
-        let (observed, phase) = (Some(Observed::Missing), Some(Phase::Idle));
         self.stage_workload(
             id,
             Plan {
                 next,
                 events,
                 then,
-                observed,
-                phase,
                 ..Plan::default()
             },
         );
@@ -338,7 +392,16 @@ impl Scheduler {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
-        if now < workload.not_before && action != Action::Delete {
+        let law = workload
+            .durable
+            .retry
+            .as_ref()
+            .and_then(|r| r.state.next_retry_at);
+        if let Some(at) = law.filter(|at| now < *at && starts(action)) {
+            self.timers.set(Timer::Workload(id.clone()), at);
+            return;
+        }
+        if now < workload.not_before {
             let at = workload.not_before;
             self.timers.set(Timer::Workload(id.clone()), at);
             return;
@@ -363,6 +426,7 @@ impl Scheduler {
         let mut events = Vec::new();
         let was_running = record.status.actual_state == ActualState::Running;
         let retry = next.retry.clone();
+        let last = next.intent.as_ref().map(|intent| intent.action);
         match action {
             Action::Recreate => events.push(Draft::new(
                 EventType::RetryTriggered,
@@ -376,10 +440,13 @@ impl Scheduler {
             Action::Apply if was_running => {
                 events.push(Draft::new(EventType::DriftDetected, node.as_ref(), reason));
             }
+            // A recreate told of the try already, and so did the first of several applies.
             Action::Apply
-                if retry
-                    .as_ref()
-                    .is_some_and(|r| r.state.next_retry_at.is_some()) =>
+                if !again
+                    && last != Some(Action::Recreate)
+                    && retry
+                        .as_ref()
+                        .is_some_and(|r| r.state.next_retry_at.is_some()) =>
             {
                 events.push(Draft::new(EventType::RetryTriggered, node.as_ref(), reason));
             }
@@ -427,7 +494,15 @@ impl Scheduler {
             .retry
             .as_ref()
             .map_or(RetryState::fresh(max), |retry| retry.state);
-        let state = before.after_failure(kind.class(), now, &self.config);
+        let mut state = before.after_failure(kind.class(), now, &self.config);
+        if kind.class() == FailureClass::Infrastructure {
+            // It costs no attempt, and is not tried every few seconds for ever.
+            let repeated = self.workloads.get_mut(id).map_or(1, |workload| {
+                workload.reapplied = workload.reapplied.saturating_add(1);
+                workload.reapplied
+            });
+            state.next_retry_at = Some(now + backoff(repeated, &self.config));
+        }
         message.clone_into(&mut record.metadata.last_error);
         let revision_id = record.revision_id.clone();
         next.retry = Some(RetryRecord {
@@ -500,6 +575,9 @@ impl Scheduler {
         if workload.call.is_some() || !self.nodes.get(&node).is_some_and(super::Node::callable) {
             return;
         }
+        if starts(action) && self.blocked_by_tombstones(id, &node) {
+            return;
+        }
         let Some(record) = workload.record() else {
             return;
         };
@@ -553,6 +631,14 @@ impl Scheduler {
             timeout,
             op,
         })
+    }
+}
+
+/// Whether an action may make something run.
+const fn starts(action: Action) -> bool {
+    match action {
+        Action::Apply | Action::Recreate => true,
+        Action::ApplyStopped | Action::Delete => false,
     }
 }
 

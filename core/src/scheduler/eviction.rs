@@ -46,8 +46,7 @@ impl Scheduler {
         match desired {
             // Its node must say so, or be purged (S10).
             DesiredState::Deleted => {}
-            DesiredState::Stopped => self.confirm_at_rest(id),
-            DesiredState::Running => self.evict(id, node),
+            DesiredState::Stopped | DesiredState::Running => self.evict(id, node, desired),
         }
     }
 
@@ -75,7 +74,7 @@ impl Scheduler {
         );
     }
 
-    fn evict(&mut self, id: &WorkloadId, node: &NodeId) {
+    fn evict(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
         if self.eviction.paused && !self.is_fenced(node) {
             return;
         }
@@ -96,7 +95,10 @@ impl Scheduler {
             self.timers.set_at_latest(Timer::Evictions, next);
             return;
         }
-        if self.move_away(id, "its node was lost") {
+        if desired == DesiredState::Stopped {
+            self.eviction.allowance -= 1;
+            self.confirm_at_rest(id);
+        } else if self.move_away(id, "its node was lost") {
             self.eviction.allowance -= 1;
             self.stats.evictions += 1;
         } else {

@@ -1,5 +1,6 @@
 //! Node health: registrations, heartbeats, and one look at one node.
 
+use crate::Key;
 use crate::io::request::{Heartbeat, Registration, RequestError, Response};
 use crate::model::Extra;
 use crate::model::event::EventType;
@@ -16,10 +17,16 @@ impl Scheduler {
     /// An agent announces its node. Called often: idempotent, and it resets no accounting.
     pub(super) fn register(&mut self, request: RequestId, registration: Registration) {
         let (now, id) = (self.now, registration.node.clone());
-        let entity = self
-            .nodes
-            .entry(id.clone())
-            .or_insert_with(|| Node::unknown(now));
+        if self.quarantined.contains_key(&Key::Node(id.clone())) {
+            let problem =
+                format!("the stored record of node {id} cannot be read; repair or remove it");
+            self.reply(request, Err(RequestError::Refused(problem)));
+            return;
+        }
+        self.expect_node(&id);
+        let Some(entity) = self.nodes.get_mut(&id) else {
+            return;
+        };
         if entity.waiting.len() >= self.config.requests_waiting_max {
             self.reply(request, Err(RequestError::Busy(format!("node {id}"))));
             return;
@@ -76,10 +83,27 @@ impl Scheduler {
             .clone_from(&from.supported_storage_drivers);
         record.boot_id.clone_from(&from.boot_id);
         record.incarnation.clone_from(&from.incarnation);
-        if record.status == NodeStatus::NotReady {
+        let unreachable = self.nodes.get(&from.node).is_some_and(|n| n.unreachable);
+        if record.status == NodeStatus::NotReady && !unreachable {
             self.set_node_status(&mut record, NodeReason::Registered, ChangedBy::Register);
         }
         record
+    }
+
+    /// Makes room in the image for a node. What is assigned to it is reserved from the first.
+    pub(super) fn expect_node(&mut self, id: &NodeId) {
+        if self.nodes.contains_key(id) {
+            return;
+        }
+        self.nodes.insert(id.clone(), Node::unknown(self.now));
+        let assigned = self
+            .workloads
+            .iter()
+            .filter(|(_, w)| w.durable.node() == Some(id));
+        let assigned: Vec<_> = assigned.map(|(workload, _)| workload.clone()).collect();
+        for workload in assigned {
+            self.reserve_assigned(&workload);
+        }
     }
 
     /// An agent is alive. Nothing is written unless this changes something.
@@ -104,6 +128,10 @@ impl Scheduler {
         let drain = entity.status() == NodeStatus::Draining;
         if lost {
             self.dirty_nodes.insert(id.clone());
+            if entity.unreachable && entity.listing.call.is_none() {
+                // Only a call that works takes it back; while it was silent none was made.
+                self.timers.set_at_latest(Timer::Listing(id.clone()), now);
+            }
         }
         self.take_hints(&id, heartbeat.statuses);
         let lease_expires_at = now + lease;
@@ -158,12 +186,25 @@ impl Scheduler {
         if entity.staged.is_some() {
             return;
         }
+        if self.quarantined.contains_key(&Key::Node(id.clone())) {
+            let waiting = std::mem::take(&mut entity.waiting);
+            for (request, _) in waiting {
+                let problem = format!("the stored record of node {id} cannot be read");
+                self.reply(request, Err(RequestError::Refused(problem)));
+            }
+            return;
+        }
         if let Some((request, mutation)) = entity.waiting.pop_front() {
             self.operate(id, request, mutation);
             return;
         }
+        if self.now < entity.refused_until {
+            let at = entity.refused_until;
+            self.timers.set_at_latest(Timer::Node(id.clone()), at);
+            return;
+        }
         let Some(record) = entity.record.clone() else {
-            self.nodes.remove(id);
+            self.node_removed(id);
             return;
         };
         if self.continue_purge(id) || self.continue_drain(id, &record) {
@@ -280,7 +321,7 @@ impl Scheduler {
             at(due);
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
-        let empty = entity.holds.is_empty() && entity.tombstones.is_empty();
+        let empty = entity.assigned.is_empty() && entity.holds.values().all(|h| h.staged.is_none());
         if let Some(at) = deadline {
             self.timers.set(Timer::Node(id.clone()), at);
         }
@@ -288,9 +329,11 @@ impl Scheduler {
             entity.figures_due = due.filter(|_| !settled_figures);
         }
         if empty && lost_for.is_some_and(|lost| lost >= self.config.forget_node_after) {
-            let text = "lost for long, and nothing is assigned to it";
-            let events = vec![Draft::new(EventType::NodePurged, Some(id), text)];
-            self.stage_node(id, None, events, None);
+            // Nothing is assigned to it: it is purged, with what it may still have held.
+            if let Some(entity) = self.nodes.get_mut(id) {
+                entity.purging = Some(super::NOBODY);
+            }
+            self.dirty_nodes.insert(id.clone());
         } else if flush || settled_figures {
             let mut next = record.clone();
             next.last_heartbeat = next.last_heartbeat.max(heard);
@@ -316,50 +359,57 @@ impl Scheduler {
         revision: Option<StoreRevision>,
         request: Option<(RequestId, NodeMutation)>,
     ) {
-        let state = |record: &NodeRecord| (record.status, record.status_reason);
-        let was = self
-            .nodes
-            .get(id)
-            .and_then(|entity| entity.record.as_ref())
-            .map(state);
-        let now = self.now;
         let Some(entity) = self.nodes.get_mut(id) else {
             return;
         };
         entity.staged = None;
+        entity.next = None;
         let missed = std::mem::take(&mut entity.missed);
         self.dirty_nodes.insert(id.clone());
         let Some(next) = next else {
             self.node_removed(id);
             return;
         };
-        let (is, now_is) = (next.status, state(&next));
-        entity.record = Some(next);
+        let was = entity.record.replace(next);
         if let Some(revision) = revision {
             entity.revision = revision;
         }
-        match is {
+        self.node_changed(id, was.as_ref());
+        self.answer_node(id, request);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    /// What follows when a node's record is another one, whoever wrote it.
+    pub(super) fn node_changed(&mut self, id: &NodeId, was: Option<&NodeRecord>) {
+        let now = self.now;
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let Some(is) = entity.record.clone() else {
+            return;
+        };
+        match is.status {
             NodeStatus::NotReady => {
                 entity.lost_since.get_or_insert(now);
             }
             NodeStatus::Ready | NodeStatus::Draining => entity.lost_since = None,
         }
-        let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
-        if was != Some(now_is) {
+        let state = |record: &NodeRecord| (record.status, record.status_reason);
+        if was.map(state) != Some(state(&is)) {
             // What waited for this node to answer, or to be given up, is looked at again.
-            let blocked = entity.tombstones.keys().cloned().collect::<Vec<_>>();
-            self.dirty.extend(assigned);
-            self.dirty.extend(blocked);
-            if is != NodeStatus::NotReady {
+            self.dirty.extend(entity.assigned.iter().cloned());
+            self.dirty.extend(entity.tombstones.keys().cloned());
+            if is.status != NodeStatus::NotReady {
                 self.list_soon(id);
             }
             self.note_cluster_health();
         }
-        self.room.insert(id.clone());
-        self.answer_node(id, request);
-        for stored in missed {
-            self.handle_change(stored);
+        if was.is_none_or(|was| offers(was) != offers(&is)) {
+            self.room.insert(id.clone());
         }
+        self.dirty_nodes.insert(id.clone());
     }
 
     fn node_removed(&mut self, id: &NodeId) {
@@ -385,5 +435,22 @@ impl Scheduler {
         for (request, _) in entity.waiting {
             self.reply(request, Err(RequestError::NoSuchNode(id.clone())));
         }
+        self.moves.retain(|_, from| from != id);
+        self.note_cluster_health();
     }
+}
+
+/// What placement reads of a record.
+fn offers(record: &NodeRecord) -> impl PartialEq + '_ {
+    (
+        (record.status, record.schedulable),
+        (
+            record.resources.cpu_total,
+            record.resources.memory_total,
+            record.resources.disk_total,
+        ),
+        &record.labels,
+        &record.supported_workload_types,
+        &record.supported_storage_drivers,
+    )
 }

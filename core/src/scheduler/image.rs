@@ -10,7 +10,7 @@ use crate::model::workload::TombstoneRecord;
 use crate::reconcile::{Observed, Phase};
 
 use super::commit::{Staged, share_of};
-use super::node::{Hold, Node, Share, Tombstone};
+use super::node::{Hold, Share, Tombstone};
 use super::pool::CallPool;
 use super::timers::Timer;
 use super::workload::{Durable, Workload};
@@ -22,6 +22,15 @@ impl Scheduler {
         self.give_up(Deposed::LostLeadership);
         self.leadership = Leadership::Leading { epoch };
         self.next_event = 0;
+        let newest = snapshot
+            .records
+            .iter()
+            .rev()
+            .find_map(|stored| match &stored.key {
+                Key::Event(id) => id.time(),
+                _ => None,
+            });
+        self.event_floor = newest.unwrap_or_default();
         self.revision = snapshot.revision;
         self.workloads.clear();
         self.nodes.clear();
@@ -86,9 +95,34 @@ impl Scheduler {
         self.timers
             .set(Timer::Pass, now + self.config.reconcile_interval);
         self.eviction.restart(now);
+        self.restore_moves();
+        self.note_cluster_health();
     }
 
-    fn reserve_assigned(&mut self, id: &WorkloadId) {
+    /// Drains go on where they were: what left a draining node and is not gone there counts.
+    fn restore_moves(&mut self) {
+        for (id, node) in self.nodes.iter_mut() {
+            let draining = node
+                .record
+                .as_ref()
+                .is_some_and(|record| record.drain.is_some());
+            if !draining {
+                continue;
+            }
+            for workload in node.tombstones.keys() {
+                let lives = self
+                    .workloads
+                    .get(workload)
+                    .is_some_and(|w| w.record().is_some());
+                if lives && !self.moves.contains_key(workload) {
+                    self.moves.insert(workload.clone(), id.clone());
+                    node.moving.insert(workload.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn reserve_assigned(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
@@ -182,6 +216,10 @@ impl Scheduler {
             return;
         }
         self.stats.records_adopted += 1;
+        let was = match &stored.key {
+            Key::Node(id) => self.nodes.get(id).and_then(|node| node.record.clone()),
+            _ => None,
+        };
         match self.take(&stored) {
             Ok(()) => {
                 self.quarantined.remove(&stored.key);
@@ -195,8 +233,12 @@ impl Scheduler {
                 let id = id.clone();
                 self.readopt_workload(&id);
             }
-            Key::Node(id) | Key::Tombstone(id, _) => {
-                self.room.insert(id.clone());
+            Key::Node(id) => {
+                let id = id.clone();
+                self.node_changed(&id, was.as_ref());
+                self.dirty_nodes.insert(id);
+            }
+            Key::Tombstone(id, _) => {
                 self.dirty_nodes.insert(id.clone());
             }
             Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
@@ -221,6 +263,7 @@ impl Scheduler {
         {
             self.change_hold(&node, id, |hold| hold.assigned = None);
         }
+        self.lay_ghosts(id);
         self.reserve_assigned(id);
         self.forget_waiting(id);
         if let Some(workload) = self.workloads.get_mut(id) {
@@ -318,13 +361,11 @@ impl Scheduler {
             }
             Key::Node(id) => {
                 let record = decode(value)?;
-                let now = self.now;
-                let node = self
-                    .nodes
-                    .entry(id.clone())
-                    .or_insert_with(|| Node::unknown(now));
-                node.record = record;
-                node.revision = revision;
+                self.expect_node(id);
+                if let Some(node) = self.nodes.get_mut(id) {
+                    node.record = record;
+                    node.revision = revision;
+                }
             }
             Key::Tombstone(node, id) => {
                 let record: Option<TombstoneRecord> = decode(value)?;
@@ -396,10 +437,12 @@ impl Scheduler {
 
     /// Notes that a key was removed by us: echoes of older writes may still arrive.
     pub(super) fn remember_removed(&mut self, key: Key, at: StoreRevision) {
-        if self.removed.len() >= super::REMOVED_MAX {
-            // The watch is never this far behind: what it still has to tell is newer.
-            let horizon = self.revision.0 - super::REMOVED_HORIZON;
-            self.removed.retain(|_, at| at.0 > horizon);
+        self.removed_order.push_back(key.clone());
+        // The watch is never this far behind: what it still has to tell is newer.
+        if self.removed_order.len() > super::REMOVED_MAX {
+            if let Some(oldest) = self.removed_order.pop_front() {
+                self.removed.remove(&oldest);
+            }
         }
         self.removed.insert(key, at);
     }

@@ -47,9 +47,8 @@ use workload::Workload;
 pub use check::Violation;
 pub use stats::{BUCKETS_MS, Histogram, Stats};
 
-/// How many removed keys are remembered, and how many revisions back.
+/// How many removed keys are remembered.
 const REMOVED_MAX: usize = 50_000;
-const REMOVED_HORIZON: i64 = 20_000;
 
 /// The request that nobody made: the core's own changes go the way of clients' changes.
 const NOBODY: RequestId = RequestId(u64::MAX);
@@ -99,6 +98,9 @@ pub struct Scheduler {
     room: BTreeSet<NodeId>,
     quarantined: BTreeMap<Key, String>,
     removed: BTreeMap<Key, StoreRevision>,
+    removed_order: VecDeque<Key>,
+    /// The time of the newest event of former leaders: ids never go back, whatever the clock.
+    event_floor: Timestamp,
     graves: Graves,
     eviction: Eviction,
     suggestions: BTreeMap<WorkloadId, Timestamp>,
@@ -138,6 +140,8 @@ impl Scheduler {
             room: BTreeSet::new(),
             quarantined: BTreeMap::new(),
             removed: BTreeMap::new(),
+            removed_order: VecDeque::new(),
+            event_floor: Timestamp::ZERO,
             graves: Graves::default(),
             eviction: Eviction::default(),
             suggestions: BTreeMap::new(),
@@ -333,7 +337,11 @@ impl Scheduler {
 
     fn next_event_id(&mut self) -> EventId {
         self.next_event += 1;
-        EventId::new(self.now, self.epoch(), self.next_event)
+        EventId::new(
+            self.now.max(self.event_floor),
+            self.epoch(),
+            self.next_event,
+        )
     }
 
     /// Changes what a workload takes on a node, and notes room that appears.

@@ -115,6 +115,10 @@ pub(super) struct Node {
     /// What it runs and was never assigned here.
     pub(super) strangers: BTreeSet<String>,
     pub(super) staged: Option<TxnId>,
+    /// What the transaction in flight makes of the record; `Some(None)`: nothing.
+    pub(super) next: Option<Option<NodeRecord>>,
+    /// The store refused its last decision: nothing is decided before this instant.
+    pub(super) refused_until: Timestamp,
     pub(super) waiting: VecDeque<(RequestId, NodeMutation)>,
     pub(super) missed: Vec<Stored>,
     /// Calls that failed in a row.
@@ -146,6 +150,8 @@ impl Node {
             avoided: BTreeSet::new(),
             strangers: BTreeSet::new(),
             staged: None,
+            next: None,
+            refused_until: Timestamp::ZERO,
             waiting: VecDeque::new(),
             missed: Vec::new(),
             failures: 0,
@@ -208,8 +214,14 @@ impl Node {
             self.assigned.remove(workload);
         }
         self.reserved = self.reserved - old + new;
+        let groups = |hold: &Hold| -> BTreeSet<String> {
+            hold.shares()
+                .filter_map(|share| share.group.clone())
+                .collect()
+        };
         let freed = before != after
-            && (old.cpu > new.cpu
+            && (!groups(&before).is_subset(&groups(&after))
+                || old.cpu > new.cpu
                 || old.memory_mb > new.memory_mb
                 || old.disk_gb > new.disk_gb
                 || after == Hold::default());
@@ -228,10 +240,18 @@ impl Node {
         let record = self.record.as_ref()?;
         let own = except.and_then(|workload| self.holds.get(workload));
         let reserved = own.map_or(self.reserved, |hold| self.reserved - hold.resources());
+        // A change that is on its way counts already where it takes something away.
+        let (status, schedulable) = match &self.next {
+            Some(Some(next)) if shrinks(record, next) => (next.status, false),
+            Some(Some(next)) if next.status != NodeStatus::Ready => (next.status, next.schedulable),
+            Some(Some(next)) => (record.status, record.schedulable && next.schedulable),
+            Some(None) => (record.status, false),
+            None => (record.status, record.schedulable),
+        };
         Some(Candidate {
             id,
-            status: record.status,
-            schedulable: record.schedulable && self.purging.is_none(),
+            status,
+            schedulable: schedulable && self.purging.is_none(),
             capacity: &record.resources,
             reserved,
             labels: &record.labels,
@@ -241,6 +261,18 @@ impl Node {
             groups: &self.groups,
         })
     }
+}
+
+/// Whether a record offers less than before, or something else.
+fn shrinks(now: &NodeRecord, next: &NodeRecord) -> bool {
+    let (a, b) = (&now.resources, &next.resources);
+    b.cpu_total < a.cpu_total
+        || b.memory_total < a.memory_total
+        || b.disk_total
+            .is_some_and(|disk| a.disk_total.is_none_or(|before| disk < before))
+        || now.labels != next.labels
+        || now.supported_workload_types != next.supported_workload_types
+        || now.supported_storage_drivers != next.supported_storage_drivers
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ impl Scheduler {
             return;
         };
         self.note_reachability(&call.node, &result);
+        if call.op.is_mutation() {
+            // A tombstone may have waited for it.
+            self.dirty_nodes.insert(call.node.clone());
+        }
         match &call.op {
             AgentOp::List => self.handle_listing(&call, result),
             AgentOp::Status { workload } => {
@@ -147,20 +151,33 @@ impl Scheduler {
             AgentOp::Delete { .. } | AgentOp::Status { .. } | AgentOp::List => Phase::Deleting(now),
         };
         match result {
-            Ok(AgentReply::Applied | AgentReply::Deleting) => workload.phase = started,
+            Ok(AgentReply::Applied) => workload.phase = started,
+            Ok(AgentReply::Deleting) => {
+                workload.phase = started;
+                // That it was missing before says nothing about what the delete met (S10).
+                if workload.observed == Observed::Missing {
+                    workload.observed = Observed::Nothing;
+                }
+            }
             Ok(AgentReply::Missing) => {
                 workload.observed = Observed::Missing;
                 workload.phase = started;
             }
             Ok(AgentReply::ApplyRefused { failure, message }) => {
                 workload.phase = Phase::Idle;
-                if workload.staged.is_none() {
+                // A refusal of what is wanted no more is nobody's failure.
+                let current = matches!(
+                    (&call.op, workload.record()),
+                    (AgentOp::Apply { revision, running: true, .. }, Some(record))
+                        if record.revision_id == *revision
+                            && record.desired_state == DesiredState::Running
+                );
+                if current && workload.staged.is_none() {
                     self.fail(id, failure, &message);
-                } else {
-                    // A client's change is in flight: it decides anew.
-                    workload.observed = Observed::Nothing;
+                    return;
                 }
-                return;
+                workload.observed = Observed::Nothing;
+                workload.not_before = workload.not_before.max(now + pause);
             }
             Ok(AgentReply::DeleteRefused { .. }) => {
                 // Asked again soon rather than after the whole deadline.
@@ -235,6 +252,9 @@ impl Scheduler {
         let Some(entity) = self.nodes.get_mut(node) else {
             return;
         };
+        if entity.listing.call != Some(call.id) {
+            return;
+        }
         entity.listing.call = None;
         if let Ok(AgentReply::Listing(statuses)) = result {
             entity.listing.seen = true;
@@ -278,7 +298,8 @@ impl Scheduler {
             if ours {
                 continue;
             }
-            if self.workloads.contains_key(id) || self.graves.holds(node, id) {
+            let known = self.workloads.get(id).is_some_and(|w| w.record().is_some());
+            if known || self.graves.holds(node, id) {
                 self.bring_back_tombstone(node, id);
             } else {
                 strangers.insert(id.as_str().to_owned());

@@ -35,6 +35,17 @@ impl Scheduler {
     /// Carries a waiting change out.
     pub(super) fn operate(&mut self, id: &NodeId, request: RequestId, mutation: NodeMutation) {
         let now = self.nodes.get(id).and_then(|entity| entity.record.clone());
+        if let NodeMutation::Register(_) = &mutation {
+            // It is back: nothing of it is purged under a live agent.
+            let purging = self
+                .nodes
+                .get_mut(id)
+                .and_then(|entity| entity.purging.take());
+            if let Some(purge) = purging {
+                let text = format!("node {id} registered again; it was not purged");
+                self.reply(purge, Err(RequestError::Refused(text)));
+            }
+        }
         let planned = match (&mutation, now) {
             (NodeMutation::Register(registration), now) => {
                 Ok(self.plan_registration(id, now, registration))
@@ -236,11 +247,12 @@ impl Scheduler {
             return false;
         }
         if entity.assigned.is_empty() && entity.tombstones.is_empty() {
-            let events = vec![Draft::new(
-                EventType::NodePurged,
-                Some(id),
-                "by an operator",
-            )];
+            let text = if entity.purging == Some(super::NOBODY) {
+                "lost for long, and nothing is assigned to it"
+            } else {
+                "by an operator"
+            };
+            let events = vec![Draft::new(EventType::NodePurged, Some(id), text)];
             self.stage_node(id, None, events, None);
         } else if entity.tombstones.values().any(|t| !t.confirmed) {
             // At the operator's word nothing is left there: each goes in a transaction of its own.
@@ -336,6 +348,19 @@ impl Scheduler {
             .filter(|from| Some(*from) != home)
             .cloned()
         else {
+            return;
+        };
+        self.moves.remove(id);
+        if let Some(entity) = self.nodes.get_mut(&from) {
+            entity.moving.remove(id);
+        }
+        self.dirty_nodes.insert(from);
+    }
+
+    /// A move was not written: the workload is still at home, and its turn is over.
+    pub(super) fn cancel_move(&mut self, id: &WorkloadId, home: Option<&NodeId>) {
+        let from = self.moves.get(id).filter(|from| Some(*from) == home);
+        let Some(from) = from.cloned() else {
             return;
         };
         self.moves.remove(id);

@@ -11,10 +11,10 @@ use crate::model::workload::{
     TombstoneRecord, WorkloadRecord,
 };
 use crate::placement::{self, Demand, PlacementNote, Strategy};
-use crate::reconcile::{Observed, Phase};
+use crate::reconcile::Phase;
 
 use super::Scheduler;
-use super::commit::{Draft, Plan};
+use super::commit::{Draft, InFlight, Plan, Staged};
 use super::workload::Durable;
 
 impl Scheduler {
@@ -56,7 +56,15 @@ impl Scheduler {
             return counts;
         };
         for (other, workload) in &self.workloads {
-            let Some(peer) = workload.record() else {
+            // A decision in flight counts as if it were made.
+            let durable = match workload.staged.and_then(|txn| self.in_flight.get(&txn)) {
+                Some(InFlight {
+                    staged: Staged::Workload { plan, .. },
+                    ..
+                }) => &plan.next,
+                Some(_) | None => &workload.durable,
+            };
+            let Some(peer) = &durable.record else {
                 continue;
             };
             if other == id || peer.tenant != record.tenant {
@@ -65,10 +73,7 @@ impl Scheduler {
             if peer.constraints.spread_by.as_ref() != Some(label) {
                 continue;
             }
-            let home = workload
-                .durable
-                .node()
-                .and_then(|node| self.nodes.get(node));
+            let home = durable.node().and_then(|node| self.nodes.get(node));
             let value = home
                 .and_then(|n| n.record.as_ref())
                 .and_then(|n| n.labels.get(label));
@@ -81,11 +86,12 @@ impl Scheduler {
 
     /// Chooses a home for a workload that has none and should run. With one, the intent to apply
     /// there is part of the same decision, unless a copy elsewhere must go first; without one, it
-    /// is pending and says why.
+    /// is pending and says why. `leaving`: this very decision leaves a copy behind.
     pub(super) fn plan_home(
         &self,
         id: &WorkloadId,
         next: &mut Durable,
+        leaving: bool,
         events: &mut Vec<Draft>,
     ) -> Option<Action> {
         let record = next.record.as_ref()?;
@@ -93,7 +99,7 @@ impl Scheduler {
         let text = placement::summary(&note);
         let Some(node) = note.node.clone() else {
             let known = record.status.placement.as_ref();
-            if !known.is_some_and(|known| known.same_outcome(&note)) {
+            if !known.is_some_and(|known| says_the_same(known, &note)) {
                 let never = known.is_none_or(|known| known.node.is_some());
                 if never || record.status.failure_reason != text {
                     events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
@@ -111,7 +117,8 @@ impl Scheduler {
             Some(&node),
             &*text,
         ));
-        if self.blocked_by_tombstones(id, &node) {
+        let resting = next.resting_phase(self.now);
+        if leaving || resting != Phase::Idle || self.blocked_by_tombstones(id, &node) {
             return None;
         }
         self.intend(next, Action::Apply, "placed");
@@ -134,7 +141,13 @@ impl Scheduler {
             extra: Extra::new(),
         });
         record.status.placement = Some(note);
-        next.set_status(ActualState::Pending, "", now);
+        if !next
+            .retry
+            .as_ref()
+            .is_some_and(|retry| retry.state.exhausted)
+        {
+            next.set_status(ActualState::Pending, "", now);
+        }
     }
 
     /// Writes the intent to do `action` at the assigned node into the records.
@@ -274,7 +287,7 @@ impl Scheduler {
             drivers: &workload.drivers,
             constraints: &record.constraints,
         };
-        placement::fits(&candidate, &demand).is_ok()
+        placement::first_refusing(&candidate, &demand).is_none()
     }
 
     /// The periodic pass asks for everything that waits; what it places, an event should have
@@ -305,30 +318,26 @@ impl Scheduler {
 
     /// Keeps the list of those that wait for room: those that should run and have no home.
     pub(super) fn note_waiting(&mut self, id: &WorkloadId) {
-        let Some(record) = self.workloads.get(id).and_then(|w| w.record()) else {
+        self.forget_waiting(id);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let Some(record) = &workload.durable.record else {
             return;
         };
         if record.desired_state == DesiredState::Running && record.assigned_node.is_none() {
-            let entry = (
-                Reverse(record.priority),
-                record.metadata.created_at,
-                id.clone(),
-            );
+            let since = record.metadata.created_at;
+            let entry = (Reverse(record.priority), since, id.clone());
+            workload.waits_as = Some(entry.clone());
             self.waiting_for_room.insert(entry);
         }
     }
 
-    /// Takes a workload off that list, by the record that put it there.
+    /// Takes a workload off that list.
     pub(super) fn forget_waiting(&mut self, id: &WorkloadId) {
-        let Some(record) = self.workloads.get(id).and_then(|w| w.record()) else {
-            return;
-        };
-        let entry = (
-            Reverse(record.priority),
-            record.metadata.created_at,
-            id.clone(),
-        );
-        self.waiting_for_room.remove(&entry);
+        if let Some(entry) = self.workloads.get_mut(id).and_then(|w| w.waits_as.take()) {
+            self.waiting_for_room.remove(&entry);
+        }
     }
 
     /// Whether a copy of the workload must go before it may be applied at `target`: one that is
@@ -376,12 +385,18 @@ impl Scheduler {
             next,
             tombstones,
             events,
-            phase: Some(Phase::Idle),
-            observed: Some(Observed::Missing),
             ..Plan::default()
         };
         self.stats.rescheduled += 1;
         self.stage_workload(id, plan);
         true
     }
+}
+
+/// Whether two notes of a pending workload tell people the same: figures of what is free change
+/// all the time, and an explanation computes them when it is asked for.
+fn says_the_same(known: &PlacementNote, note: &PlacementNote) -> bool {
+    known.node == note.node
+        && known.requested == note.requested
+        && known.refused.keys().eq(note.refused.keys())
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::AgentCall;
-use crate::model::id::{CallId, NodeId};
+use crate::model::id::{CallId, NodeId, WorkloadId};
 
 /// Calls that wait and calls in flight.
 #[derive(Debug, Default)]
@@ -76,6 +76,14 @@ impl CallPool {
             }
         }
         Some(call)
+    }
+
+    /// Whether a mutation of this workload is in flight to this node.
+    pub(super) fn mutates(&self, node: &NodeId, workload: &WorkloadId) -> bool {
+        self.per_node.contains_key(node)
+            && self.in_flight.values().any(|call| {
+                call.op.is_mutation() && call.node == *node && call.op.workload() == Some(workload)
+            })
     }
 
     /// Calls in flight.

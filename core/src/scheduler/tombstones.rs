@@ -29,11 +29,7 @@ impl Scheduler {
                 continue;
             }
             // One mutation of a workload at a time: an apply that is on its way ends first.
-            if self
-                .workloads
-                .get(id)
-                .is_some_and(|w| w.call.is_some() && w.durable.node() == Some(node))
-            {
+            if self.pool.mutates(node, id) {
                 continue;
             }
             match tombstone.deleted {

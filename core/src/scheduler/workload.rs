@@ -1,18 +1,22 @@
 //! A workload as the scheduler holds it: its records, and what it knows beside them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::Config;
 use crate::io::Stored;
 use crate::io::request::ApplyWorkload;
 use crate::io::view::DisplayStatus;
-use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId};
+use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
 use crate::model::time::Timestamp;
 use crate::model::workload::{
     Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord, RetryRecord,
     RetryState, WorkloadRecord,
 };
 use crate::reconcile::{Observed, Phase};
+
+/// The order of those that wait for room: priority, age, id.
+pub(super) type WaitingKey = (Reverse<i32>, Timestamp, WorkloadId);
 
 /// The records of a workload. One transaction takes it from one value of this to the next.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +33,19 @@ impl Durable {
         self.assignment
             .as_ref()
             .map(|assignment| &assignment.node_id)
+    }
+
+    /// What is due for a workload at a home where nothing has been done yet: the retry law goes
+    /// on wherever it is (S7).
+    pub(super) fn resting_phase(&self, now: Timestamp) -> Phase {
+        let Some(retry) = self.retry.as_ref().map(|retry| retry.state) else {
+            return Phase::Idle;
+        };
+        match retry.next_retry_at {
+            _ if retry.exhausted => Phase::GivenUp,
+            Some(at) if at > now => Phase::BackingOff(at),
+            Some(_) | None => Phase::Idle,
+        }
     }
 
     /// Writes what the canonical record repeats of the other records.
@@ -91,6 +108,17 @@ pub(super) enum Mutation {
     Retry,
 }
 
+impl Mutation {
+    /// Whether it depends on what the record was.
+    pub(super) fn is_conditional(&self) -> bool {
+        match self {
+            Self::Apply(apply) => apply.if_match.is_some(),
+            Self::Delete { if_match } => if_match.is_some(),
+            Self::Retry => false,
+        }
+    }
+}
+
 /// A workload.
 #[derive(Debug)]
 pub(super) struct Workload {
@@ -119,6 +147,13 @@ pub(super) struct Workload {
     /// No action before this instant: the last one failed for the infrastructure, or the same
     /// action was needed again and again.
     pub(super) not_before: Timestamp,
+    /// The store refused its last decision: nothing is decided before this instant.
+    pub(super) refused_until: Timestamp,
+    /// Where transactions of unknown fate, which were not there when they were read back, may
+    /// still assign it: the room stays reserved until another one makes that impossible.
+    pub(super) ghosts: Vec<NodeId>,
+    /// Its place among those that wait for room.
+    pub(super) waits_as: Option<WaitingKey>,
     /// How often the same apply was needed again since the workload last ran stably.
     pub(super) reapplied: u32,
     /// When the client asked for what is not yet so; feeds the histogram of start latency.
@@ -143,6 +178,9 @@ impl Workload {
             waiting: VecDeque::new(),
             missed: Vec::new(),
             not_before: Timestamp::ZERO,
+            refused_until: Timestamp::ZERO,
+            ghosts: Vec::new(),
+            waits_as: None,
             reapplied: 0,
             wanted_since: None,
             drivers: BTreeSet::new(),
