@@ -20,12 +20,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let target = root.join("target/coverage");
     let profiles = target.join("profiles");
     let _ = std::fs::remove_dir_all(&profiles);
-    let binaries = build(root, &target)?;
+    let binaries = build(root, &target, &profiles)?;
     for (folder, binary) in &binaries {
         let status = Command::new(binary)
             .arg("--quiet")
             .current_dir(folder)
-            .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"))
+            .env("LLVM_PROFILE_FILE", profiles.join("tests-%p-%m.profraw"))
             .status()?;
         ensure!(status.success(), "{} failed", binary.display());
     }
@@ -33,6 +33,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let raw: Vec<_> = profiles
         .read_dir()?
         .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|path| of_a_test(path))
         .collect();
     let merge = Command::new(&tools.profdata)
         .args(["merge", "-sparse", "-o"])
@@ -105,7 +106,10 @@ impl Tools {
 }
 
 /// Builds the tests instrumented: each test binary with the folder of its crate.
-fn build(root: &Path, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
+///
+/// Build scripts are instrumented too and run in the folders of their crates: without a place of
+/// their own they would leave their profiles in the sources.
+fn build(root: &Path, target: &Path, profiles: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     let mut command = Command::new("cargo");
     command.args([
         "test",
@@ -121,6 +125,7 @@ fn build(root: &Path, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         .arg("--target-dir")
         .arg(target)
         .env("RUSTFLAGS", "-Cinstrument-coverage")
+        .env("LLVM_PROFILE_FILE", profiles.join("build-%p-%m.profraw"))
         .current_dir(root)
         .stderr(std::process::Stdio::inherit())
         .output()
@@ -128,6 +133,11 @@ fn build(root: &Path, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
     ensure!(output.status.success(), "the instrumented build failed");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok(messages.lines().filter_map(test_binary).collect())
+}
+
+fn of_a_test(profile: &Path) -> bool {
+    let name = profile.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with("tests-"))
 }
 
 fn test_binary(message: &str) -> Option<(PathBuf, PathBuf)> {

@@ -1,5 +1,6 @@
 //! Chores of the project: `cargo xtask <chore>`. See the README.
 
+mod bounded;
 mod coverage;
 mod determinism;
 mod suite;

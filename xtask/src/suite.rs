@@ -1,13 +1,12 @@
 //! Runs cargo's checks and tests and adds the totals of all suites up.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::tidy;
+use crate::{bounded, determinism, tidy};
 
 /// Formatting, the project's own rules, clippy.
 ///
@@ -34,10 +33,11 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
     done.into_iter().collect()
 }
 
-/// [`lint`], then every test of the workspace, the black-box tests among them.
+/// [`lint`], then every test of the workspace, the black-box tests among them, then the core's
+/// recorded history once more in an optimised build: its recorded answers hold in both.
 ///
 /// # Errors
-/// When a check or a test fails.
+/// When a check or a test fails, or has no end.
 pub(crate) fn test(root: &Path) -> Result<()> {
     lint(root)?;
     // The black-box tests start the `berth` binary: build it with the same features as the
@@ -46,20 +46,17 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     step("cargo build", || cargo(root, &build))?;
     let mut total = Total::default();
     let tested = step("cargo test", || {
-        let mut child = Command::new("cargo")
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .current_dir(root)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot run cargo")?;
-        let output = child.stdout.take().context("cargo has no output")?;
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            total.take(&line);
-        }
-        ensure!(child.wait()?.success(), "cargo test failed");
-        Ok(())
+        let mut tests = Command::new("cargo");
+        tests.args(["test", "--workspace", "--no-fail-fast"]);
+        bounded::run(
+            "cargo test",
+            bounded::STAGE,
+            tests.current_dir(root),
+            |line| {
+                println!("{line}");
+                total.take(line);
+            },
+        )
     });
     println!("{}", total.line());
     tested?;
@@ -68,7 +65,9 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         "{} tests failed",
         total.failed
     );
-    Ok(())
+    step("determinism of the core, optimised", || {
+        determinism::optimised(root)
+    })
 }
 
 /// Runs a step under a heading, and says how long it took.
