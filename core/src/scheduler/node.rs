@@ -178,7 +178,9 @@ impl Node {
 
     /// Its grace is over: what it runs is placed elsewhere.
     pub(super) fn evictable(&self, now: Timestamp, grace: std::time::Duration) -> bool {
-        if self.status() != NodeStatus::NotReady {
+        let returning =
+            matches!(&self.next, Some(Some(next)) if next.status != NodeStatus::NotReady);
+        if self.status() != NodeStatus::NotReady || returning {
             return false;
         }
         let fenced = self

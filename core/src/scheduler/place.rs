@@ -99,7 +99,8 @@ impl Scheduler {
         let text = placement::summary(&note);
         let Some(node) = note.node.clone() else {
             let known = record.status.placement.as_ref();
-            if !known.is_some_and(|known| says_the_same(known, &note)) {
+            let told = !record.status.failure_reason.is_empty();
+            if !told || !known.is_some_and(|known| says_the_same(known, &note)) {
                 let never = known.is_none_or(|known| known.node.is_some());
                 if never || record.status.failure_reason != text {
                     events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
