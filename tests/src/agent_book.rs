@@ -57,7 +57,7 @@ pub struct AgentBook {
 struct State {
     calls: Vec<Call>,
     held: BTreeMap<String, Held>,
-    artifacts_made: u64,
+    artifacts_made: BTreeMap<String, u64>,
     complaints: Vec<String>,
 }
 
@@ -84,10 +84,10 @@ impl AgentBook {
         self.count(CallKind::Apply) + self.count(CallKind::Delete)
     }
 
-    /// How many artifacts were made: once per workload and revision unless it was deleted.
+    /// How many artifacts were made for each workload: one per revision unless it was deleted.
     #[must_use]
-    pub fn artifacts_made(&self) -> u64 {
-        self.with(|s| s.artifacts_made)
+    pub fn artifacts_made(&self) -> BTreeMap<String, u64> {
+        self.with(|s| s.artifacts_made.clone())
     }
 
     /// The workloads that it holds.
@@ -132,7 +132,7 @@ impl AgentBook {
                 }
                 return;
             }
-            s.artifacts_made += 1;
+            *s.artifacts_made.entry(request.id.clone()).or_default() += 1;
             let held = Held {
                 kind: request.r#type,
                 revision: request.revision_id.clone(),
