@@ -35,6 +35,8 @@ pub struct Call {
     pub running: bool,
     /// The caller's epoch, from the metadata.
     pub epoch: Option<i64>,
+    /// The caller's number of the call, from the metadata.
+    pub number: Option<u64>,
 }
 
 /// A workload on the agent.
@@ -59,9 +61,28 @@ struct State {
     held: BTreeMap<String, Held>,
     artifacts_made: BTreeMap<String, u64>,
     complaints: Vec<String>,
+    /// The highest epoch that called.
+    epoch: i64,
+    /// The latest call about each workload, within an epoch.
+    latest: BTreeMap<String, (i64, u64)>,
 }
 
 impl AgentBook {
+    /// Whether a mutation may be carried out: as the reference agent, this one acts on no older
+    /// epoch and on no call that a later one has overtaken (S2).
+    pub(crate) fn admits(&self, call: &Call) -> bool {
+        let (epoch, number) = (call.epoch.unwrap_or(0), call.number.unwrap_or(u64::MAX));
+        self.with(|s| {
+            s.epoch = s.epoch.max(epoch);
+            let latest = s.latest.entry(call.workload.clone()).or_default();
+            let fresh = epoch >= s.epoch && (epoch, number) >= *latest;
+            if fresh {
+                *latest = (epoch, number);
+            }
+            fresh
+        })
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.lock().expect("no holder of this lock panics"))
     }

@@ -9,7 +9,7 @@ use berth_proto::agent::v1 as agent;
 use berth_proto::agent::v1::agent_service_server::{AgentService, AgentServiceServer};
 use berth_proto::control::v1 as control;
 use berth_proto::control::v1::agent_control_client::AgentControlClient;
-use berth_proto::metadata::EPOCH;
+use berth_proto::metadata::{CALL, EPOCH};
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -198,10 +198,9 @@ struct Service {
 
 impl Service {
     fn call<T>(&self, kind: CallKind, workload: &str, request: &Request<T>) -> Call {
-        let epoch = request
-            .metadata()
-            .get(EPOCH)
-            .and_then(|v| v.to_str().ok()?.parse().ok());
+        let text = |key| request.metadata().get(key).and_then(|v| v.to_str().ok());
+        let epoch = text(EPOCH).and_then(|v| v.parse().ok());
+        let number = text(CALL).and_then(|v| v.parse().ok());
         Call {
             at: Instant::now(),
             kind,
@@ -209,7 +208,16 @@ impl Service {
             revision: String::new(),
             running: false,
             epoch,
+            number,
         }
+    }
+
+    fn admit(&self, call: &Call) -> Result<(), Status> {
+        if self.book.admits(call) {
+            return Ok(());
+        }
+        let text = format!("stale epoch or call: {:?} {:?}", call.epoch, call.number);
+        Err(Status::failed_precondition(text))
     }
 
     async fn note(&self, call: Call) {
@@ -233,7 +241,8 @@ impl AgentService for Service {
         let request = request.into_inner();
         call.revision.clone_from(&request.revision_id);
         call.running = request.desired_state != agent::DesiredState::Stopped as i32;
-        self.note(call).await;
+        self.note(call.clone()).await;
+        self.admit(&call)?;
         self.book.apply(&request, self.options.start_delay);
         let status = agent::WorkloadStatus {
             id: request.id,
@@ -253,7 +262,8 @@ impl AgentService for Service {
         request: Request<agent::DeleteWorkloadRequest>,
     ) -> Result<Response<agent::DeleteWorkloadResponse>, Status> {
         let call = self.call(CallKind::Delete, &request.get_ref().id, &request);
-        self.note(call).await;
+        self.note(call.clone()).await;
+        self.admit(&call)?;
         self.book.delete(&request.get_ref().id);
         let message = "accepted".to_owned();
         Ok(Response::new(agent::DeleteWorkloadResponse {
