@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_core::io::view::WorkloadView;
+use berth_core::model::workload::DesiredState;
 use clap::Args;
 use futures::{StreamExt, stream};
 use reqwest::Method;
@@ -118,15 +119,21 @@ async fn send_all<'a>(
 fn outcome(manifest: &Manifest, reply: &Reply, dry_run: bool) -> String {
     let id = &manifest.wanted.id;
     let view = reply.decode::<WorkloadView>().ok();
-    let word = match (dry_run, reply.created) {
-        (true, _) => "would be accepted (dry run)",
-        (false, true) => "created",
-        (false, false) => "accepted",
-    };
-    match view {
-        Some(view) => format!("workload/{id} {word}, revision {}", view.record.revision_id),
-        None => format!("workload/{id} {word}"),
+    let revision = view.as_ref().map_or_else(String::new, |view| {
+        format!(", revision {}", view.record.revision_id)
+    });
+    if dry_run {
+        let node = view.and_then(|view| view.record.assigned_node);
+        let wanted = manifest.wanted.desired == DesiredState::Running;
+        let place = match node {
+            Some(node) => format!(", on {node}"),
+            None if wanted => ", pending: no node fits now".to_owned(),
+            None => String::new(),
+        };
+        return format!("workload/{id} would be accepted{revision}{place} (dry run)");
     }
+    let word = if reply.created { "created" } else { "accepted" };
+    format!("workload/{id} {word}{revision}")
 }
 
 fn summary(accepted: usize, all: usize, dry_run: bool) -> String {

@@ -5,15 +5,26 @@ use std::fmt::Write as _;
 use berth_core::io::view::{NodeView, WorkloadView};
 use berth_core::placement::Explanation;
 use berth_core::{EventRecord, Timestamp};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_yaml_ng::Value;
 
 use super::list::Page;
-use super::{Format, Kind, Session, events, explain, list};
+use super::{Format, Session, events, explain, list};
 use crate::api::Connection;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::output::table::Table;
 use crate::output::{Tone, text};
+
+/// What `describe` can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// What runs
+    #[value(name = "workload", alias = "workloads", alias = "wl")]
+    Workload,
+    /// Where it runs
+    #[value(name = "node", alias = "nodes", alias = "no")]
+    Node,
+}
 
 /// Arguments of `berth describe`.
 #[derive(Debug, Clone, Args)]
@@ -37,20 +48,16 @@ pub struct DescribeArgs {
 /// Those of the requests.
 pub async fn run(session: &mut Session<'_>, args: &DescribeArgs) -> Result<(), Failure> {
     let path = match args.kind {
-        Kind::Workloads => "workloads",
-        Kind::Nodes => "nodes",
-        Kind::Events => {
-            let message = "events are described by `berth get events` and `berth events`";
-            return Err(Failure::new(Exit::Usage, message));
-        }
+        Kind::Workload => "workloads",
+        Kind::Node => "nodes",
     };
     if matches!(args.output, Format::Json | Format::Yaml) {
         let value: Value = session.api.read(&[path, &args.id], &[]).await?;
         return list::print_raw(session, &value, args.output == Format::Yaml);
     }
     let text = match args.kind {
-        Kind::Nodes => node(session, &args.id).await?,
-        Kind::Workloads | Kind::Events => workload(session, &args.id).await?,
+        Kind::Node => node(session, &args.id).await?,
+        Kind::Workload => workload(session, &args.id).await?,
     };
     session.console.text(&text)?;
     Ok(())

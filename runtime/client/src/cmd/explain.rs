@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use berth_core::WorkloadId;
+use berth_core::io::view::{DisplayStatus, WorkloadView};
 use berth_core::placement::Explanation;
 use clap::Args;
 use serde_yaml_ng::Value;
@@ -38,9 +39,41 @@ pub async fn run(session: &mut Session<'_>, args: &ExplainArgs) -> Result<(), Fa
         return list::print_raw(session, &value, args.output == Format::Yaml);
     }
     let explanation: Explanation = session.api.read(&path, &[]).await?;
+    // Beside the explanation, which says nothing of what became of the placement.
+    let view = session.api.read::<WorkloadView>(&path[..2], &[]).await.ok();
+    let head = view.as_ref().and_then(headline).unwrap_or_default();
     let text = render(&explanation, session.console.colored());
-    session.console.text(&text)?;
+    session.console.text(&format!("{head}{text}"))?;
     list::note_stale(session, explanation.freshness.stale)
+}
+
+/// What a workload is, when its place does not say it all.
+fn headline(view: &WorkloadView) -> Option<String> {
+    let (id, status) = (&view.record.id, view.display_status);
+    match status {
+        DisplayStatus::Pending | DisplayStatus::Scheduled | DisplayStatus::Running => return None,
+        DisplayStatus::Updating
+        | DisplayStatus::Stopped
+        | DisplayStatus::Failed
+        | DisplayStatus::Unknown
+        | DisplayStatus::RetryPending
+        | DisplayStatus::Deleting => {}
+    }
+    let node = view.record.assigned_node.as_ref();
+    let place = node.map_or_else(String::new, |node| format!(" on {node}"));
+    let reasons = [
+        &view.record.status.failure_reason,
+        &view.record.metadata.last_error,
+    ];
+    let failed = matches!(status, DisplayStatus::Failed | DisplayStatus::RetryPending);
+    let reason = reasons.into_iter().find(|text| failed && !text.is_empty());
+    let reason = reason.map_or_else(String::new, |text| format!(": {}", text::short(text, 200)));
+    let then = if status == DisplayStatus::Stopped && node.is_none() {
+        "\nWere it started now:"
+    } else {
+        ""
+    };
+    Some(format!("{id} is {}{place}{reason}{then}\n", status.name()))
 }
 
 /// The explanation for people.
@@ -69,7 +102,7 @@ pub fn render(explanation: &Explanation, colored: bool) -> String {
         );
     }
     if !decision.refused.is_empty() {
-        let _ = writeln!(out, "{}", head("Refused by filter:"));
+        let _ = writeln!(out, "{}", head("Refused, by the first filter that did:"));
         let mut table = Table::new(&["FILTER", "NODES"]);
         for (filter, nodes) in &decision.refused {
             table.row(vec![filter_name(*filter).into(), nodes.to_string().into()]);
@@ -111,6 +144,22 @@ fn filter_name(filter: berth_core::placement::Filter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmd::sample;
+
+    #[test]
+    fn what_its_place_does_not_say_stands_first() {
+        let mut view = sample::workload("bad");
+        assert_eq!(headline(&view), None);
+        view.display_status = DisplayStatus::RetryPending;
+        view.record.status.failure_reason = "ended with exit code 1".into();
+        let expected = "bad is RetryPending on node-1: ended with exit code 1\n";
+        assert_eq!(headline(&view).as_deref(), Some(expected));
+        view.display_status = DisplayStatus::Stopped;
+        assert_eq!(
+            headline(&view).as_deref(),
+            Some("bad is Stopped on node-1\n")
+        );
+    }
 
     #[test]
     fn nowhere_is_explained_with_counts_and_near_misses() {
@@ -134,7 +183,7 @@ mod tests {
         let golden = "\
 big is pending: none of 3 nodes fits.
 Requested: 6 CPU, 64Mi memory; 3 nodes, 0 fit (decided 2026-02-17T00:00:00.000Z, store revision 7)
-Refused by filter:
+Refused, by the first filter that did:
   FILTER  NODES
   ready   1
   cpu     2

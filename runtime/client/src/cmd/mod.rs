@@ -60,7 +60,7 @@ pub enum ClientCommand {
     Purge(node::NodeArgs),
 }
 
-/// What `get` and `describe` can show.
+/// What `get` can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// What runs

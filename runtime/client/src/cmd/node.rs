@@ -45,12 +45,12 @@ pub struct DrainArgs {
     /// The node
     #[arg(value_name = "NODE")]
     pub node: NodeId,
-    /// What is left after this is moved at once
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub deadline: Duration,
-    /// How many workloads may be on the move at once
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub parallelism: u32,
+    /// What is left after this is moved at once [default: the server's]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub deadline: Option<Duration>,
+    /// How many workloads may be on the move at once [default: the server's]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub parallelism: Option<u32>,
     /// Wait until nothing is left on the node
     #[arg(short, long)]
     pub wait: bool,
@@ -62,11 +62,13 @@ pub struct DrainArgs {
     pub connection: Connection,
 }
 
-/// The body of a drain.
+/// The body of a drain; the server fills in what is not given.
 #[derive(Debug, Serialize)]
 struct DrainBody {
-    deadline_seconds: u64,
-    parallelism: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallelism: Option<u32>,
 }
 
 /// Posts to a route of a node that takes no body.
@@ -135,7 +137,7 @@ fn confirmed(session: &mut Session<'_>, node: &NodeId) -> Result<bool, Failure> 
 pub async fn drain(session: &mut Session<'_>, args: &DrainArgs) -> Result<(), Failure> {
     let node = &args.node;
     let body = DrainBody {
-        deadline_seconds: args.deadline.as_secs(),
+        deadline_seconds: args.deadline.map(|time| time.as_secs()),
         parallelism: args.parallelism,
     };
     let body = serde_json::to_string(&body)

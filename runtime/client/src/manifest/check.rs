@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
 
 use super::locate::line_of;
+use super::words::{humane, missing};
 use super::{Manifest, ManifestError, Origin};
 
 /// What a manifest names and wants.
@@ -86,7 +87,15 @@ pub(super) fn document(
         ));
     };
     let failed = |field, error| place.point(yaml_error(&place.origin, field, &error));
-    let wanted = match kind_of(&place.origin, value)? {
+    if let Some(manifest) = of_a_view(value) {
+        let wanted = match kind_of(place, &manifest)? {
+            WorkloadType::Container => typed::<_, ContainerSpec>(&manifest, failed)?,
+            WorkloadType::Compose => typed::<_, ComposeSpec>(&manifest, failed)?,
+            WorkloadType::Vm => typed::<_, VmSpec>(&manifest, failed)?,
+        };
+        return finish(place, &manifest, wanted);
+    }
+    let wanted = match kind_of(place, value)? {
         WorkloadType::Container => typed::<_, ContainerSpec>(reader, failed)?,
         WorkloadType::Compose => typed::<_, ComposeSpec>(reader, failed)?,
         WorkloadType::Vm => typed::<_, VmSpec>(reader, failed)?,
@@ -100,10 +109,14 @@ pub(super) fn json_document(
     value: &Value,
     text: &str,
 ) -> Result<Manifest, ManifestError> {
+    if of_a_view(value).is_some() {
+        let reader = serde_yaml_ng::Deserializer::from_str(text);
+        return document(place, value, Some(reader));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let failed =
         |field, error: serde_json::Error| json_error(&place.origin, place.start, field, &error);
-    let wanted = match kind_of(&place.origin, value)? {
+    let wanted = match kind_of(place, value)? {
         WorkloadType::Container => typed::<_, ContainerSpec>(&mut reader, failed)?,
         WorkloadType::Compose => typed::<_, ComposeSpec>(&mut reader, failed)?,
         WorkloadType::Vm => typed::<_, VmSpec>(&mut reader, failed)?,
@@ -119,14 +132,19 @@ impl Place<'_> {
         let of_an_item = last.ends_with(']');
         let said = error.line.and_then(|line| self.text.lines().nth(line - 1));
         let stands_there = said.is_some_and(|said| said.contains(last));
-        if !last.is_empty() && !of_an_item && !stands_there {
-            error.line = line_of(self.text, self.start, &error.field).or(error.line);
+        if !last.is_empty() && !stands_there && !(of_an_item && error.line.is_some()) {
+            let whole = line_of(self.text, self.start, &error.field);
+            // An entry is at least below the field that holds it.
+            let holder = error.field.split('[').next().unwrap_or_default();
+            let found = whole.or_else(|| line_of(self.text, self.start, holder));
+            error.line = found.or(error.line);
         }
         error
     }
 }
 
-fn kind_of(origin: &Origin, value: &Value) -> Result<WorkloadType, ManifestError> {
+fn kind_of(place: &Place<'_>, value: &Value) -> Result<WorkloadType, ManifestError> {
+    let origin = &place.origin;
     if !value.is_mapping() {
         let problem = "expected a mapping with id, type and spec";
         return Err(plain(origin, "", problem));
@@ -137,8 +155,52 @@ fn kind_of(origin: &Origin, value: &Value) -> Result<WorkloadType, ManifestError
     }
     match Kind::deserialize(value) {
         Ok(Kind { kind }) => Ok(kind),
-        Err(_) => Err(plain(origin, "type", expected)),
+        Err(_) => Err(place.point(plain(origin, "type", expected))),
     }
+}
+
+/// The fields of a manifest in a record as the server sends it; `None`: it is not one. So what
+/// `get -o yaml` prints can be edited and applied.
+fn of_a_view(value: &Value) -> Option<Value> {
+    let view = value.as_mapping()?;
+    if !(view.contains_key("display_status") && view.contains_key("resource_version")) {
+        return None;
+    }
+    let mut manifest = serde_yaml_ng::Mapping::new();
+    for field in [
+        "id",
+        "type",
+        "spec",
+        "resources",
+        "constraints",
+        "tenant",
+        "priority",
+        "labels",
+        "desired_state",
+    ] {
+        if let Some(found) = view.get(field).filter(|found| !found.is_null()) {
+            manifest.insert(field.into(), found.clone());
+        }
+    }
+    let tries = view
+        .get("retry")
+        .and_then(|retry| retry.get("max_attempts"));
+    if let Some(tries) = tries.filter(|tries| tries.as_u64().is_some_and(|tries| tries > 0)) {
+        manifest.insert("max_attempts".into(), tries.clone());
+    }
+    // A label of the client's stays; one made of the spec would not follow an edit of it.
+    let revision = view.get("revision_id");
+    if let Some(label) = revision.filter(|label| !is_computed(label.as_str().unwrap_or_default())) {
+        manifest.insert("revision_id".into(), label.clone());
+    }
+    Some(Value::Mapping(manifest))
+}
+
+/// Whether a revision is one that the server made of the spec: `r-` and 16 digits.
+fn is_computed(revision: &str) -> bool {
+    revision.strip_prefix("r-").is_some_and(|digits| {
+        digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn typed<'de, D, S>(
@@ -201,7 +263,7 @@ fn plain(origin: &Origin, field: &str, problem: &str) -> ManifestError {
         origin: origin.clone(),
         line: None,
         field: field.to_owned(),
-        problem: problem.to_owned(),
+        problem: humane(problem),
     }
 }
 
@@ -224,12 +286,8 @@ pub(super) fn yaml_error(
     {
         problem = rest.to_owned();
     }
-    ManifestError {
-        origin: origin.clone(),
-        line: place.map(|place| place.line()),
-        field,
-        problem,
-    }
+    let line = place.map(|place| place.line());
+    of_reader(origin, line, field, &problem)
 }
 
 /// The same for JSON; `lines` lie before the text that was read.
@@ -239,11 +297,31 @@ pub(super) fn json_error(
     field: String,
     error: &serde_json::Error,
 ) -> ManifestError {
-    let said = format!(" at line {} column {}", error.line(), error.column());
+    let line = (error.line() > 0).then_some(lines + error.line());
+    of_reader(origin, line, field, &error.to_string())
+}
+
+/// A reader's problem: what is missing is named as a field, the rest said in words.
+fn of_reader(
+    origin: &Origin,
+    line: Option<usize>,
+    mut field: String,
+    problem: &str,
+) -> ManifestError {
+    let problem = match missing(problem) {
+        Some(name) => {
+            if !field.is_empty() {
+                field.push('.');
+            }
+            field.push_str(name);
+            "is missing".to_owned()
+        }
+        None => humane(problem),
+    };
     ManifestError {
         origin: origin.clone(),
-        line: (error.line() > 0).then_some(lines + error.line()),
+        line,
         field,
-        problem: error.to_string().replace(&said, ""),
+        problem,
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod locate;
 mod read;
+mod words;
 
 pub use check::Wanted;
 pub use read::{Source, sources};
@@ -94,7 +95,11 @@ pub fn load(sources: &[Source]) -> Result<Vec<Manifest>, Failure> {
         return Err(Failure::new(Exit::Refused, lines.join("\n")).hint(hint));
     }
     if manifests.is_empty() {
-        let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let name = |source: &Source| match source.name.as_str() {
+            "-" => "standard input".to_owned(),
+            file => file.to_owned(),
+        };
+        let names: Vec<String> = sources.iter().map(name).collect();
         let message = format!("no manifest in {}", names.join(", "));
         return Err(Failure::new(Exit::Refused, message));
     }

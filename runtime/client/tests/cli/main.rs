@@ -187,8 +187,57 @@ async fn a_dry_run_says_so_and_asks_so() {
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
     assert_eq!(
         ran.out,
-        "workload/a would be accepted (dry run), revision rev-1\n"
+        "workload/a would be accepted, revision rev-1, on node-1 (dry run)\n"
     );
+}
+
+#[tokio::test]
+async fn explain_begins_with_what_it_is() {
+    let server = Server::start().await;
+    let mut stopped = workload("a", "Stopped");
+    stopped["assigned_node"] = json!(null);
+    server.always("GET", "/workloads/a", Answer::json(200, stopped));
+    let explanation = json!({
+        "workload": "a", "assigned_node": null, "summary": "no suitable node: 0 of 1 nodes fit",
+        "decision": {
+            "node": null, "nodes": 1, "examined": 1, "candidates": 0, "refused": {"cpu": 1},
+            "requested": {"cpu": 6, "memory_mb": 64, "disk_gb": 0},
+            "at_revision": 7, "decided_at": "2026-02-17T00:00:00Z"
+        },
+        "nearest": [], "would_help": [], "freshness": {"revision": 7, "stale": false}
+    });
+    server.always(
+        "GET",
+        "/workloads/a/explain",
+        Answer::json(200, explanation),
+    );
+    let ran = berth(server.url(), "explain a").await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let begin = "a is Stopped\nWere it started now:\nno suitable node: 0 of 1 nodes fit\n";
+    assert!(ran.out.starts_with(begin), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn what_get_prints_can_be_applied() {
+    let server = Server::start().await;
+    let mut view = workload("a", "Running");
+    view["desired_state"] = json!("Stopped");
+    server.always("GET", "/workloads/a", Answer::json(200, view.clone()));
+    server.always("POST", "/workloads", Answer::json(200, view));
+    for format in ["yaml", "json"] {
+        let got = berth(server.url(), &format!("get workload a -o {format}")).await;
+        assert_eq!(got.exit, Exit::Done, "{}", got.err);
+        let file = manifest_file(&got.out);
+        let ran = berth(server.url(), &format!("apply -f {}", file.path().display())).await;
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        let sent = server.seen().pop().expect("a request");
+        let body = sent.strip_prefix("POST /workloads ").expect("an apply");
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["desired_state"], "Stopped");
+        assert_eq!(body["spec"], workload("a", "Running")["spec"]);
+        assert!(body.get("display_status").is_none(), "{body}");
+        assert!(body.get("assigned_node").is_none(), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -322,9 +371,13 @@ async fn nodes_are_drained_with_what_was_asked_and_fenced_only_when_sure() {
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
     let body = r#"{"deadline_seconds":120,"parallelism":3}"#;
     assert_eq!(server.seen(), [format!("POST /nodes/node-1/drain {body}")]);
+    let ran = berth(server.url(), "drain node-1").await;
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    // What was not given is the server's to choose.
+    assert_eq!(server.seen()[1], "POST /nodes/node-1/drain {}");
     let ran = berth(server.url(), "fence node-1").await;
     assert_eq!(ran.exit, Exit::Usage);
-    assert_eq!(server.seen().len(), 1, "nothing was sent");
+    assert_eq!(server.seen().len(), 2, "nothing was sent");
     server.always("POST", "/nodes/node-1/fence", Answer::json(200, json!({})));
     let ran = berth(server.url(), "fence node-1 --yes").await;
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
