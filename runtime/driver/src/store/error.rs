@@ -10,7 +10,7 @@ use tonic::Code;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The client or the store says so.
-    #[error("{0}")]
+    #[error("{}", plain(.0))]
     Etcd(#[from] EtcdError),
     /// No answer in time.
     #[error("{0}: no answer within {1:?}")]
@@ -21,6 +21,35 @@ pub(crate) enum StoreError {
     /// Leadership went to somebody else meanwhile.
     #[error("somebody else leads")]
     NotLeader,
+}
+
+/// An error of the client in words for logs and health: its own are nested dumps of structures.
+fn plain(error: &EtcdError) -> String {
+    match error {
+        EtcdError::GRpcStatus(status) => match root_cause(status) {
+            // The status was made here: nothing was heard of the store.
+            Some(cause) if status.code() == Code::Unavailable => {
+                format!("the store cannot be reached: {cause}")
+            }
+            _ if status.message().is_empty() => format!("the store says {:?}", status.code()),
+            _ => format!("the store says {:?}: {}", status.code(), status.message()),
+        },
+        EtcdError::TransportError(error) => {
+            let cause = root_cause(error).unwrap_or_else(|| error.to_string());
+            format!("the store cannot be reached: {cause}")
+        }
+        EtcdError::IoError(error) => format!("the store cannot be reached: {error}"),
+        other => other.to_string(),
+    }
+}
+
+/// What lies below an error at the very bottom; `None`: nothing.
+fn root_cause(error: &dyn std::error::Error) -> Option<String> {
+    let mut cause = error.source()?;
+    while let Some(below) = cause.source() {
+        cause = below;
+    }
+    Some(cause.to_string())
 }
 
 /// Waits for an answer of the store, but not for ever.
@@ -144,6 +173,23 @@ mod tests {
             };
             assert_eq!(store_wide, expected);
         }
+    }
+
+    #[test]
+    fn errors_are_words() {
+        let said = |status| StoreError::from(EtcdError::GRpcStatus(status)).to_string();
+        assert_eq!(
+            said(Status::unavailable("etcdserver: no leader")),
+            "the store says Unavailable: etcdserver: no leader"
+        );
+        assert_eq!(said(Status::aborted("")), "the store says Aborted");
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let mut status = Status::unavailable("tcp connect error");
+        status.set_source(std::sync::Arc::new(refused));
+        assert_eq!(
+            said(status),
+            "the store cannot be reached: connection refused"
+        );
     }
 
     #[test]

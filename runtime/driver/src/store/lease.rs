@@ -8,6 +8,8 @@ use std::time::Duration;
 use etcd_client::{LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::error::StoreError;
+
 /// How long this replica may act on its lease. Shared with whoever acts on it.
 #[derive(Debug, Clone)]
 pub(crate) struct LeaseGuard {
@@ -70,16 +72,23 @@ pub(crate) enum LeaseEnd {
 
 type Stream = (LeaseKeeper, LeaseKeepAliveStream);
 
-/// Renews the lease until it ends. Every answer extends `guard`, counted from the question.
+/// Renews the lease until it ends, and says why it did. Every answer extends `guard`, counted from the question.
 pub(crate) async fn keep(mut client: LeaseClient, lease: Lease, guard: LeaseGuard) -> LeaseEnd {
     let pause = (lease.ttl / 20).min(Duration::from_millis(500));
     let mut stream = None;
+    let mut renewed = lease.since;
     let mut next = lease.since + lease.ttl / 3;
     loop {
         let end = guard.end();
-        sleep_until(next.min(end)).await;
+        let wanted = next.min(end);
+        sleep_until(wanted).await;
         let asked = Instant::now();
         if asked >= end {
+            // A process that stood still is told from a store that is silent.
+            tracing::warn!(
+                ttl = ?lease.ttl, last_renewed_ago = ?asked - renewed, woke_late = ?asked - wanted,
+                "the leadership lease could not be renewed in time"
+            );
             return LeaseEnd::Expired;
         }
         // A try that hangs leaves time for another one.
@@ -87,10 +96,18 @@ pub(crate) async fn keep(mut client: LeaseClient, lease: Lease, guard: LeaseGuar
         match timeout_at(patience, renew(&mut client, &mut stream, lease.id)).await {
             Ok(Ok(true)) => {
                 guard.extend(asked + usable(lease.ttl));
+                renewed = asked;
                 next = asked + lease.ttl / 3;
             }
-            Ok(Ok(false)) => return LeaseEnd::Gone,
+            Ok(Ok(false)) => {
+                tracing::warn!(
+                    ttl = ?lease.ttl, last_renewed_ago = ?asked - renewed,
+                    "the store has the leadership lease no more"
+                );
+                return LeaseEnd::Gone;
+            }
             Ok(Err(error)) => {
+                let error = StoreError::from(error);
                 tracing::warn!(%error, "cannot renew the leadership lease, trying again");
                 stream = None;
                 next = Instant::now() + pause;

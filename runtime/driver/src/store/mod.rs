@@ -90,6 +90,17 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// In words, for the log.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Lost => "the lease is gone or somebody else leads",
+            Self::OutOfReach => "the lease was not renewed in time",
+            Self::Restart => "changes of the store were missed, everything is read anew",
+            Self::Stopped => "shutting down",
+            Self::Fault => "a task of this replica failed",
+        }
+    }
+
     const fn reason(self) -> Deposed {
         match self {
             Self::Lost | Self::Restart | Self::Fault => Deposed::LostLeadership,
@@ -118,14 +129,25 @@ impl StoreTask {
     pub(crate) async fn run(self) {
         let mut told = Deposed::Starting;
         let mut pause = self.config.backoff_min;
+        let mut complaint = String::new();
         while !self.stop.is_cancelled() {
             let began = Instant::now();
             match self.term(&mut told).await {
                 Ok(End::Stopped) => return,
-                Ok(end) => tracing::warn!(?end, "this replica leads no more"),
+                Ok(end) => {
+                    tracing::warn!(why = end.words(), "this replica leads no more");
+                    complaint.clear();
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot use the store, trying again");
-                    self.health.store_failed(&error.to_string());
+                    let text = error.to_string();
+                    // The tries go on; what they say is said again only when it is something else.
+                    if text == complaint {
+                        tracing::debug!(%error, "cannot use the store still");
+                    } else {
+                        tracing::warn!(%error, "cannot use the store, trying again");
+                    }
+                    self.health.store_failed(&text);
+                    complaint = text;
                     let reason = match error {
                         StoreError::NotLeader => Deposed::LostLeadership,
                         StoreError::Etcd(_) | StoreError::Timeout(..) | StoreError::Nonsense(_) => {
