@@ -31,7 +31,7 @@ impl Scheduler {
             self.reply(request, Err(RequestError::Busy(format!("node {id}"))));
             return;
         }
-        entity.heard_at = now;
+        (entity.heard_at, entity.heard) = (now, true);
         let moved = entity.record.as_ref().is_none_or(|record| {
             record.agent_endpoint != registration.endpoint
                 || record.incarnation != registration.incarnation
@@ -122,7 +122,7 @@ impl Scheduler {
             self.reply(request, Err(RequestError::NoSuchNode(id)));
             return;
         };
-        entity.heard_at = now;
+        (entity.heard_at, entity.heard) = (now, true);
         entity.usage = heartbeat.usage;
         let lost = entity.status() == NodeStatus::NotReady;
         let drain = entity.status() == NodeStatus::Draining;
@@ -213,7 +213,8 @@ impl Scheduler {
         let Some(entity) = self.nodes.get(id) else {
             return;
         };
-        let alive = self.is_alive(entity);
+        let alive =
+            self.is_alive(entity) && (entity.heard || record.status != NodeStatus::NotReady);
         let (next, event) = match (record.status, alive, entity.unreachable) {
             (NodeStatus::Ready | NodeStatus::Draining, false, _) => {
                 (Some(NodeReason::HeartbeatMissed), EventType::NodeLost)

@@ -97,6 +97,8 @@ pub(super) struct Node {
     pub(super) revision: StoreRevision,
     /// When it was last heard, or when this replica began to lead.
     pub(super) heard_at: Timestamp,
+    /// It was heard since this replica leads: only that makes a lost node ready again.
+    pub(super) heard: bool,
     /// Since when it has not been ready, as far as this replica saw.
     pub(super) lost_since: Option<Timestamp>,
     pub(super) usage: NodeUsage,
@@ -137,6 +139,7 @@ impl Node {
             record: None,
             revision: StoreRevision(0),
             heard_at: now,
+            heard: false,
             lost_since: None,
             usage: NodeUsage::default(),
             hints: BTreeMap::new(),

@@ -4,4 +4,5 @@ mod clients;
 mod cluster;
 mod history;
 mod nodes;
+mod review;
 mod store;

@@ -1,0 +1,300 @@
+//! Sequences that a reader found by thinking: each was wrong once.
+
+use std::collections::BTreeMap;
+
+use berth_core::io::agent::AgentOp;
+use berth_core::io::request::{ApplyWorkload, Request, RequestError};
+use berth_core::io::{Output, Stored};
+use berth_core::model::node::NodeStatus;
+use berth_core::model::workload::DesiredState;
+use berth_core::{EventType, Input, Key, StoreRevision};
+
+use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
+
+/// The agent mutations of a workload in the order in which they left: `node action`.
+fn mutations(cluster: &Cluster, workload: &str) -> Vec<String> {
+    let calls = cluster.outputs.iter().filter_map(|output| match output {
+        Output::Call(call) if call.op.workload() == Some(&id(workload)) => Some(call),
+        _ => None,
+    });
+    calls
+        .filter_map(|call| match &call.op {
+            AgentOp::Apply { .. } => Some(format!("{} apply", call.node)),
+            AgentOp::Delete { .. } => Some(format!("{} delete", call.node)),
+            AgentOp::Status { .. } | AgentOp::List => None,
+        })
+        .collect()
+}
+
+fn pinned(name: &str, zone: &str) -> ApplyWorkload {
+    let mut apply = apply(name, 100);
+    if let Some(spec) = &mut apply.spec {
+        spec.constraints.labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
+    }
+    apply
+}
+
+/// S13: the copy at the former home goes before the one at the next begins; and what was seen at
+/// the former home proves nothing about the next, though the revision is the same.
+#[test]
+fn a_move_for_a_constraint_deletes_first_and_proves_itself_anew() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply_with(pinned("w", "n-0")).unwrap();
+    cluster.pass(seconds(3));
+    let before = cluster.get_workload("w").unwrap().record.revision_id;
+    cluster.apply_with(pinned("w", "n-1")).unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+    assert_eq!(
+        cluster.get_workload("w").unwrap().record.revision_id,
+        before
+    );
+    assert_eq!(
+        mutations(&cluster, "w"),
+        ["n-0 apply", "n-0 delete", "n-1 apply"]
+    );
+    assert_eq!(cluster.count(EventType::WorkloadRunning), 2);
+    assert_eq!(cluster.count(EventType::DriftDetected), 0);
+}
+
+/// S7: a move is no way round the wait for the next try.
+#[test]
+fn a_workload_that_waits_for_its_next_try_waits_at_its_next_home_too() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    for at in 0..2 {
+        let agent = cluster.agents.get_mut(&node(&format!("n-{at}"))).unwrap();
+        agent.result = berth_core::io::agent::AgentState::Failed;
+    }
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(20));
+    let retry = cluster.get_workload("w").unwrap().record.retry;
+    let next = retry.next_retry_at.expect("it failed three times");
+    let drain = Request::Drain {
+        node: node("n-0"),
+        deadline: seconds(600),
+        parallelism: 1,
+    };
+    cluster.ask(drain).unwrap();
+    cluster.pass(seconds(60));
+    let told = &cluster.agents[&node("n-1")].told;
+    assert!(
+        told.iter().all(|(at, _)| *at >= next),
+        "{told:?}, not before {next}"
+    );
+    assert!(!told.is_empty());
+}
+
+/// S16, L1: one conflict does not end a drain.
+#[test]
+fn a_drain_goes_on_after_a_move_that_was_lost() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    for at in 0..3 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    cluster.pass(seconds(3));
+    cluster.nodes(2);
+    let drain = Request::Drain {
+        node: node("n-0"),
+        deadline: seconds(6_000),
+        parallelism: 1,
+    };
+    cluster.next_commit = NextCommit::Held;
+    cluster.begin(drain);
+    cluster.release();
+    cluster.next_commit = NextCommit::UnknownLost;
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.get_node("n-0").unwrap().workloads, 0);
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+}
+
+/// A node that could not be called and then fell silent is called again when it heartbeats.
+#[test]
+fn an_unreachable_node_that_was_silent_comes_back_by_its_heartbeats() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = false;
+    cluster.pass(seconds(200));
+    cluster.agents.get_mut(&node("n-0")).unwrap().heartbeats = false;
+    cluster.pass(seconds(100));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(40));
+    assert_eq!(
+        cluster.get_node("n-0").unwrap().record.status,
+        NodeStatus::Ready
+    );
+    assert_eq!(cluster.seen("w").0, "Running");
+}
+
+fn edit(cluster: &mut Cluster, key: &Key, value: Option<&str>) {
+    cluster.revision += 1;
+    let at = cluster.revision;
+    match value {
+        Some(value) => cluster.store.insert(key.clone(), (value.to_owned(), at)),
+        None => cluster.store.remove(key),
+    };
+    let stored = Stored {
+        key: key.clone(),
+        value: value.map(str::to_owned),
+        mod_revision: StoreRevision(at),
+    };
+    let revision = StoreRevision(at);
+    cluster.feed(Input::Changed {
+        revision,
+        records: vec![stored],
+    });
+}
+
+/// S3: what is assigned to a node stays reserved when somebody removes the node's record.
+#[test]
+fn a_node_whose_record_somebody_removed_is_not_filled_twice() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    for at in 0..4 {
+        cluster.apply(&format!("w-{at}"), 1_000).unwrap();
+    }
+    cluster.pass(seconds(3));
+    cluster.next_commit = NextCommit::Held;
+    edit(&mut cluster, &Key::Node(node("n-0")), None);
+    cluster.release();
+    cluster.pass(seconds(30));
+    cluster.apply("more", 1_000).unwrap();
+    cluster.pass(seconds(30));
+    let allocated = cluster
+        .get_node("n-0")
+        .unwrap()
+        .record
+        .resources
+        .cpu_allocated;
+    assert!(allocated.0 <= 4_000, "{allocated}");
+}
+
+/// S12: a record that cannot be read is left alone, without a storm of commits, and whoever asks
+/// is answered.
+#[test]
+fn a_poisoned_record_costs_nothing() {
+    for key in [
+        Key::Assignment(id("w")),
+        Key::Intent(id("w")),
+        Key::Retry(id("w")),
+    ] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(1);
+        cluster.apply("w", 100).unwrap();
+        cluster.apply("other", 100).unwrap();
+        cluster.pass(seconds(3));
+        edit(&mut cluster, &key, Some("{broken"));
+        let outputs = cluster.outputs.len();
+        cluster.pass(seconds(30));
+        let commits = cluster.outputs[outputs..]
+            .iter()
+            .filter(|output| matches!(output, Output::Commit(_)))
+            .count();
+        assert!(commits <= 2, "{key}: {commits} commits");
+        let refused = cluster.apply("w", 200);
+        assert!(
+            matches!(refused, Err(RequestError::Refused(_))),
+            "{key}: {refused:?}"
+        );
+        assert_eq!(cluster.seen("other").0, "Running");
+    }
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    edit(&mut cluster, &Key::Node(node("n-0")), Some("[]"));
+    cluster.agents.get_mut(&node("n-0")).unwrap().heartbeats = false;
+    cluster.restart(20);
+    cluster.pass(seconds(60));
+    assert_eq!(
+        mutations(&cluster, "w"),
+        ["n-0 apply"],
+        "nothing is moved off it"
+    );
+}
+
+/// S12: a store that takes nothing is not asked in a loop.
+#[test]
+fn a_store_that_refuses_is_asked_rarely() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(3);
+    for at in 0..9 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    cluster.pass(seconds(3));
+    cluster.next_commit = NextCommit::Refused;
+    for agent in cluster.agents.values_mut() {
+        agent.has.clear();
+    }
+    let outputs = cluster.outputs.len();
+    cluster.pass(seconds(60));
+    let commits = cluster.outputs[outputs..]
+        .iter()
+        .filter(|output| matches!(output, Output::Commit(_)))
+        .count();
+    assert!(commits <= 9 * 13 + 40, "{commits} commits in a minute");
+    cluster.next_commit = NextCommit::Works;
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w-0").0, "Running");
+}
+
+/// S18: a stopped workload's copy is somebody's data too.
+#[test]
+fn stopped_workloads_stay_where_they_are_while_evictions_pause() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(4);
+    for at in 0..4 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    cluster.pass(seconds(3));
+    for at in 0..4 {
+        cluster
+            .set(&format!("w-{at}"), DesiredState::Stopped)
+            .unwrap();
+    }
+    cluster.pass(seconds(3));
+    for at in 0..3 {
+        let agent = cluster.agents.get_mut(&node(&format!("n-{at}"))).unwrap();
+        (agent.heartbeats, agent.reachable) = (false, false);
+    }
+    cluster.pass(seconds(300));
+    assert_eq!(cluster.count(EventType::EvictionPaused), 1);
+    assert_eq!(
+        cluster.get_workload("w-0").unwrap().record.assigned_node,
+        Some(node("n-0"))
+    );
+    // The next leader knows it at once.
+    cluster.restart(20);
+    cluster.pass(seconds(300));
+    assert_eq!(
+        cluster.get_workload("w-0").unwrap().record.assigned_node,
+        Some(node("n-0"))
+    );
+}
+
+/// Lost nodes without assignments leave, with what was never confirmed gone there.
+#[test]
+fn a_lost_node_with_tombstones_is_forgotten_in_the_end() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (false, false);
+    cluster.pass(seconds(200));
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 1);
+    cluster.pass(seconds(26 * 3_600));
+    assert!(cluster.get_node("n-0").is_none());
+    assert!(
+        !cluster
+            .store
+            .keys()
+            .any(|key| matches!(key, Key::Tombstone(..)))
+    );
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+}
