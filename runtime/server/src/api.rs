@@ -177,6 +177,30 @@ macro_rules! expect_answer {
 }
 pub(crate) use expect_answer;
 
+/// The id of an event as a client sends it back. A mangled one orders somewhere, and a client that
+/// resumed behind the end would wait for ever: it is refused.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn event_id(text: &str) -> Result<EventId, &'static str> {
+    let part = |text: &str, least: usize, digits: fn(&u8) -> bool| {
+        (least..=20).contains(&text.len()) && text.as_bytes().iter().all(digits)
+    };
+    let hex: fn(&u8) -> bool = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let mut parts = text.split('-');
+    let known = parts
+        .next()
+        .is_some_and(|p| part(p, 14, u8::is_ascii_digit))
+        && parts.next().is_some_and(|p| part(p, 10, hex))
+        && parts.next().is_some_and(|p| part(p, 8, hex))
+        && parts.next().is_none();
+    if known {
+        Ok(EventId::from_text(text))
+    } else {
+        Err("is not the id of an event; expected one that was answered here, or none")
+    }
+}
+
 /// Which events somebody wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::lifecycle::lifecycle;
 use super::reply::{dated, unavailable};
-use crate::api::{Api, AskError, EventFilter, expect_answer};
+use crate::api::{Api, AskError, EventFilter, event_id, expect_answer};
 use crate::feed::{Feed, FeedItem, Origin};
 use crate::health::Mode;
 
@@ -258,7 +258,10 @@ fn watch_question(message: &wire::WatchEventsRequest) -> Result<(EventFilter, Or
     })?;
     let origin = match origin {
         _ if given(&message.after_event_id) => {
-            Origin::After(EventId::from_text(&message.after_event_id))
+            let after = event_id(&message.after_event_id).map_err(|problem| {
+                Status::invalid_argument(format!("after_event_id: {problem}"))
+            })?;
+            Origin::After(after)
         }
         wire::WatchOrigin::Unspecified | wire::WatchOrigin::Now => Origin::Now,
         wire::WatchOrigin::Oldest => Origin::Oldest,

@@ -15,11 +15,8 @@ use serde::Serialize;
 use super::Problem;
 use super::header::{Page, dated};
 use super::query::Params;
-use crate::api::{Api, EventFilter, expect_answer};
+use crate::api::{Api, EventFilter, event_id, expect_answer};
 use crate::feed::{Feed, FeedItem, Origin};
-
-/// The longest id of an event that a client may send; ours have 34 characters.
-const EVENT_ID_BYTES_MAX: usize = 128;
 
 /// As `after`: before every event. Nothing can have left since then that anybody had.
 const BEGINNING: &str = "0";
@@ -59,22 +56,22 @@ pub(crate) async fn events(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|accept| accept.contains("text/event-stream"));
     // A browser that reconnects sends the same URL again: where it really is stands in the header.
-    let after = event_id(resumed.filter(|_| wants_stream).or(after))?;
+    let after = match resumed.filter(|_| wants_stream) {
+        Some(text) => Some(place("Last-Event-ID", &text)?),
+        None => after.map(|text| place("after", &text)).transpose()?,
+    };
     if wants_stream {
         return stream(api, filter, after).await;
     }
     page(&api, &filter, after, limit).await
 }
 
-fn event_id(text: Option<String>) -> Result<Option<EventId>, Problem> {
-    match text {
-        None => Ok(None),
-        Some(text) if text.len() > EVENT_ID_BYTES_MAX => {
-            let rule = format!("is longer than {EVENT_ID_BYTES_MAX} bytes");
-            Err(Problem::invalid("after", rule))
-        }
-        Some(text) => Ok(Some(EventId::from_text(&text))),
+/// Where a client wants to go on.
+fn place(field: &str, text: &str) -> Result<EventId, Problem> {
+    if text == BEGINNING {
+        return Ok(EventId::from_text(text));
     }
+    event_id(text).map_err(|problem| Problem::invalid(field, problem))
 }
 
 async fn page(

@@ -1,9 +1,9 @@
 //! Events as pages and as a stream.
 
 use axum::http::StatusCode;
-use berth_core::EventId;
 use berth_core::io::request::{Query, Request as Ask, Response as Answer};
 use berth_core::io::view::EventPage;
+use berth_core::{Epoch, EventId, Timestamp};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -102,9 +102,13 @@ async fn the_beginning_has_no_gap_before_it() {
     let reply = call(&script, "GET /events?after=0", "").await;
     assert_eq!(reply.body["gap"], false);
     assert_eq!(reply.body["items"].as_array().unwrap().len(), 5);
-    let reply = call(&script, "GET /events?after=00", "").await;
+    let old = EventId::new(Timestamp::ZERO, Epoch(0), 0);
+    let reply = call(&script, &format!("GET /events?after={old}"), "").await;
     assert_eq!(reply.body["gap"], true);
-    for (after, first) in [("0", "event: WorkloadCreated"), ("00", "event: gap")] {
+    for (after, first) in [
+        ("0", "event: WorkloadCreated"),
+        (old.as_str(), "event: gap"),
+    ] {
         let headers = [("accept", "text/event-stream")];
         let uri = format!("/events?after={after}");
         let response = router(&script.api())
@@ -116,5 +120,22 @@ async fn the_beginning_has_no_gap_before_it() {
         let text = String::from_utf8(chunk.to_vec()).unwrap();
         let event = text.lines().find(|line| line.starts_with("event:"));
         assert_eq!(event, Some(first), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_mangled_place_is_refused() {
+    let script = log_of_events();
+    let good = event(1).id.to_string();
+    let (cut, long) = (&good[..good.len() - 1], "0".repeat(200));
+    for bad in ["zzz", "00", "-", cut, &good.replace('-', "_"), &long] {
+        let reply = call(&script, &format!("GET /events?after={bad}"), "").await;
+        assert_eq!((reply.status, reply.field()), (422, "after"), "{bad}");
+        let headers = [("accept", "text/event-stream"), ("last-event-id", bad)];
+        let response = router(&script.api())
+            .oneshot(request("GET", "/events", &headers, ""))
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
     }
 }
