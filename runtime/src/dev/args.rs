@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use berth_agentd::RuntimeKind;
 use berth_core::NodeId;
@@ -10,6 +11,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::Usage;
 use crate::logging::LogArgs;
+
+/// Nobody competes for leadership here: a machine that stands still for some seconds must not cost
+/// it. A lease of a former run is revoked at the start, so nobody waits for its end.
+const LEASE_TTL: Duration = Duration::from_secs(15);
 
 /// Where data is kept unless told otherwise.
 const DATA_DIR: &str = "./berth-data";
@@ -147,6 +152,7 @@ impl RunArgs {
             http_addr: self.http_addr,
             grpc_addr: self.grpc_addr,
             replica_id: "dev".to_owned(),
+            lease_ttl: LEASE_TTL,
             core: self.core.clone().resolve()?,
             ..ServerConfig::local()
         })
