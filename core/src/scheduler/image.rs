@@ -439,10 +439,10 @@ impl Scheduler {
     pub(super) fn remember_removed(&mut self, key: Key, at: StoreRevision) {
         self.removed_order.push_back(key.clone());
         // The watch is never this far behind: what it still has to tell is newer.
-        if self.removed_order.len() > super::REMOVED_MAX {
-            if let Some(oldest) = self.removed_order.pop_front() {
-                self.removed.remove(&oldest);
-            }
+        if self.removed_order.len() > super::REMOVED_MAX
+            && let Some(oldest) = self.removed_order.pop_front()
+        {
+            self.removed.remove(&oldest);
         }
         self.removed.insert(key, at);
     }
