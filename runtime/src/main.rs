@@ -6,6 +6,7 @@ mod dev;
 mod logging;
 mod server;
 mod signals;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -38,7 +39,11 @@ enum Command {
     },
     #[command(flatten)]
     Client(Box<ClientCommand>),
-    // `sim` gets its place here with the simulator's commands.
+    /// Simulate whole clusters under faults, from seeds, and check every rule
+    Sim {
+        #[command(subcommand)]
+        command: sim::SimCommand,
+    },
     /// Print the completion script of a shell
     Completion {
         /// The shell
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
             ExitCode::from(exit.code())
         }
         Command::Completion { shell } => completion(shell),
+        Command::Sim { command } => sim::run(command).unwrap_or_else(|error| failed(&error)),
         Command::Dev(args) => long_running(&runtime, dev::run(*args)),
         Command::Server(args) => long_running(&runtime, server::run(*args)),
         Command::Agent { agent, log } => long_running(&runtime, agent::run(*agent, &log)),
@@ -150,6 +156,7 @@ mod tests {
             "start",
             "stop",
             "restart",
+            "sim",
             "completion",
         ] {
             assert!(names.contains(&name), "{name}");

@@ -10,12 +10,14 @@ pub mod marks;
 pub mod options;
 pub mod oracle;
 pub mod rng;
+pub mod search;
 pub mod trace;
 pub mod world;
 
 pub use marks::{Coverage, Mark};
 pub use options::Options;
 pub use oracle::{Rule, Violation};
+pub use search::{Failure, Tally, Verdict};
 pub use world::{Outcome, World};
 
 /// Runs one seed.

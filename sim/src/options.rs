@@ -40,4 +40,39 @@ impl Options {
             faults: true,
         }
     }
+
+    /// The command that runs this again: only what differs from a small world is said.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let usual = Self::small(self.seed);
+        let mut line = format!("berth sim run --seed {}", self.seed);
+        let mut say = |name: &str, value: usize, usual: usize| {
+            if value != usual {
+                line.push_str(&format!(" --{name} {value}"));
+            }
+        };
+        say("schedulers", self.schedulers, usual.schedulers);
+        say("nodes", self.nodes, usual.nodes);
+        say("workloads", self.workloads, usual.workloads);
+        say("clients", self.clients, usual.clients);
+        if self.chaos != usual.chaos {
+            line.push_str(&format!(" --duration {}s", self.chaos.as_secs()));
+        }
+        if !self.faults {
+            line.push_str(" --no-faults");
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_says_what_is_unusual() {
+        assert_eq!(Options::small(7).command_line(), "berth sim run --seed 7");
+        let options = Options { nodes: 9, faults: false, ..Options::small(7) };
+        assert_eq!(options.command_line(), "berth sim run --seed 7 --nodes 9 --no-faults");
+    }
 }

@@ -10,11 +10,10 @@ use berth_core::model::workload::{
 use berth_core::{EventId, EventRecord, Key, NodeId, WorkloadId};
 use berth_kv as kv;
 
-/// A record with the revisions that created and last wrote it.
+/// A record with the revision that last wrote it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held<T> {
     pub(crate) record: Arc<T>,
-    pub(crate) created: i64,
     pub(crate) revision: i64,
 }
 
@@ -174,8 +173,8 @@ fn change<K: Ord + Clone, T: serde::de::DeserializeOwned>(
     let after = match decoded {
         Some((Ok(record), kv)) => {
             let record = Arc::new(record);
-            let (created, revision) = (kv.create_revision, kv.mod_revision);
-            image.insert(key.clone(), Held { record: record.clone(), created, revision });
+            let revision = kv.mod_revision;
+            image.insert(key.clone(), Held { record: record.clone(), revision });
             Some(record)
         }
         Some((Err(problem), _)) => {

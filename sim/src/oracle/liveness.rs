@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::node::NodeRecord;
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use berth_core::{NodeId, WorkloadId};
 
 use super::Oracle;
+use super::s05_exact_placement;
 use super::rule::{Check, Finding, Rule};
 use super::s12_no_hot_loop::restless;
 
@@ -117,14 +118,14 @@ impl Oracle {
             let sum = assigned.fold(Resources::default(), |sum, a| sum + a.resources);
             buried.fold(sum, |sum, (_, held)| sum + held.record.resources)
         };
+        let groups = |node: &NodeId| {
+            let here = self.image.assignments.values().filter(|held| held.record.node_id == *node);
+            let others = here.filter(|held| held.record.workload_id != record.id);
+            let of = others.filter_map(|held| self.image.workloads.get(&held.record.workload_id));
+            of.filter_map(|held| held.record.constraints.anti_affinity.clone()).collect::<Vec<_>>()
+        };
         let fits = |node: &NodeRecord| {
-            let (used, asks, has) = (taken(&node.id), record.resources, &node.resources);
-            node.status == NodeStatus::Ready
-                && node.schedulable
-                && node.supported_workload_types.contains(&record.workload_type())
-                && used.cpu.0 + asks.cpu.0 <= has.cpu_total.0
-                && used.memory_mb.0 + asks.memory_mb.0 <= has.memory_total.0
-                && has.disk_total.is_none_or(|disk| used.disk_gb.0 + asks.disk_gb.0 <= disk.0)
+            s05_exact_placement::passes(node, record, taken(&node.id), &groups(&node.id))
         };
         let room = self.image.nodes.values().find(|held| fits(&held.record));
         match room {

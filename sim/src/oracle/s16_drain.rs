@@ -37,6 +37,7 @@ impl Drains {
                 let expected = "new placements on ready and schedulable nodes only";
                 return Err(Finding::new(expected, seen).of(id).of(&record.id));
             }
+            let now = commit.events.iter().map(|event| event.timestamp).max().unwrap_or(now);
             self.left(now, image, id, from)?;
         }
         Ok(())
@@ -57,6 +58,7 @@ impl Drains {
             return Ok(());
         };
         let wanted = image.workloads.get(id).map(|held| held.record.desired_state);
+        // The writer's own clock tells whether the deadline is over.
         if now >= drain.deadline || wanted != Some(DesiredState::Running) {
             return Ok(());
         }
@@ -64,7 +66,8 @@ impl Drains {
         moving.insert(id.clone());
         if moving.len() > drain.parallelism as usize {
             let expected = format!("at most {} on the move", drain.parallelism);
-            return Err(Finding::new(expected, format!("{moving:?}")).of(&record.id));
+            let finding = Finding::new(expected, format!("{moving:?}")).of(&record.id);
+            return Err(moving.iter().fold(finding, Finding::of));
         }
         Ok(())
     }

@@ -3,23 +3,29 @@
 
 use berth_core::Config;
 
-use super::image::Image;
+use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
 
 /// How far the events may be over their bound until the next pass removes the oldest.
 const EVENTS_SLACK: usize = 256;
 
-pub(crate) fn committed(image: &Image, config: &Config) -> Check {
+pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
     if image.events.len() > config.events_max + EVENTS_SLACK {
         let expected = format!("about {} events at most", config.events_max);
         return Err(Finding::new(expected, format!("{} of them", image.events.len())));
     }
-    let orphans = image
-        .assignments
+    if commit.writer == Writer::Stranger {
+        return Ok(());
+    }
+    let orphans = commit
+        .workloads
         .keys()
-        .chain(image.intents.keys())
-        .chain(image.retries.keys())
-        .find(|id| !image.workloads.contains_key(*id));
+        .filter(|id| !image.workloads.contains_key(*id))
+        .find(|id| {
+            image.assignments.contains_key(*id)
+                || image.intents.contains_key(*id)
+                || image.retries.contains_key(*id)
+        });
     match orphans {
         None => Ok(()),
         Some(id) => {

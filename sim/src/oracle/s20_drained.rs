@@ -24,7 +24,8 @@ pub(crate) fn committed(
         let left = left(node);
         if assigned.is_some() || buried.is_some() || !left.is_empty() {
             let seen = format!("assigned {assigned:?}, tombstone {buried:?}, runs {left:?}");
-            return Err(Finding::new("an empty node", seen).of(node));
+            let finding = Finding::new("an empty node", seen).of(node);
+            return Err(left.iter().fold(finding, Finding::of));
         }
     }
     Ok(())

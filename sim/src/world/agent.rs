@@ -18,7 +18,7 @@ use crate::oracle::Rule;
 use crate::rng::Streams;
 
 use super::World;
-use super::message::{AgentMessage, Body, ControlMessage, Process, RefusedCall};
+use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process, RefusedCall};
 
 /// A node.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct AgentProcess {
     pub(super) up: bool,
     /// It takes messages and does nothing.
     pub(super) hung: bool,
+    /// So many of its next answers are wrong.
+    pub(super) lies: u32,
     /// The machine is off: nothing runs.
     pub(super) off: bool,
     /// It never comes back.
@@ -72,6 +74,7 @@ impl AgentProcess {
             life: 0,
             up: true,
             hung: false,
+            lies: 0,
             off: false,
             dead: false,
             calls: BTreeMap::new(),
@@ -98,6 +101,14 @@ impl AgentProcess {
         let records = self.records.values().cloned().collect();
         let restored = Restored { epoch: self.epoch, records, now };
         self.machine = AgentMachine::new(self.config.clone(), restored);
+    }
+
+    /// It has `parts` of `of` of what it had.
+    pub(super) fn resize(&mut self, parts: u64, of: u64) {
+        let had = self.config.capacity;
+        let part = |amount: u64| (amount * parts / of).max(1);
+        self.config.capacity =
+            Resources::new(part(had.cpu.0), part(had.memory_mb.0), part(had.disk_gb.0));
     }
 
     /// The disk is gone too, and with it everything that ran.
@@ -192,6 +203,13 @@ impl World {
                 };
                 Err((code, refusal.to_string()))
             }
+        };
+        let answer = if self.agents[at].lies > 0 {
+            self.agents[at].lies -= 1;
+            self.mark(Mark::AgentLies);
+            wrong(self.agents[at].lies, answer)
+        } else {
+            answer
         };
         self.send(Process::Agent(at), to, Body::AgentAnswered { call, answer });
     }
@@ -305,5 +323,19 @@ impl World {
             }
         };
         self.feed_agent(at, AgentInput::Control { id, result });
+    }
+}
+
+/// An answer that says nothing true, and nothing that could be believed: another call's answer,
+/// bytes that are no message, a status out of the blue.
+fn wrong(which: u32, answer: AgentAnswer) -> AgentAnswer {
+    match (which % 4, answer) {
+        (0, Ok(AgentMessage::Apply(_))) => Ok(AgentMessage::Apply(vec![0xff; 7])),
+        (0, Ok(AgentMessage::Delete(_))) => Ok(AgentMessage::Delete(vec![0xff; 7])),
+        (0, Ok(AgentMessage::Status(_))) => Ok(AgentMessage::Status(vec![0xff; 7])),
+        (0, Ok(AgentMessage::List(_))) => Ok(AgentMessage::List(vec![0xff; 7])),
+        (1, _) => Err((13, "internal".to_owned())),
+        (2, _) => Err((2, "something went wrong".to_owned())),
+        (_, _) => Err((77, String::new())),
     }
 }

@@ -31,6 +31,17 @@ pub(super) enum Fault {
     UnstallStore,
     LoseStoreAnswers(u32),
     KillWorkload(usize),
+    PauseReplica(usize),
+    ResumeReplica(usize),
+    /// The node's machine has other parts when it comes back.
+    ResizeNode(usize),
+    /// The agent's next answers are wrong.
+    LieAgent(usize, u32),
+    /// A watch falls behind, and what it should see next is compacted.
+    HideWatch(usize),
+    CompactStore(usize),
+    /// Somebody else edits the store; the number says which record and how.
+    EditStore(u64),
 }
 
 /// The kinds of fault, each of which a run may leave out.
@@ -46,9 +57,15 @@ enum Kind {
     StoreStall,
     LostAnswers,
     WorkloadDeath,
+    ReplicaPause,
+    NodeResize,
+    AgentLies,
+    Compaction,
+    Edits,
+    DeadForGood,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 16] = [
     Kind::ReplicaCrash,
     Kind::AgentCrash,
     Kind::NodeReboot,
@@ -59,6 +76,12 @@ const KINDS: [Kind; 10] = [
     Kind::StoreStall,
     Kind::LostAnswers,
     Kind::WorkloadDeath,
+    Kind::ReplicaPause,
+    Kind::NodeResize,
+    Kind::AgentLies,
+    Kind::Compaction,
+    Kind::Edits,
+    Kind::DeadForGood,
 ];
 
 /// The adversary.
@@ -70,6 +93,10 @@ pub(super) struct Adversary {
     nodes: u64,
     /// Nothing breaks any more.
     pub(super) healed: bool,
+    /// Records that were corrupted, as they were before.
+    pub(super) broken: Vec<(String, Vec<u8>)>,
+    /// Watches that are held back.
+    pub(super) hidden: std::collections::BTreeSet<usize>,
 }
 
 impl Adversary {
@@ -82,6 +109,8 @@ impl Adversary {
             replicas: options.schedulers as u64,
             nodes: options.nodes as u64,
             healed: false,
+            broken: Vec::new(),
+            hidden: std::collections::BTreeSet::new(),
         }
     }
 
@@ -116,6 +145,16 @@ impl Adversary {
                 let count = u32::try_from(self.stream.between(1, 4)).unwrap_or(1);
                 into.push((at, Fault::LoseStoreAnswers(count)));
             }
+            Kind::ReplicaPause => both(Fault::PauseReplica(replica), Fault::ResumeReplica(replica)),
+            Kind::NodeResize => both(Fault::ResizeNode(node), Fault::StartAgent(node)),
+            Kind::AgentLies => {
+                let count = u32::try_from(self.stream.between(1, 6)).unwrap_or(1);
+                into.push((at, Fault::LieAgent(node, count)));
+            }
+            Kind::Compaction => both(Fault::HideWatch(replica), Fault::CompactStore(replica)),
+            Kind::Edits => into.push((at, Fault::EditStore(self.stream.below(u64::MAX)))),
+            // Chosen at the end of the faults.
+            Kind::DeadForGood => {}
             Kind::WorkloadDeath => into.push((at, Fault::KillWorkload(node))),
             Kind::StorePartition | Kind::AgentPartition => {
                 let (a, b) = match kind {
@@ -161,15 +200,15 @@ impl World {
             Fault::CrashAgent(at) => {
                 self.mark(Mark::AgentCrash);
                 self.agents[at].crash();
+                self.let_sleep(Process::Agent(at));
             }
             Fault::RebootNode(at) => {
                 self.mark(Mark::NodeReboot);
-                self.agents[at].crash();
-                self.agents[at].runtime.reboot();
+                self.reboot_node(at);
             }
             Fault::ReplaceNode(at) => {
                 self.mark(Mark::NodeReplaced);
-                self.agents[at].crash();
+                self.reboot_node(at);
                 self.agents[at].lose_everything();
                 self.oracle.node_replaced(at);
             }
@@ -200,11 +239,36 @@ impl World {
                 self.store.lose_answers = count;
             }
             Fault::KillWorkload(at) => self.kill_some_workload(at),
+            Fault::PauseReplica(at) => {
+                if self.replicas[at].up {
+                    self.mark(Mark::SchedulerPause);
+                    self.replicas[at].paused = true;
+                }
+            }
+            Fault::ResumeReplica(at) => self.resume_replica(at),
+            Fault::ResizeNode(at) => {
+                self.mark(Mark::AgentCapacity);
+                self.reboot_node(at);
+                let (parts, of) = (self.adversary.stream.between(1, 3), 2);
+                self.agents[at].resize(parts, of);
+            }
+            Fault::LieAgent(at, count) => self.agents[at].lies = count,
+            Fault::HideWatch(at) => self.hide_watch(at),
+            Fault::CompactStore(at) => self.compact_store(at),
+            Fault::EditStore(how) => self.edit_store(how),
         }
     }
 
-    fn start_agent(&mut self, at: usize) {
+    pub(super) fn reboot_node(&mut self, at: usize) {
+        self.agents[at].crash();
+        self.agents[at].runtime.reboot();
+        self.agents[at].off = true;
+        self.let_sleep(Process::Agent(at));
+    }
+
+    pub(super) fn start_agent(&mut self, at: usize) {
         if !self.agents[at].dead && !self.agents[at].up {
+            self.agents[at].off = false;
             self.agents[at].restart(self.now);
             self.wake(Process::Agent(at), self.now);
         }
@@ -237,7 +301,11 @@ impl World {
         self.network.heal();
         self.store.lose_answers = 0;
         self.unstall_store();
+        self.repair_records();
+        self.bury_one_for_good();
         for at in 0..self.replicas.len() {
+            self.show_watch(at);
+            self.resume_replica(at);
             if self.replicas[at].up {
                 self.reset_store_connection(at);
             } else {
@@ -247,8 +315,22 @@ impl World {
         }
         for at in 0..self.agents.len() {
             self.agents[at].hung = false;
+            self.agents[at].lies = 0;
             self.start_agent(at);
             self.wake(Process::Agent(at), self.now);
+        }
+        self.wake(Process::Client(self.clients.len()), self.now + Duration::from_secs(1));
+    }
+
+    /// One node may never come back: the rest must cope.
+    fn bury_one_for_good(&mut self) {
+        let chosen = self.adversary.kinds.contains(&Kind::DeadForGood) && self.agents.len() > 2;
+        if chosen {
+            let at = self.adversary.stream.below(self.agents.len() as u64);
+            let at = usize::try_from(at).unwrap_or(0);
+            self.mark(Mark::NodeDeadForGood);
+            self.reboot_node(at);
+            self.agents[at].dead = true;
         }
     }
 }

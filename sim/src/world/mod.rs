@@ -2,10 +2,12 @@
 
 mod agent;
 mod client;
+mod edits;
 mod faults;
 mod inspect;
 mod message;
 mod network;
+mod operator;
 mod queue;
 mod replica;
 mod store;
@@ -26,6 +28,7 @@ use client::Client;
 use faults::{Adversary, Fault};
 use message::{Body, Envelope, Process};
 use network::Network;
+use operator::Operator;
 use queue::Queue;
 use replica::Replica;
 use store::StoreProcess;
@@ -78,6 +81,7 @@ pub struct World {
     replicas: Vec<Replica>,
     agents: Vec<AgentProcess>,
     clients: Vec<Client>,
+    operator: Operator,
     adversary: Adversary,
     oracle: Oracle,
     trace: Trace,
@@ -105,7 +109,9 @@ impl World {
         let config = core_config();
         let heal = BEGINNING + options.chaos;
         let end = heal + options.calm;
-        let replicas = (0..options.schedulers).map(|at| Replica::new(at, config.clone())).collect();
+        let replicas = (0..options.schedulers)
+            .map(|at| Replica::new(at, config.clone(), &options, &streams))
+            .collect();
         let agents = (0..options.nodes).map(|at| AgentProcess::new(at, &streams)).collect();
         let clients = (0..options.clients).map(|at| Client::new(at, &options, &streams)).collect();
         let mut world = Self {
@@ -117,6 +123,7 @@ impl World {
             replicas,
             agents,
             clients,
+            operator: Operator::new(&options, &streams),
             adversary: Adversary::new(&options, &streams),
             oracle: Oracle::new(config.clone()),
             trace: Trace::new(keep),
@@ -125,6 +132,11 @@ impl World {
             check_every: 1 + (options.nodes * options.workloads / 200) as u64,
             options,
         };
+        for at in 0..world.replicas.len() {
+            if world.replicas[at].is_skewed() {
+                world.mark(Mark::SchedulerClock);
+            }
+        }
         world.begin(heal);
         world
     }
@@ -139,6 +151,8 @@ impl World {
         for at in 0..self.clients.len() {
             self.wake(Process::Client(at), BEGINNING + Duration::from_secs(8 + at as u64));
         }
+        let operator = Process::Client(self.clients.len());
+        self.wake(operator, BEGINNING + Duration::from_secs(20));
         for (at, fault) in self.adversary.schedule(BEGINNING, heal) {
             self.queue.push(at, Happening::Fault(fault));
         }
@@ -180,7 +194,15 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Deliver(envelope) => self.deliver(*envelope),
+            Happening::Deliver(envelope) => {
+                if let Process::Replica(at) = envelope.to
+                    && self.replicas[at].paused
+                {
+                    self.replicas[at].backlog.push(*envelope);
+                } else {
+                    self.deliver(*envelope);
+                }
+            }
             Happening::Wake { process } => {
                 if self.wakes.get(&process) == Some(&self.now) {
                     self.wakes.remove(&process);
@@ -188,12 +210,12 @@ impl World {
                 }
             }
             Happening::StoreOverdue { replica, life, call } => {
-                if self.replicas[replica].life == life {
+                if self.replicas[replica].is_alive(life) {
                     self.replica_overdue(replica, call);
                 }
             }
             Happening::AgentOverdue { replica, life, call } => {
-                if self.replicas[replica].life == life {
+                if self.replicas[replica].is_alive(life) {
                     self.agent_call_overdue(replica, call);
                 }
             }
@@ -206,6 +228,7 @@ impl World {
         match process {
             Process::Replica(at) => self.replica_wake(at),
             Process::Agent(at) => self.agent_wake(at),
+            Process::Client(at) if at == self.clients.len() => self.operator_wake(),
             Process::Client(at) => self.client_wake(at),
             Process::Store => self.store_tick(),
         }

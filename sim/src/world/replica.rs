@@ -17,10 +17,14 @@ use berth_kv::{
 };
 
 use crate::marks::Mark;
-use crate::oracle::Rule;
+use crate::options::Options;
+use crate::oracle::{Finding, Rule};
+use crate::rng::{Stream, Streams};
 
 use super::World;
-use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process, RefusedCall};
+use super::message::{
+    AgentAnswer, AgentMessage, Body, ControlMessage, Envelope, Process, RefusedCall,
+};
 use super::store::stream_of;
 
 const LEADER_KEY: &str = "/leader/current";
@@ -83,6 +87,13 @@ pub(super) struct Replica {
     seen: StoreRevision,
     steps: u64,
     rescued: u64,
+    /// The whole process stands still; what arrives is handled when it goes on.
+    pub(super) paused: bool,
+    pub(super) backlog: Vec<Envelope>,
+    /// How far its clock is from the world's, milliseconds, in this life.
+    skew_ms: i64,
+    clocks: Stream,
+    clock_spread_ms: u64,
 }
 
 /// Who asked the core something.
@@ -120,7 +131,45 @@ impl Sink for Orders {
 }
 
 impl Replica {
-    pub(super) fn new(at: usize, config: Config) -> Self {
+    pub(super) fn new(at: usize, config: Config, options: &Options, streams: &Streams) -> Self {
+        let mut clocks = streams.fork(&format!("clock {at}"));
+        let clock_spread_ms = match clocks.below(3) {
+            0 if options.faults => 3_000,
+            1 if options.faults => 60_000,
+            _ => 0,
+        };
+        let mut replica = Self::born(at, config, clocks, clock_spread_ms);
+        replica.set_clock();
+        replica
+    }
+
+    /// The wall clock is read once, at the start of a process.
+    fn set_clock(&mut self) {
+        let spread = self.clock_spread_ms;
+        let drawn = self.clocks.between(0, 2 * spread);
+        self.skew_ms = drawn.cast_signed() - spread.cast_signed();
+    }
+
+    pub(super) const fn is_skewed(&self) -> bool {
+        self.clock_spread_ms > 0
+    }
+
+    /// The process's own time at an instant of the world.
+    fn clock(&self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_add_signed(self.skew_ms))
+    }
+
+    /// The instant of the world at which its own time will be `at`.
+    fn instant_of(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.skew_ms))
+    }
+
+    /// The process of this life is there and not paused.
+    pub(super) const fn is_alive(&self, life: u64) -> bool {
+        self.life == life && !self.paused
+    }
+
+    fn born(at: usize, config: Config, clocks: Stream, clock_spread_ms: u64) -> Self {
         Self {
             core: Scheduler::new(config.clone()),
             config,
@@ -140,13 +189,19 @@ impl Replica {
             seen: StoreRevision(0),
             steps: 0,
             rescued: 0,
+            paused: false,
+            backlog: Vec::new(),
+            skew_ms: 0,
+            clocks,
+            clock_spread_ms,
         }
     }
 
     /// The process died: everything that is not in the store is gone.
     pub(super) fn crash(&mut self) {
         let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
-        *self = Self::new(0, self.config.clone());
+        *self = Self::born(0, self.config.clone(), self.clocks.clone(), self.clock_spread_ms);
+        self.set_clock();
         self.life = life;
         self.lease = LeaseId(lease.0 + 1_000);
         self.next_call = call;
@@ -162,13 +217,7 @@ impl World {
     pub(super) fn replica_wake(&mut self, at: usize) {
         let now = self.now;
         let replica = &mut self.replicas[at];
-        if !replica.up {
-            return;
-        }
-        let expired = replica.is_leading() && now >= replica.lease_until - MARGIN;
-        if expired {
-            self.mark(Mark::LeaderStoppedInTime);
-            self.depose(at, Deposed::StoreUnavailable);
+        if !replica.up || replica.paused || self.stopped_in_time(at) {
             return;
         }
         let replica = &mut self.replicas[at];
@@ -185,18 +234,57 @@ impl World {
         self.feed(at, vec![Input::Wake]);
     }
 
+    /// A leader whose lease may have run out by anyone's clock stops before it does anything.
+    fn stopped_in_time(&mut self, at: usize) -> bool {
+        let replica = &self.replicas[at];
+        let expired = replica.is_leading() && self.now >= replica.lease_until - MARGIN;
+        if expired {
+            self.mark(Mark::LeaderStoppedInTime);
+            self.depose(at, Deposed::StoreUnavailable);
+        }
+        expired
+    }
+
+    /// The process goes on: what arrived meanwhile is handled, and its timers are late.
+    pub(super) fn resume_replica(&mut self, at: usize) {
+        if !std::mem::take(&mut self.replicas[at].paused) {
+            return;
+        }
+        if self.stopped_in_time(at) {
+            self.mark(Mark::WokeUpDeposed);
+        }
+        for envelope in std::mem::take(&mut self.replicas[at].backlog) {
+            self.deliver(envelope);
+        }
+        let calls: Vec<_> = self.replicas[at].calls.keys().copied().collect();
+        for call in calls {
+            self.replica_overdue(at, call);
+        }
+        let calls: Vec<_> = self.replicas[at].agent_calls.keys().copied().collect();
+        for call in calls {
+            self.agent_call_overdue(at, call);
+        }
+        self.let_sleep(Process::Replica(at));
+        self.wake(Process::Replica(at), self.now);
+    }
+
     /// Feeds the core and carries out what it asks for: the same loop as in production.
     fn feed(&mut self, at: usize, inputs: Vec<Input>) {
         let mut orders = Orders::default();
         let replica = &mut self.replicas[at];
-        drive::step(&mut replica.core, self.now, inputs, &mut orders);
+        let clock = replica.clock(self.now);
+        for input in &inputs {
+            self.oracle.told(at, input);
+        }
+        drive::step(&mut replica.core, clock, inputs, &mut orders);
         // The check looks at everything: in a large world only now and then.
         replica.steps += 1;
-        let checked = replica.steps % self.check_every == 0;
+        let checked = replica.is_leading() && replica.steps % self.check_every == 0;
         if let (true, Err(violation)) = (checked, replica.core.check_invariants()) {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
+            let entity = violation.problem.split(':').next().unwrap_or_default().to_owned();
             let seen = format!("scheduler-{at}: {}", violation.problem);
-            self.violate(rule, "a sound image", seen);
+            self.oracle.judge(rule, Err(Finding::new("a sound image", seen).of(&entity)));
         }
         let rescued = self.replicas[at].core.stats().rescued_by_pass;
         if rescued > self.replicas[at].rescued {
@@ -204,6 +292,7 @@ impl World {
             self.mark(Mark::RescuedByPass);
         }
         for txn in orders.commits {
+            self.oracle.commit_asked(at, &txn, clock);
             let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
             let purpose = Purpose::Commit(txn.id, keys);
             self.ask_store(at, kv::Request::Txn(encode_txn(&txn)), purpose);
@@ -225,7 +314,7 @@ impl World {
 
     fn schedule_wake(&mut self, at: usize) {
         let replica = &self.replicas[at];
-        let mut next = replica.core.poll_deadline();
+        let mut next = replica.core.poll_deadline().map(|at| replica.instant_of(at));
         let mut sooner = |when: Timestamp| next = Some(next.map_or(when, |n| n.min(when)));
         match replica.standing {
             Standing::Idle => sooner(replica.next_campaign),
@@ -289,6 +378,7 @@ impl World {
             }
             return;
         }
+        self.stopped_in_time(at);
         match body {
             Body::StoreAnswer { call, result } => self.store_answered(at, call, *result),
             Body::Watched { output } => self.watched(at, *output),
@@ -442,6 +532,9 @@ impl World {
 
     /// No answer in time.
     pub(super) fn agent_call_overdue(&mut self, at: usize, call: CallId) {
+        if self.replicas[at].agent_calls.contains_key(&call) {
+            self.mark(Mark::CallTimedOut);
+        }
         self.end_agent_call(at, call, Err(AgentError::Timeout));
     }
 
@@ -449,7 +542,10 @@ impl World {
         use berth_proto::agent::v1 as agent;
         use prost::Message;
         use wire::agent_in;
-        let Some(call) = self.replicas[at].agent_calls.get(&id) else { return };
+        let Some(call) = self.replicas[at].agent_calls.get(&id) else {
+            self.mark(Mark::LateAnswer);
+            return;
+        };
         let result = match answer {
             Err((code, message)) => agent_in::call_error(&call.op, code, &message, true),
             Ok(AgentMessage::Apply(bytes)) => agent::ApplyWorkloadResponse::decode(&bytes[..])
@@ -653,7 +749,8 @@ impl World {
         let epoch = replica.epoch;
         replica.seen = StoreRevision(revision);
         self.watch_from(at, revision + 1);
-        self.oracle.leads(at, self.now);
+        let clock = self.replicas[at].clock(self.now);
+        self.oracle.leads(at, clock);
         self.feed(at, vec![Input::Lead { epoch, snapshot }]);
         self.wake(Process::Replica(at), self.now);
     }

@@ -82,6 +82,20 @@ impl World {
         self.carry_watches(Writer::Stranger);
     }
 
+    /// What a host of the store does with a watch.
+    pub(super) fn store_watch_request(&mut self, request: WatchRequest) {
+        // The watch may be gone already.
+        let _ = self.store.model.apply(millis(self.now), Request::Watch(request));
+        self.carry_watches(Writer::Election);
+    }
+
+    /// Forgets history.
+    pub(super) fn store_compact(&mut self, revision: i64) {
+        // A revision that was compacted already is no news.
+        let _ = self.store.model.apply(millis(self.now), Request::Compact { revision });
+        self.carry_watches(Writer::Election);
+    }
+
     /// The value of a key, past the network.
     pub(super) fn store_peek(&mut self, key: &str) -> Option<bytes::Bytes> {
         let range = berth_kv::RangeRequest::key(key.to_owned());

@@ -1,0 +1,146 @@
+//! S5: every decision equals the one that the exhaustive definition makes on the same image; and
+//! S4: the chosen node passed every filter. Both the image and the definition are written down
+//! here a second time.
+
+use berth_core::io::{Op, Txn};
+use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::units::Resources;
+use berth_core::model::workload::{AssignmentRecord, DesiredState, WorkloadRecord};
+use berth_core::{Key, NodeId, Timestamp, WorkloadId};
+
+use super::rule::{Check, Finding};
+use super::view::{Flight, View};
+
+/// What the definition says.
+#[derive(Debug, PartialEq, Eq)]
+struct Choice {
+    node: Option<NodeId>,
+    candidates: u32,
+    score_ppm: Option<u64>,
+}
+
+/// A scheduler asks for a commit: the decisions in it are made again. `clock`: its own time.
+pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
+    for (id, record) in &flight.workloads {
+        let Some(note) = &record.status.placement else { continue };
+        let known = view.workloads.get(id).and_then(|record| record.status.placement.as_ref());
+        let decides = note.decided_at == clock && known != Some(note);
+        if !decides || record.desired_state != DesiredState::Running {
+            continue;
+        }
+        let expected = choose(view, id, record);
+        let made = Choice {
+            node: note.node.clone(),
+            candidates: note.candidates,
+            score_ppm: note.score_ppm.map(|score| score.0),
+        };
+        if made != expected {
+            let expected = format!("{expected:?}");
+            let seen = format!("{made:?} ({note:?}) of {:?}", picture(view, id));
+            return Err(Finding::new(expected, seen).of(id));
+        }
+    }
+    Ok(())
+}
+
+/// What is known of each node: for people who read a finding.
+fn picture(view: &View, id: &WorkloadId) -> Vec<(NodeId, NodeStatus, bool, Resources)> {
+    let nodes = view.nodes.values();
+    nodes.map(|n| (n.id.clone(), n.status, n.schedulable, view.taken(&n.id, id).0)).collect()
+}
+
+fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
+    let mut fitting: Vec<(u32, u64, &NodeId)> = Vec::new();
+    for node in view.nodes.values() {
+        let (taken, groups) = view.taken(&node.id, id);
+        if passes(node, record, taken, &groups) {
+            fitting.push((spread(view, id, record, node), utilization(node, taken), &node.id));
+        }
+    }
+    fitting.sort();
+    Choice {
+        node: fitting.first().map(|(_, _, node)| (*node).clone()),
+        candidates: u32::try_from(fitting.len()).unwrap_or(u32::MAX),
+        score_ppm: fitting.first().map(|(_, score, _)| *score),
+    }
+}
+
+/// Whether a node passes every filter for a workload.
+pub(crate) fn passes(
+    node: &NodeRecord,
+    record: &WorkloadRecord,
+    taken: Resources,
+    groups: &[String],
+) -> bool {
+    let (asks, has) = (record.resources, &node.resources);
+    let limits = &record.constraints;
+    let labels = limits.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value));
+    let apart = limits.anti_affinity.as_ref().is_none_or(|group| !groups.contains(group));
+    let volumes = record.spec.managed_volumes();
+    let drivers =
+        volumes.iter().all(|volume| node.supported_storage_drivers.contains(&volume.driver));
+    node.status == NodeStatus::Ready
+        && node.schedulable
+        && node.supported_workload_types.contains(&record.workload_type())
+        && labels
+        && apart
+        && drivers
+        && taken.cpu.0 + asks.cpu.0 <= has.cpu_total.0
+        && taken.memory_mb.0 + asks.memory_mb.0 <= has.memory_total.0
+        && has.disk_total.is_none_or(|disk| taken.disk_gb.0 + asks.disk_gb.0 <= disk.0)
+}
+
+/// How many are spread alike under the node's value; a node without the label comes last.
+fn spread(view: &View, id: &WorkloadId, record: &WorkloadRecord, node: &NodeRecord) -> u32 {
+    let Some(label) = &record.constraints.spread_by else { return 0 };
+    let Some(value) = node.labels.get(label) else { return u32::MAX };
+    let alike = view.workloads.iter().filter(|(other, peer)| {
+        let home = view.assignments.get(*other).and_then(|home| view.nodes.get(&home.node_id));
+        *other != id
+            && peer.tenant == record.tenant
+            && peer.constraints.spread_by.as_ref() == Some(label)
+            && home.and_then(|home| home.labels.get(label)) == Some(value)
+    });
+    u32::try_from(alike.count()).unwrap_or(u32::MAX)
+}
+
+/// The mean of what is taken of each resource, parts per million, rounded down twice.
+fn utilization(node: &NodeRecord, taken: Resources) -> u64 {
+    let part = |taken: u64, total: u64| {
+        if taken >= total { 1_000_000 } else { taken * 1_000_000 / total }
+    };
+    let has = &node.resources;
+    let (cpu, memory) =
+        (part(taken.cpu.0, has.cpu_total.0), part(taken.memory_mb.0, has.memory_total.0));
+    match has.disk_total {
+        Some(disk) => (cpu + memory + part(taken.disk_gb.0, disk.0)) / 3,
+        None => (cpu + memory) / 2,
+    }
+}
+
+/// Reads a transaction's records.
+pub(crate) fn flight(txn: &Txn) -> Flight {
+    let mut flight = Flight {
+        txn: txn.clone(),
+        workloads: std::collections::BTreeMap::new(),
+        homes: std::collections::BTreeMap::new(),
+    };
+    for op in &txn.ops {
+        match op {
+            Op::Put { key: Key::Workload(id), value } => {
+                if let Ok(record) = serde_json::from_str(value) {
+                    flight.workloads.insert(id.clone(), record);
+                }
+            }
+            Op::Put { key: Key::Assignment(id), value } => {
+                let record: Option<AssignmentRecord> = serde_json::from_str(value).ok();
+                flight.homes.insert(id.clone(), record);
+            }
+            Op::Delete { key: Key::Assignment(id) } => {
+                flight.homes.insert(id.clone(), None);
+            }
+            Op::Put { .. } | Op::Delete { .. } | Op::DeleteEventsBefore { .. } => {}
+        }
+    }
+    flight
+}

@@ -1,0 +1,241 @@
+//! The store as one scheduler knows it: what it was told, and what it has written without knowing
+//! yet what became of it. Kept by other code than the scheduler's own image.
+
+use std::collections::BTreeMap;
+
+use berth_core::io::{Fate, Input, Op, Stored, Txn};
+use berth_core::model::node::NodeRecord;
+use berth_core::model::units::Resources;
+use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
+use berth_core::{Key, NodeId, StoreRevision, TxnId, WorkloadId};
+
+/// One transaction on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Flight {
+    pub(crate) txn: Txn,
+    /// The records that it writes of workloads and their homes.
+    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
+    pub(crate) homes: BTreeMap<WorkloadId, Option<AssignmentRecord>>,
+}
+
+/// What one scheduler knows.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
+    pub(crate) assignments: BTreeMap<WorkloadId, AssignmentRecord>,
+    pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), TombstoneRecord>,
+    /// The revision that each key was last written or removed at.
+    known: BTreeMap<Key, StoreRevision>,
+    pub(crate) flights: BTreeMap<TxnId, Flight>,
+    missed: Vec<Stored>,
+}
+
+impl View {
+    /// Something that the scheduler is told.
+    pub(crate) fn told(&mut self, input: &Input) {
+        match input {
+            Input::Lead { snapshot, .. } => {
+                *self = Self::default();
+                snapshot.records.iter().for_each(|stored| self.take(stored));
+            }
+            Input::Deposed { .. } => {
+                self.flights.clear();
+                self.missed.clear();
+            }
+            Input::Commit { txn, fate } => self.fate(*txn, fate),
+            Input::ReadBack { txn, records, .. } => self.read_back(*txn, records),
+            Input::Changed { records, .. } => {
+                records.iter().for_each(|stored| self.changed(stored));
+            }
+            Input::Request { .. } | Input::Agent { .. } | Input::Wake => {}
+        }
+    }
+
+    fn fate(&mut self, txn: TxnId, fate: &Fate) {
+        match fate {
+            Fate::Committed(at) => {
+                if let Some(flight) = self.flights.remove(&txn) {
+                    self.land(&flight.txn.ops, *at);
+                }
+                self.catch_up();
+            }
+            Fate::Conflict { current, .. } => {
+                self.flights.remove(&txn);
+                current.iter().for_each(|stored| self.take_news(stored));
+                self.catch_up();
+            }
+            Fate::Refused(_) => {
+                self.flights.remove(&txn);
+                self.catch_up();
+            }
+            Fate::Unknown => {
+                let events_only = self.flights.get(&txn).is_some_and(|flight| {
+                    flight.txn.ops.iter().all(|op| match op {
+                        Op::Put { key, .. } | Op::Delete { key } => matches!(key, Key::Event(_)),
+                        Op::DeleteEventsBefore { .. } => true,
+                    })
+                });
+                if events_only {
+                    self.flights.remove(&txn);
+                }
+            }
+        }
+    }
+
+    fn read_back(&mut self, txn: TxnId, records: &[Stored]) {
+        let Some(flight) = self.flights.remove(&txn) else { return };
+        let holds = |key: &Key, value: Option<&String>| {
+            records.iter().any(|stored| stored.key == *key && stored.value.as_ref() == value)
+        };
+        let done = flight.txn.ops.iter().all(|op| match op {
+            Op::Put { key: Key::Event(_), .. } | Op::DeleteEventsBefore { .. } => true,
+            Op::Put { key, value } => holds(key, Some(value)),
+            Op::Delete { key } => holds(key, None),
+        });
+        let at = records.iter().map(|stored| stored.mod_revision).max();
+        if let (true, Some(at)) = (done, at) {
+            self.land(&flight.txn.ops, at);
+        } else {
+            records.iter().for_each(|stored| self.take_news(stored));
+        }
+        self.catch_up();
+    }
+
+    /// What a transaction wrote is there.
+    fn land(&mut self, ops: &[Op], at: StoreRevision) {
+        for op in ops {
+            let (key, value) = match op {
+                Op::Put { key, value } => (key.clone(), Some(value.clone())),
+                Op::Delete { key } => (key.clone(), None),
+                Op::DeleteEventsBefore { .. } => continue,
+            };
+            self.take(&Stored { key, value, mod_revision: at });
+        }
+    }
+
+    fn changed(&mut self, stored: &Stored) {
+        if self.is_in_flight(&stored.key) {
+            self.missed.push(stored.clone());
+        } else {
+            self.take_news(stored);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        for stored in std::mem::take(&mut self.missed) {
+            self.changed(&stored);
+        }
+    }
+
+    /// A decision about the same workload or node is on its way.
+    fn is_in_flight(&self, key: &Key) -> bool {
+        let same = |other: &Key| match (owner(key), owner(other)) {
+            (Some(a), Some(b)) => a == b,
+            (Some(_) | None, _) => false,
+        };
+        let keys = self.flights.values().flat_map(|flight| &flight.txn.ops);
+        keys.filter_map(|op| match op {
+            Op::Put { key, .. } | Op::Delete { key } => Some(key),
+            Op::DeleteEventsBefore { .. } => None,
+        })
+        .any(same)
+    }
+
+    fn take_news(&mut self, stored: &Stored) {
+        let known = self.known.get(&stored.key).copied().unwrap_or_default();
+        if stored.mod_revision > known || stored.mod_revision == StoreRevision(0) {
+            self.take(stored);
+        }
+    }
+
+    fn take(&mut self, stored: &Stored) {
+        if matches!(stored.key, Key::Event(_)) {
+            return;
+        }
+        self.known.insert(stored.key.clone(), stored.mod_revision);
+        let value = stored.value.as_deref();
+        match &stored.key {
+            Key::Node(id) => set(&mut self.nodes, id.clone(), value),
+            Key::Workload(id) => set(&mut self.workloads, id.clone(), value),
+            Key::Assignment(id) => set(&mut self.assignments, id.clone(), value),
+            Key::Tombstone(node, id) => {
+                set(&mut self.tombstones, (node.clone(), id.clone()), value);
+            }
+            Key::Intent(_) | Key::Retry(_) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
+        }
+    }
+
+    /// The scheduler asks for a commit.
+    pub(crate) fn asks(&mut self, flight: Flight) {
+        self.flights.insert(flight.txn.id, flight);
+    }
+
+    /// What everybody but `except` takes on a node, or may take, each counted once by its largest
+    /// share, with the anti-affinity groups of those.
+    pub(crate) fn taken(&self, node: &NodeId, except: &WorkloadId) -> (Resources, Vec<String>) {
+        let mut shares: BTreeMap<&WorkloadId, Resources> = BTreeMap::new();
+        let mut groups = Vec::new();
+        let mut share = |id, asked: Resources| {
+            let most: &mut Resources = shares.entry(id).or_default();
+            most.cpu = most.cpu.max(asked.cpu);
+            most.memory_mb = most.memory_mb.max(asked.memory_mb);
+            most.disk_gb = most.disk_gb.max(asked.disk_gb);
+        };
+        let group = |record: Option<&WorkloadRecord>| {
+            record.and_then(|record| record.constraints.anti_affinity.clone())
+        };
+        for (id, home) in self.assignments.iter().filter(|(id, _)| *id != except) {
+            if home.node_id == *node {
+                share(id, home.resources);
+                groups.extend(group(self.workloads.get(id)));
+            }
+        }
+        for flight in self.flights.values() {
+            let touched = flight.workloads.keys().chain(flight.homes.keys());
+            for id in touched.filter(|id| *id != except) {
+                let home = match flight.homes.get(id) {
+                    Some(home) => home.as_ref(),
+                    None => self.assignments.get(id),
+                };
+                if let Some(home) = home.filter(|home| home.node_id == *node) {
+                    share(id, home.resources);
+                    groups.extend(group(flight.workloads.get(id).or(self.workloads.get(id))));
+                }
+            }
+        }
+        for ((at, id), tombstone) in &self.tombstones {
+            if at == node && id != except {
+                share(id, tombstone.resources);
+            }
+        }
+        (shares.into_values().fold(Resources::default(), |sum, share| sum + share), groups)
+    }
+}
+
+/// Whose decisions are one after another.
+fn owner(key: &Key) -> Option<(&str, &str)> {
+    match key {
+        Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+            Some(("workload", id.as_str()))
+        }
+        Key::Tombstone(_, id) => Some(("workload", id.as_str())),
+        Key::Node(id) => Some(("node", id.as_str())),
+        Key::Event(_) | Key::Meta(_) | Key::Leader(_) => None,
+    }
+}
+
+fn set<K: Ord, T: serde::de::DeserializeOwned>(
+    map: &mut BTreeMap<K, T>,
+    key: K,
+    value: Option<&str>,
+) {
+    match value.and_then(|text| serde_json::from_str(text).ok()) {
+        Some(record) => {
+            map.insert(key, record);
+        }
+        None => {
+            map.remove(&key);
+        }
+    }
+}
