@@ -454,7 +454,11 @@ impl Scheduler {
                 let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
                 let at = written(&key).unwrap_or_default();
                 // The watch may have told of it, and of its removal, before this.
-                if self.removed.get(&key).is_none_or(|removed| *removed < at) {
+                let told = self.nodes.get(&record.node_id).is_some_and(|node| {
+                    let known = node.tombstones.get(&record.workload_id);
+                    known.is_some_and(|known| known.revision >= at)
+                });
+                if !told && self.removed.get(&key).is_none_or(|removed| *removed < at) {
                     self.add_tombstone(*record, at);
                 }
             }

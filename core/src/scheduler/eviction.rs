@@ -184,7 +184,8 @@ impl Scheduler {
         }
     }
 
-    fn announce(&mut self, event_type: EventType, reason: String) {
+    /// Writes an event that belongs to no decision.
+    pub(super) fn announce(&mut self, event_type: EventType, reason: String) {
         let event = EventRecord {
             id: self.next_event_id(),
             event_type,

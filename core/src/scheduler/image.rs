@@ -3,10 +3,10 @@
 
 use crate::io::request::RequestError;
 use crate::io::{Deposed, Output, Snapshot, Stored};
-use crate::model::event::EventRecord;
+use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
-use crate::model::workload::TombstoneRecord;
+use crate::model::workload::{ActualState, TombstoneRecord};
 use crate::reconcile::{Observed, Phase};
 
 use super::commit::{Staged, share_of};
@@ -109,15 +109,30 @@ impl Scheduler {
             if !draining {
                 continue;
             }
-            for workload in node.tombstones.keys() {
-                let lives = self
-                    .workloads
-                    .get(workload)
-                    .is_some_and(|w| w.record().is_some());
-                if lives && !self.moves.contains_key(workload) {
-                    self.moves.insert(workload.clone(), id.clone());
-                    node.moving.insert(workload.clone());
-                }
+            let unsettled = |w: &&Workload| {
+                w.record()
+                    .is_some_and(|record| match record.status.actual_state {
+                        ActualState::Pending | ActualState::Unknown => true,
+                        ActualState::Running | ActualState::Stopped | ActualState::Failed => false,
+                    })
+            };
+            let came_from_here = |w: &&Workload| {
+                let assignment = w.durable.assignment.as_ref();
+                assignment.is_some_and(|a| a.moved_from.as_ref() == Some(&*id))
+            };
+            let gone = node
+                .tombstones
+                .keys()
+                .filter(|w| self.workloads.contains_key(*w))
+                .cloned();
+            let moved = self
+                .workloads
+                .iter()
+                .filter(|(_, w)| came_from_here(w) && unsettled(w));
+            let moving: Vec<_> = gone.chain(moved.map(|(w, _)| w.clone())).collect();
+            for workload in moving {
+                self.moves.insert(workload.clone(), id.clone());
+                node.moving.insert(workload);
             }
         }
     }
@@ -220,14 +235,21 @@ impl Scheduler {
             Key::Node(id) => self.nodes.get(id).and_then(|node| node.record.clone()),
             _ => None,
         };
-        match self.take(&stored) {
+        let (event_type, reason) = match self.take(&stored) {
             Ok(()) => {
                 self.quarantined.remove(&stored.key);
+                (
+                    EventType::RecordAdopted,
+                    "a write that was not decided here was adopted".to_owned(),
+                )
             }
             Err(problem) => {
+                let reason = format!("it cannot be read and is left alone: {problem}");
                 self.quarantined.insert(stored.key.clone(), problem);
+                (EventType::RecordQuarantined, reason)
             }
-        }
+        };
+        self.announce(event_type, format!("{}: {reason}", stored.key));
         match &stored.key {
             Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
                 let id = id.clone();

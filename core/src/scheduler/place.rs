@@ -139,6 +139,7 @@ impl Scheduler {
             revision_id: record.revision_id.clone(),
             assigned_at: now,
             epoch,
+            moved_from: None,
             extra: Extra::new(),
         });
         record.status.placement = Some(note);
@@ -376,6 +377,9 @@ impl Scheduler {
         }
         let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
         self.settle_in(&mut next, &target, note);
+        if let Some(assignment) = &mut next.assignment {
+            assignment.moved_from.clone_from(&from);
+        }
         let origin = from.as_ref().map_or("nowhere", NodeId::as_str);
         let events = vec![Draft::new(
             EventType::Rescheduled,

@@ -326,10 +326,12 @@ prop_compose! {
 prop_compose! {
     pub(crate) fn assignment()(
         workload_id in workload_id(), node_id in node_id(), resources in resources(),
-        revision_id in revision(), assigned_at in time(), epoch in any::<i64>(), extra in extra(),
+        revision_id in revision(), assigned_at in time(), epoch in any::<i64>(),
+        moved_from in option::of(node_id()), extra in extra(),
     ) -> AssignmentRecord {
         AssignmentRecord {
-            workload_id, node_id, resources, revision_id, assigned_at, epoch: Epoch(epoch), extra,
+            workload_id, node_id, resources, revision_id, assigned_at, epoch: Epoch(epoch), moved_from,
+            extra,
         }
     }
 }
