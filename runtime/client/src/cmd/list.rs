@@ -128,12 +128,46 @@ pub fn print_raw(session: &mut Session<'_>, value: &Value, yaml: bool) -> Result
     let wrong = |error: String| Failure::new(Exit::Error, error);
     if yaml {
         let text = serde_yaml_ng::to_string(value).map_err(|error| wrong(error.to_string()))?;
-        session.console.text(&text)?;
+        session.console.text(&quoted(&text))?;
     } else {
         let text = serde_json::to_string_pretty(value).map_err(|error| wrong(error.to_string()))?;
         session.console.line(&text)?;
     }
     Ok(())
+}
+
+/// YAML in which no text reads as a truth value: readers of YAML 1.1 take a bare `no` for one.
+fn quoted(yaml: &str) -> String {
+    let mut out = String::with_capacity(yaml.len());
+    // The indentation of the line that opened a text of several lines, while in it.
+    let mut block: Option<usize> = None;
+    for line in yaml.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let inside = block.is_some_and(|opened| line.trim().is_empty() || indent > opened);
+        if !inside {
+            block = None;
+        }
+        let value = line.rsplit_once(": ").or_else(|| line.rsplit_once("- "));
+        match value {
+            Some((_, word)) if !inside && is_truth(word) => {
+                out.push_str(&line[..line.len() - word.len()]);
+                out.push_str(&format!("'{word}'"));
+            }
+            Some((_, opener)) if !inside && opener.starts_with(['|', '>']) => {
+                block = Some(indent);
+                out.push_str(line);
+            }
+            Some(_) | None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Words that are truth values in YAML 1.1 and texts in YAML 1.2.
+fn is_truth(word: &str) -> bool {
+    let words = ["y", "n", "yes", "no", "on", "off"];
+    words.iter().any(|truth| word.eq_ignore_ascii_case(truth))
 }
 
 /// Says that a list may be old.
@@ -147,4 +181,18 @@ pub fn note_stale(session: &mut Session<'_>, stale: bool) -> Result<(), Failure>
             .note("note: this may be old: the scheduler has no leader or its store is away")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truths_of_old_yaml_are_quoted_and_texts_left_alone() {
+        let yaml = "policy: no\nlist:\n- off\n- 'on'\ntext: |\n  answer: no\n\n  - yes\nnote: no way\n\
+            deep:\n  - |-\n    a: on\n  b: Yes\nflag: true\n";
+        let expected = "policy: 'no'\nlist:\n- 'off'\n- 'on'\ntext: |\n  answer: no\n\n  - yes\n\
+            note: no way\ndeep:\n  - |-\n    a: on\n  b: 'Yes'\nflag: true\n";
+        assert_eq!(quoted(yaml), expected);
+    }
 }

@@ -132,7 +132,8 @@ impl Place<'_> {
         let of_an_item = last.ends_with(']');
         let said = error.line.and_then(|line| self.text.lines().nth(line - 1));
         let stands_there = said.is_some_and(|said| said.contains(last));
-        if !last.is_empty() && !stands_there && !(of_an_item && error.line.is_some()) {
+        let found_by_reader = stands_there || (of_an_item && error.line.is_some());
+        if !last.is_empty() && !found_by_reader {
             let whole = line_of(self.text, self.start, &error.field);
             // An entry is at least below the field that holds it.
             let holder = error.field.split('[').next().unwrap_or_default();

@@ -1,5 +1,8 @@
 //! What readers of YAML and JSON complain about, in the words of whoever writes manifests.
 
+/// More digits than this nobody wrote.
+const DIGITS_MAX: usize = 24;
+
 /// The problem without the reader's types and places.
 pub(super) fn humane(problem: &str) -> String {
     let problem = without_place(problem);
@@ -18,6 +21,11 @@ pub(super) fn humane(problem: &str) -> String {
         let expected = expected.replace("one of ", "").replace('`', "");
         let found = found.trim_matches('`');
         return format!("{found:?} is not known; expected {}", listed(&expected));
+    }
+    // A float such as 1e300, written out.
+    let digits = problem.bytes().take_while(u8::is_ascii_digit).count();
+    if digits > DIGITS_MAX {
+        return format!("a number of this size{}", &problem[digits..]);
     }
     problem.to_owned()
 }
@@ -55,10 +63,10 @@ fn thing(found: &str) -> String {
         return format!("the text {text}");
     }
     if let Some(number) = bare("integer ").or_else(|| bare("floating point ")) {
-        // Nobody wrote hundreds of digits.
-        return match number.len() {
-            0..=24 => format!("the number {number}"),
-            _ => "a number of this size".to_owned(),
+        return if number.len() > DIGITS_MAX {
+            "a number of this size".to_owned()
+        } else {
+            format!("the number {number}")
         };
     }
     if let Some(truth) = bare("boolean ") {
@@ -132,6 +140,9 @@ mod tests {
         ] {
             assert_eq!(humane(said), expected);
         }
+        let large = format!("1{} is not an amount of CPU", "0".repeat(300));
+        let expected = "a number of this size is not an amount of CPU";
+        assert_eq!(humane(&large), expected);
         assert_eq!(missing("missing field `id` at line 1 column 2"), Some("id"));
         assert_eq!(missing("unknown field `id`"), None);
     }
