@@ -267,6 +267,14 @@ async fn refusals_are_codes() {
         .err()
         .unwrap();
     assert!(status.code() == Code::InvalidArgument && status.message().starts_with("origin"));
+    let request = wire::WatchEventsRequest {
+        after_event_id: "zzz".into(),
+        ..Default::default()
+    };
+    let watch = service.watch_events(Request::new(request)).await;
+    let status = watch.err().unwrap();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("after_event_id: "));
 }
 
 fn two_events(request: &Ask) -> Scripted {
