@@ -10,6 +10,7 @@ mod commit;
 mod evaluate;
 mod events;
 mod eviction;
+mod fate;
 mod graves;
 mod health;
 mod image;

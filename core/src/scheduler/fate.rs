@@ -1,0 +1,377 @@
+//! What becomes of a transaction: carried out, taken back, or read back when nobody knows.
+
+use crate::io::request::RequestError;
+use crate::io::{Fate, Output, Stored};
+use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
+use crate::model::key::Key;
+use crate::model::node::NodeRecord;
+use crate::model::time::Timestamp;
+use crate::reconcile::{Observed, Phase};
+
+use super::Scheduler;
+use super::commit::{InFlight, Plan, Staged, share_of};
+use super::node::NodeMutation;
+use super::timers::Timer;
+use super::workload::{Durable, Workload};
+
+/// Why a transaction is not in the store.
+#[derive(Debug)]
+enum Undone {
+    /// Something else was written first.
+    Overtaken,
+    /// Its fate was unknown, and it was not there when it was read back. It may still come.
+    Unseen,
+    /// The store will not have it, because of this.
+    Refused(String),
+}
+
+impl Scheduler {
+    /// The fate of a transaction is known.
+    pub(super) fn handle_fate(&mut self, txn: TxnId, fate: Fate) {
+        match fate {
+            Fate::Committed(revision) => self.committed(txn, revision, &[]),
+            Fate::Conflict { revision, current } => {
+                self.stats.commit_conflicts += 1;
+                self.revision = self.revision.max(revision);
+                self.take_back(txn, &Undone::Overtaken);
+                for stored in current {
+                    self.adopt(stored);
+                }
+            }
+            Fate::Refused(why) => {
+                self.stats.commits_refused += 1;
+                self.take_back(txn, &Undone::Refused(why));
+            }
+            Fate::Unknown => {
+                self.stats.commits_unknown += 1;
+                let Some(in_flight) = self.in_flight.get(&txn) else {
+                    return;
+                };
+                let keys: Vec<Key> = in_flight
+                    .writes
+                    .iter()
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                if keys.is_empty() {
+                    // Only events were concerned: nothing is decided by them.
+                    self.take_back(txn, &Undone::Overtaken);
+                } else {
+                    self.outputs.push_back(Output::ReadBack { txn, keys });
+                }
+            }
+        }
+    }
+
+    /// The keys of a transaction of unknown fate were read: it is committed if the store holds
+    /// what it would have written, and decided again on what is there otherwise. Should it still
+    /// arrive late, its compares fail or those of the new decision do.
+    pub(super) fn handle_read_back(
+        &mut self,
+        txn: TxnId,
+        revision: StoreRevision,
+        records: Vec<Stored>,
+    ) {
+        let Some(in_flight) = self.in_flight.get(&txn) else {
+            return;
+        };
+        let holds = |(key, value): &(Key, Option<String>)| {
+            records
+                .iter()
+                .any(|stored| stored.key == *key && stored.value == *value)
+        };
+        if in_flight.writes.iter().all(holds) {
+            let at = records
+                .iter()
+                .map(|stored| stored.mod_revision)
+                .max()
+                .unwrap_or(revision);
+            self.committed(txn, at, &records);
+            self.revision = self.revision.max(revision);
+        } else {
+            self.revision = self.revision.max(revision);
+            self.take_back(txn, &Undone::Unseen);
+            for stored in records {
+                self.adopt(stored);
+            }
+        }
+    }
+
+    /// A transaction is in the store. `read`: what was read back, if its fate was unknown.
+    fn committed(&mut self, txn: TxnId, revision: StoreRevision, read: &[Stored]) {
+        let Some(InFlight {
+            staged,
+            writes,
+            events,
+        }) = self.in_flight.remove(&txn)
+        else {
+            return;
+        };
+        self.revision = self.revision.max(revision);
+        let written = |key: &Key| -> Option<StoreRevision> {
+            let (_, value) = writes.iter().find(|(written, _)| written == key)?;
+            let read = read.iter().find(|stored| stored.key == *key);
+            let at = read.map_or(revision, |stored| stored.mod_revision);
+            Some(if value.is_some() {
+                at
+            } else {
+                StoreRevision(0)
+            })
+        };
+        for (key, _) in writes.iter().filter(|(_, value)| value.is_none()) {
+            self.remember_removed(key.clone(), revision);
+        }
+        self.close_events(events, true);
+        match staged {
+            Staged::Workload { id, plan } => self.workload_committed(&id, *plan, &written),
+            Staged::Node { id, next, request } => {
+                let at = written(&Key::Node(id.clone()));
+                self.node_committed(&id, next.map(|next| *next), at, request);
+            }
+            Staged::Tombstone { node, workload } => self.tombstone_removed(&node, &workload),
+            Staged::NewTombstone { record } => {
+                let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
+                let at = written(&key).unwrap_or_default();
+                // The watch may have told of it, and of its removal, before this.
+                let told = self.nodes.get(&record.node_id).is_some_and(|node| {
+                    let known = node.tombstones.get(&record.workload_id);
+                    known.is_some_and(|known| known.revision >= at)
+                });
+                if !told && self.removed.get(&key).is_none_or(|removed| *removed < at) {
+                    self.add_tombstone(*record, at);
+                }
+            }
+            Staged::Retention { before } => self.events = self.events.split_off(&before),
+            Staged::Event => {}
+        }
+    }
+
+    fn workload_committed(
+        &mut self,
+        id: &WorkloadId,
+        mut plan: Plan,
+        written: &dyn Fn(&Key) -> Option<StoreRevision>,
+    ) {
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        workload.staged = None;
+        let before = workload.durable.node().cloned();
+        let at = &mut workload.revisions;
+        at.record = written(&Key::Workload(id.clone())).unwrap_or(at.record);
+        at.assignment = written(&Key::Assignment(id.clone())).unwrap_or(at.assignment);
+        at.intent = written(&Key::Intent(id.clone())).unwrap_or(at.intent);
+        at.retry = written(&Key::Retry(id.clone())).unwrap_or(at.retry);
+        let missed = std::mem::take(&mut workload.missed);
+        self.forget_waiting(id);
+        for tombstone in std::mem::take(&mut plan.tombstones) {
+            let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
+            let revision = written(&key).unwrap_or_default();
+            self.add_tombstone(tombstone, revision);
+        }
+        if before.as_ref() != plan.next.node() {
+            self.change_home(id, before.as_ref(), &mut plan);
+        }
+        self.lay_ghosts(id);
+        if let (Some(node), Some(share)) = (plan.next.node().cloned(), share_of(&plan.next)) {
+            self.change_hold(&node, id, |hold| {
+                hold.staged = None;
+                hold.assigned = Some(share);
+            });
+        }
+        self.carry_out(id, plan);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    /// A workload has another home, or none: what was seen and done at the former one concerns
+    /// the tombstone there and nothing here.
+    fn change_home(&mut self, id: &WorkloadId, before: Option<&NodeId>, plan: &mut Plan) {
+        if let Some(node) = before {
+            self.change_hold(node, id, |hold| hold.assigned = None);
+        }
+        plan.observed.get_or_insert(Observed::Missing);
+        plan.phase.get_or_insert(plan.next.resting_phase(self.now));
+        let newest = CallId(self.next_call);
+        if let Some(workload) = self.workloads.get_mut(id) {
+            workload.call = None;
+            workload.asking = None;
+            workload.evidence_from = newest;
+        }
+    }
+
+    /// Another transaction of the workload is in the store: those of unknown fate cannot come any
+    /// more.
+    pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
+        let ghosts = self
+            .workloads
+            .get_mut(id)
+            .map(|w| std::mem::take(&mut w.ghosts));
+        for node in ghosts.into_iter().flatten() {
+            self.change_hold(&node, id, |hold| hold.staged = None);
+        }
+    }
+
+    /// What follows once a plan is durable.
+    fn carry_out(&mut self, id: &WorkloadId, plan: Plan) {
+        let Plan {
+            next,
+            then,
+            phase,
+            observed,
+            fresh_start,
+            request,
+            ..
+        } = plan;
+        self.dirty.insert(id.clone());
+        let removed = next.record.is_none();
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        // The last words about a workload whose record is gone are what it was.
+        let last = if removed {
+            workload.durable.record.clone()
+        } else {
+            None
+        };
+        workload.durable = next;
+        workload.refresh();
+        if fresh_start {
+            workload.not_before = Timestamp::ZERO;
+            workload.reapplied = 0;
+            workload.wanted_since = Some(now);
+            let failed = matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp)
+                || matches!(workload.observed, Observed::Failed { .. });
+            if failed {
+                // What failed before is made anew at once, and costs nothing.
+                workload.phase = Phase::BackingOff(now);
+            }
+        }
+        if let Some(phase) = phase {
+            workload.phase = phase;
+        }
+        if let Some(observed) = observed {
+            workload.observed = observed;
+        }
+        if let Some((request, _)) = request {
+            self.answer_workload(request, id, last);
+        }
+        if removed {
+            self.forget_workload(id);
+        } else {
+            self.note_waiting(id);
+            if let Some(action) = then {
+                self.call_for(id, action);
+            }
+        }
+    }
+
+    /// A transaction is not in the store. Its decision is made anew; when the store will not have
+    /// it, who asked for it is told so, and nothing is decided for a while.
+    fn take_back(&mut self, txn: TxnId, undone: &Undone) {
+        let Some(InFlight { staged, events, .. }) = self.in_flight.remove(&txn) else {
+            return;
+        };
+        self.close_events(events, false);
+        match staged {
+            Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, undone),
+            Staged::Node { id, request, .. } => self.take_back_node(id, request, undone),
+            Staged::Tombstone { node, workload } => {
+                let pause = self.now + self.config.reconcile_interval;
+                if let Some(tombstone) = self
+                    .nodes
+                    .get_mut(&node)
+                    .and_then(|node| node.tombstones.get_mut(&workload))
+                {
+                    tombstone.staged = None;
+                }
+                self.timers.set_at_latest(Timer::Node(node), pause);
+            }
+            // Whoever found the copy finds it again; old events are removed by the next pass.
+            Staged::NewTombstone { .. } | Staged::Retention { .. } | Staged::Event => {}
+        }
+    }
+
+    fn take_back_node(
+        &mut self,
+        id: NodeId,
+        request: Option<(RequestId, NodeMutation)>,
+        undone: &Undone,
+    ) {
+        let pause = self.now + self.config.reconcile_interval;
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.staged = None;
+        node.next = None;
+        let missed = std::mem::take(&mut node.missed);
+        match (request, undone) {
+            (Some((request, _)), Undone::Refused(why)) => {
+                self.reply(request, Err(RequestError::StoreRefused(why.clone())));
+            }
+            (Some(request), Undone::Overtaken | Undone::Unseen) => node.waiting.push_front(request),
+            (None, Undone::Refused(_)) => node.refused_until = pause,
+            (None, Undone::Overtaken | Undone::Unseen) => {}
+        }
+        self.dirty_nodes.insert(id);
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, undone: &Undone) {
+        if matches!(undone, Undone::Overtaken) {
+            self.lay_ghosts(id);
+        }
+        let target = plan.next.node().cloned();
+        let home = self
+            .workloads
+            .get(id)
+            .and_then(|w| w.durable.node().cloned());
+        let unseen = matches!(undone, Undone::Unseen);
+        if let Some(node) = target.as_ref().filter(|_| !unseen) {
+            self.change_hold(node, id, |hold| hold.staged = None);
+        }
+        self.cancel_move(id, home.as_ref());
+        let pause = self.now + self.config.reconcile_interval;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        workload.staged = None;
+        workload.ghosts.extend(target.filter(|_| unseen));
+        let missed = std::mem::take(&mut workload.missed);
+        match (plan.request, undone) {
+            (Some((request, _)), Undone::Refused(why)) => {
+                self.reply(request, Err(RequestError::StoreRefused(why.clone())));
+            }
+            // It may still be written; asked again, it would seem to conflict with itself (S15).
+            (Some((request, mutation)), Undone::Unseen) if mutation.is_conditional() => {
+                let error = self.unavailable("the outcome is not known: read the record again");
+                self.reply(request, Err(error));
+            }
+            (Some(request), Undone::Overtaken | Undone::Unseen) => {
+                workload.waiting.push_front(request);
+            }
+            (None, Undone::Refused(_)) => workload.refused_until = pause,
+            (None, Undone::Overtaken | Undone::Unseen) => {}
+        }
+        self.forget_if_empty(id);
+        self.dirty.insert(id.clone());
+        for stored in missed {
+            self.handle_change(stored);
+        }
+    }
+
+    /// Drops the image of a workload that was never stored and that nobody waits for.
+    pub(super) fn forget_if_empty(&mut self, id: &WorkloadId) {
+        let empty = self.workloads.get(id).is_some_and(|workload: &Workload| {
+            workload.durable == Durable::default()
+                && workload.staged.is_none()
+                && workload.waiting.is_empty()
+        });
+        if empty {
+            self.forget_workload(id);
+        }
+    }
+}
