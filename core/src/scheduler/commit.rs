@@ -2,20 +2,17 @@
 //! workload and each node has at most one in flight, so that every decision is made on records
 //! that are known.
 
-use crate::io::request::RequestError;
-use crate::io::{Fate, Op, Output, Stored, Txn};
+use crate::io::{Op, Output, Txn};
 use crate::model::event::{EventRecord, EventType};
-use crate::model::id::{CallId, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
+use crate::model::id::{EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
 use crate::model::key::Key;
 use crate::model::node::NodeRecord;
-use crate::model::time::Timestamp;
 use crate::model::workload::{Action, TombstoneRecord};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
 use super::node::{NodeMutation, Share};
-use super::timers::Timer;
-use super::workload::{Durable, Mutation, Workload};
+use super::workload::{Durable, Mutation};
 
 /// An event that a decision will write.
 #[derive(Debug)]

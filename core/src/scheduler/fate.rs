@@ -4,7 +4,6 @@ use crate::io::request::RequestError;
 use crate::io::{Fate, Output, Stored};
 use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
 use crate::model::key::Key;
-use crate::model::node::NodeRecord;
 use crate::model::time::Timestamp;
 use crate::reconcile::{Observed, Phase};
 
@@ -213,7 +212,7 @@ impl Scheduler {
     }
 
     /// What follows once a plan is durable.
-    fn carry_out(&mut self, id: &WorkloadId, plan: Plan) {
+    pub(super) fn carry_out(&mut self, id: &WorkloadId, plan: Plan) {
         let Plan {
             next,
             then,
