@@ -16,7 +16,7 @@ fn main() {
         coverage.add(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             failures += 1;
-            println!("seed {seed}: {}", violation.to_string().chars().take(1500).collect::<String>());
+            println!("seed {seed}: {}", violation.to_string().chars().take(4000).collect::<String>());
         }
     }
     for (mark, count) in coverage.iter().filter(|(_, count)| *count > 0) {

@@ -174,12 +174,12 @@ impl Oracle {
         self.leads_since.insert(replica, clock);
     }
 
-    /// A scheduler is told something.
-    pub(crate) fn told(&mut self, replica: usize, input: &Input) {
+    /// A scheduler is told something. Answers whether a commit of unknown fate was there.
+    pub(crate) fn told(&mut self, replica: usize, input: &Input) -> Option<bool> {
         if let Input::Request { request: Request::Purge { .. }, .. } = input {
             self.purging.insert(replica, self.now);
         }
-        self.views.entry(replica).or_default().told(input);
+        self.views.entry(replica).or_default().told(input)
     }
 
     /// A scheduler asks for a commit; `clock`: its own time.

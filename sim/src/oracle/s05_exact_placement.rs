@@ -53,7 +53,7 @@ fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
     let mut fitting: Vec<(u32, u64, &NodeId)> = Vec::new();
     for node in view.nodes.values() {
         let (taken, groups) = view.taken(&node.id, id);
-        if passes(node, record, taken, &groups) {
+        if view.stays_open(node) && passes(node, record, taken, &groups) {
             fitting.push((spread(view, id, record, node), utilization(node, taken), &node.id));
         }
     }
@@ -122,6 +122,7 @@ fn utilization(node: &NodeRecord, taken: Resources) -> u64 {
 pub(crate) fn flight(txn: &Txn) -> Flight {
     let mut flight = Flight {
         txn: txn.clone(),
+        nodes: std::collections::BTreeMap::new(),
         workloads: std::collections::BTreeMap::new(),
         homes: std::collections::BTreeMap::new(),
     };
@@ -135,6 +136,12 @@ pub(crate) fn flight(txn: &Txn) -> Flight {
             Op::Put { key: Key::Assignment(id), value } => {
                 let record: Option<AssignmentRecord> = serde_json::from_str(value).ok();
                 flight.homes.insert(id.clone(), record);
+            }
+            Op::Put { key: Key::Node(id), value } => {
+                flight.nodes.insert(id.clone(), serde_json::from_str(value).ok());
+            }
+            Op::Delete { key: Key::Node(id) } => {
+                flight.nodes.insert(id.clone(), None);
             }
             Op::Delete { key: Key::Assignment(id) } => {
                 flight.homes.insert(id.clone(), None);

@@ -37,6 +37,12 @@ impl Drains {
                 let expected = "new placements on ready and schedulable nodes only";
                 return Err(Finding::new(expected, seen).of(id).of(&record.id));
             }
+            let drained = commit.events.iter().any(|event| {
+                event.workload_id.as_ref() == Some(id) && event.reason.contains("is drained")
+            });
+            if !drained {
+                continue;
+            }
             let now = commit.events.iter().map(|event| event.timestamp).max().unwrap_or(now);
             self.left(now, image, id, from)?;
         }

@@ -7,7 +7,7 @@ use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
 
 /// How far the events may be over their bound until the next pass removes the oldest.
-const EVENTS_SLACK: usize = 256;
+const EVENTS_SLACK: usize = 128;
 
 pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
     if image.events.len() > config.events_max + EVENTS_SLACK {

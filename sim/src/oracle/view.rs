@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
-use berth_core::model::node::NodeRecord;
+use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
 use berth_core::{Key, NodeId, StoreRevision, TxnId, WorkloadId};
@@ -13,7 +13,8 @@ use berth_core::{Key, NodeId, StoreRevision, TxnId, WorkloadId};
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub(crate) txn: Txn,
-    /// The records that it writes of workloads and their homes.
+    /// The records that it writes of workloads and their homes, and of nodes; `None`: removed.
+    pub(crate) nodes: BTreeMap<NodeId, Option<NodeRecord>>,
     pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
     pub(crate) homes: BTreeMap<WorkloadId, Option<AssignmentRecord>>,
 }
@@ -33,7 +34,8 @@ pub(crate) struct View {
 
 impl View {
     /// Something that the scheduler is told.
-    pub(crate) fn told(&mut self, input: &Input) {
+    /// Answers whether a commit of unknown fate turned out to be there.
+    pub(crate) fn told(&mut self, input: &Input) -> Option<bool> {
         match input {
             Input::Lead { snapshot, .. } => {
                 *self = Self::default();
@@ -44,12 +46,13 @@ impl View {
                 self.missed.clear();
             }
             Input::Commit { txn, fate } => self.fate(*txn, fate),
-            Input::ReadBack { txn, records, .. } => self.read_back(*txn, records),
+            Input::ReadBack { txn, records, .. } => return self.read_back(*txn, records),
             Input::Changed { records, .. } => {
                 records.iter().for_each(|stored| self.changed(stored));
             }
             Input::Request { .. } | Input::Agent { .. } | Input::Wake => {}
         }
+        None
     }
 
     fn fate(&mut self, txn: TxnId, fate: &Fate) {
@@ -83,8 +86,8 @@ impl View {
         }
     }
 
-    fn read_back(&mut self, txn: TxnId, records: &[Stored]) {
-        let Some(flight) = self.flights.remove(&txn) else { return };
+    fn read_back(&mut self, txn: TxnId, records: &[Stored]) -> Option<bool> {
+        let flight = self.flights.remove(&txn)?;
         let holds = |key: &Key, value: Option<&String>| {
             records.iter().any(|stored| stored.key == *key && stored.value.as_ref() == value)
         };
@@ -100,6 +103,7 @@ impl View {
             records.iter().for_each(|stored| self.take_news(stored));
         }
         self.catch_up();
+        Some(done)
     }
 
     /// What a transaction wrote is there.
@@ -136,6 +140,10 @@ impl View {
         };
         let keys = self.flights.values().flat_map(|flight| &flight.txn.ops);
         keys.filter_map(|op| match op {
+            // A tombstone alone is no decision about its workload.
+            Op::Put { key: Key::Tombstone(..), .. } | Op::Delete { key: Key::Tombstone(..) } => {
+                None
+            }
             Op::Put { key, .. } | Op::Delete { key } => Some(key),
             Op::DeleteEventsBefore { .. } => None,
         })
@@ -169,6 +177,27 @@ impl View {
     /// The scheduler asks for a commit.
     pub(crate) fn asks(&mut self, flight: Flight) {
         self.flights.insert(flight.txn.id, flight);
+    }
+
+    /// Whether a change of the node that is on its way leaves it open to new work: what it takes
+    /// away counts already, what it gives does not yet.
+    pub(crate) fn stays_open(&self, node: &NodeRecord) -> bool {
+        let next = self.flights.values().filter_map(|flight| flight.nodes.get(&node.id));
+        next.fold(true, |open, next| {
+            open && next.as_ref().is_some_and(|next| {
+                let (had, has) = (&node.resources, &next.resources);
+                let less_disk = match (had.disk_total, has.disk_total) {
+                    (Some(had), Some(has)) => has < had,
+                    (None, Some(_)) => true,
+                    (Some(_) | None, None) => false,
+                };
+                next.status == NodeStatus::Ready
+                    && next.schedulable
+                    && has.cpu_total >= had.cpu_total
+                    && has.memory_total >= had.memory_total
+                    && !less_disk
+            })
+        })
     }
 
     /// What everybody but `except` takes on a node, or may take, each counted once by its largest

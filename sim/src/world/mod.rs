@@ -304,7 +304,7 @@ fn core_config() -> Config {
         stable_after: seconds(60),
         list_interval: seconds(20),
         heartbeat_flush_interval: seconds(60),
-        events_max: 300,
+        events_max: 100,
         ..Config::default()
     }
 }

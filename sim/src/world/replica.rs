@@ -274,7 +274,11 @@ impl World {
         let replica = &mut self.replicas[at];
         let clock = replica.clock(self.now);
         for input in &inputs {
-            self.oracle.told(at, input);
+            match self.oracle.told(at, input) {
+                Some(true) => self.coverage.reach(Mark::CommitUnknownDone),
+                Some(false) => self.coverage.reach(Mark::CommitUnknownNotDone),
+                None => {}
+            }
         }
         drive::step(&mut replica.core, clock, inputs, &mut orders);
         // The check looks at everything: in a large world only now and then.
@@ -776,7 +780,6 @@ impl World {
                     _ => true,
                 };
                 if fenced {
-                    self.mark(Mark::CommitFenced);
                     self.depose(at, Deposed::LostLeadership);
                     return;
                 }

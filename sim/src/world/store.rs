@@ -2,12 +2,17 @@
 
 use berth_core::Timestamp;
 use berth_kv::{
-    CompareTarget, KeyRange, LeaseId, Model, PutRequest, Request, StreamId, WatchId,
+    CompareTarget, KeyRange, LeaseId, Model, PutRequest, Request, Response, StreamId, WatchId,
     WatchOutputKind, WatchRequest,
 };
 
-use crate::marks::Mark;
-use crate::oracle::image::Writer;
+use berth_core::WorkloadId;
+use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::workload::ActualState;
+
+use crate::marks::{Coverage, Mark};
+use crate::oracle::Truth;
+use crate::oracle::image::{Commit, Image, Writer};
 
 use super::World;
 use super::inspect::runs_on;
@@ -66,6 +71,12 @@ impl World {
         let writer = writer_of(from, &request);
         let result = self.store.model.apply(millis(self.now), *request);
         self.carry_watches(writer);
+        if let (Writer::Scheduler { epoch, .. }, Ok(Response::Txn(answer))) = (writer, &result)
+            && !answer.succeeded
+            && epoch != self.oracle.image.leader
+        {
+            self.mark(Mark::CommitFenced);
+        }
         if self.store.lose_answers > 0 {
             self.store.lose_answers -= 1;
             self.mark(Mark::StoreAnswerLost);
@@ -100,7 +111,7 @@ impl World {
     pub(super) fn store_peek(&mut self, key: &str) -> Option<bytes::Bytes> {
         let range = berth_kv::RangeRequest::key(key.to_owned());
         match self.store.model.apply(millis(self.now), Request::Range(range)) {
-            Ok(berth_kv::Response::Range(mut range)) => range.kvs.pop().map(|kv| kv.value),
+            Ok(Response::Range(mut range)) => range.kvs.pop().map(|kv| kv.value),
             Ok(_) | Err(_) => None,
         }
     }
@@ -155,6 +166,7 @@ impl World {
             if !commit.events_removed.is_empty() {
                 self.coverage.reach(Mark::Retention);
             }
+            reach_situations(&mut self.coverage, &commit, &self.oracle.image, &truth);
         }
     }
 
@@ -189,4 +201,37 @@ pub(super) fn put(key: String, value: Vec<u8>) -> Request {
 
 fn millis(at: Timestamp) -> u64 {
     at.as_millis()
+}
+
+/// Situations that should be seen sometimes.
+fn reach_situations(coverage: &mut Coverage, commit: &Commit, image: &Image, truth: Truth<'_>) {
+    for (node, pair) in &commit.nodes {
+        let Some(after) = &pair.after else { continue };
+        let was = pair.before.as_ref().map(|before| before.status);
+        let buried = |id: &WorkloadId| image.tombstones.contains_key(&(node.clone(), id.clone()));
+        if was == Some(NodeStatus::NotReady)
+            && after.status == NodeStatus::Ready
+            && truth(node).iter().any(buried)
+        {
+            coverage.reach(Mark::ReturnedRunning);
+        }
+        let starting = image.assignments.values().any(|held| {
+            let record = image.workloads.get(&held.record.workload_id);
+            held.record.node_id == *node
+                && record.is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
+        });
+        if was == Some(NodeStatus::Ready) && after.status == NodeStatus::NotReady && starting {
+            coverage.reach(Mark::LostWhileStarting);
+        }
+        let done = |record: &NodeRecord| record.drain.is_some_and(|d| d.completed_at.is_some());
+        if done(after) && !pair.before.as_deref().is_some_and(done) {
+            coverage.reach(Mark::DrainDone);
+        }
+    }
+    for (id, pair) in &commit.assignments {
+        let Some(home) = &pair.after else { continue };
+        if image.tombstones.contains_key(&(home.node_id.clone(), id.clone())) {
+            coverage.reach(Mark::MovedBack);
+        }
+    }
 }
