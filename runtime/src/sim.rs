@@ -114,23 +114,38 @@ enum Format {
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
     let wrong = || "expected two numbers with two dots between, such as 0..2000".to_owned();
     let (from, to) = text.split_once("..").ok_or_else(wrong)?;
-    let (from, to) = (from.parse().map_err(|_| wrong())?, to.parse().map_err(|_| wrong())?);
-    if from < to { Ok(from..to) } else { Err("the second number must be greater".to_owned()) }
+    let (from, to) = (
+        from.parse().map_err(|_| wrong())?,
+        to.parse().map_err(|_| wrong())?,
+    );
+    if from < to {
+        Ok(from..to)
+    } else {
+        Err("the second number must be greater".to_owned())
+    }
 }
 
 /// A number with a unit: `90s`, `3m`, `1h`.
 fn humantime(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "expected something like 90s, 3m, 1h")?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected something like 90s, 3m, 1h")?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3_600,
         _ => return Err("expected a unit: s, m or h".to_owned()),
     };
-    let whole = number.checked_mul(seconds).filter(|seconds| *seconds <= 7 * 86_400);
-    whole.map(Duration::from_secs).ok_or_else(|| "at most a week".to_owned())
+    let whole = number
+        .checked_mul(seconds)
+        .filter(|seconds| *seconds <= 7 * 86_400);
+    whole
+        .map(Duration::from_secs)
+        .ok_or_else(|| "at most a week".to_owned())
 }
 
 /// Runs the command; its result is the process's exit code.
@@ -196,7 +211,11 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
                 outcome.trace_hash
             )?;
             if verdict != Verdict::Clean {
-                writeln!(out, "\nagain, with every step:\n  {} --trace FILE", options.command_line())?;
+                writeln!(
+                    out,
+                    "\nagain, with every step:\n  {} --trace FILE",
+                    options.command_line()
+                )?;
             }
         }
     }
@@ -207,7 +226,10 @@ fn tell_failure(format: Format, failure: &Failure) -> anyhow::Result<()> {
     match format {
         Format::Json => print_json(&serde_json::to_value(failure)?),
         Format::Text => {
-            println!("seed {}: {}\n\nagain:\n  {}", failure.seed, failure.message, failure.reproduce);
+            println!(
+                "seed {}: {}\n\nagain:\n  {}",
+                failure.seed, failure.message, failure.reproduce
+            );
             Ok(())
         }
     }
@@ -247,7 +269,9 @@ fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(args, &shared))).collect();
+        let workers: Vec<_> = (0..jobs)
+            .map(|_| scope.spawn(|| work(args, &shared)))
+            .collect();
         if std::io::stderr().is_terminal() {
             while workers.iter().any(|worker| !worker.is_finished()) {
                 progress(args, &shared, started);
@@ -257,7 +281,10 @@ fn search(args: &SearchArgs) -> anyhow::Result<ExitCode> {
         }
     });
     drop(std::panic::take_hook());
-    let tally = shared.tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let tally = shared
+        .tally
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let took = started.elapsed();
     match args.output.output {
         Format::Json => print_json(&tally_json(&tally, took))?,
@@ -279,10 +306,15 @@ fn work(args: &SearchArgs, shared: &Shared) {
             Ok(outcome) => own.add_outcome(&options, &outcome),
             Err(message) => own.add_crash(&options, message),
         }
-        shared.failed.fetch_add(own.failed - before, Ordering::Relaxed);
+        shared
+            .failed
+            .fetch_add(own.failed - before, Ordering::Relaxed);
         shared.done.fetch_add(1, Ordering::Relaxed);
     }
-    let mut all = shared.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut all = shared
+        .tally
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     all.merge(own);
 }
 
@@ -319,7 +351,11 @@ fn print_tally(tally: &Tally, took: Duration) -> std::io::Result<()> {
         tally.elapsed_ms as f64 / 1_000.0 / seconds,
     )?;
     for failure in &tally.failures {
-        writeln!(out, "\nseed {}: {}\n  {}", failure.seed, failure.message, failure.reproduce)?;
+        writeln!(
+            out,
+            "\nseed {}: {}\n  {}",
+            failure.seed, failure.message, failure.reproduce
+        )?;
     }
     Ok(())
 }
@@ -340,7 +376,9 @@ fn tally_json(tally: &Tally, took: Duration) -> Value {
 
 fn coverage_json(coverage: &Coverage) -> Value {
     let reached = coverage.iter().filter(|(_, count)| *count > 0);
-    reached.map(|(mark, count)| (mark.name().to_owned(), Value::from(count))).collect()
+    reached
+        .map(|(mark, count)| (mark.name().to_owned(), Value::from(count)))
+        .collect()
 }
 
 fn print_json(value: &Value) -> anyhow::Result<()> {

@@ -5,7 +5,9 @@
 use berth_sim::{Coverage, Options, World};
 
 fn main() {
-    let mut args = std::env::args().skip(1).filter_map(|arg| arg.parse::<u64>().ok());
+    let mut args = std::env::args()
+        .skip(1)
+        .filter_map(|arg| arg.parse::<u64>().ok());
     let (from, to) = (args.next().unwrap_or(0), args.next().unwrap_or(10));
     let (mut coverage, mut failures, mut steps) = (Coverage::default(), 0, 0);
     let started = std::time::Instant::now();
@@ -16,7 +18,10 @@ fn main() {
         coverage.add(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             failures += 1;
-            println!("seed {seed}: {}", violation.to_string().chars().take(4000).collect::<String>());
+            println!(
+                "seed {seed}: {}",
+                violation.to_string().chars().take(4000).collect::<String>()
+            );
         }
     }
     for (mark, count) in coverage.iter().filter(|(_, count)| *count > 0) {
@@ -25,5 +30,9 @@ fn main() {
     for hole in coverage.holes() {
         println!("      hole {hole}");
     }
-    println!("{} seeds, {failures} failures, {steps} steps, {:?}", to - from, started.elapsed());
+    println!(
+        "{} seeds, {failures} failures, {steps} steps, {:?}",
+        to - from,
+        started.elapsed()
+    );
 }

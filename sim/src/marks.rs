@@ -195,7 +195,9 @@ impl Coverage {
 
     /// The marks that were not reached.
     pub fn holes(&self) -> impl Iterator<Item = Mark> + '_ {
-        self.iter().filter(|(_, count)| *count == 0).map(|(mark, _)| mark)
+        self.iter()
+            .filter(|(_, count)| *count == 0)
+            .map(|(mark, _)| mark)
     }
 }
 

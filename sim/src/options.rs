@@ -72,7 +72,14 @@ mod tests {
     #[test]
     fn the_command_says_what_is_unusual() {
         assert_eq!(Options::small(7).command_line(), "berth sim run --seed 7");
-        let options = Options { nodes: 9, faults: false, ..Options::small(7) };
-        assert_eq!(options.command_line(), "berth sim run --seed 7 --nodes 9 --no-faults");
+        let options = Options {
+            nodes: 9,
+            faults: false,
+            ..Options::small(7)
+        };
+        assert_eq!(
+            options.command_line(),
+            "berth sim run --seed 7 --nodes 9 --no-faults"
+        );
     }
 }

@@ -36,7 +36,11 @@ impl Stream {
     /// A number below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         // The bias is below 2^-32 for the bounds in use, and the same everywhere.
-        if bound == 0 { 0 } else { self.0.next_u64() % bound }
+        if bound == 0 {
+            0
+        } else {
+            self.0.next_u64() % bound
+        }
     }
 
     /// A number of `low..=high`.

@@ -29,7 +29,9 @@ pub struct Mixer {
 
 impl Default for Mixer {
     fn default() -> Self {
-        Self { lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344] }
+        Self {
+            lanes: [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344],
+        }
     }
 }
 
@@ -48,7 +50,9 @@ impl Mixer {
         self.word(bytes.len() as u64);
         let mut chunks = bytes.chunks_exact(8);
         for chunk in &mut chunks {
-            self.word(u64::from_le_bytes(chunk.try_into().expect("a chunk of eight")));
+            self.word(u64::from_le_bytes(
+                chunk.try_into().expect("a chunk of eight"),
+            ));
         }
         let rest = chunks.remainder();
         if !rest.is_empty() {
@@ -85,7 +89,11 @@ impl Trace {
     /// An empty trace; `keep`: the lines are wanted.
     #[must_use]
     pub fn new(keep: bool) -> Self {
-        Self { mixer: Mixer::default(), steps: 0, kept: keep.then(Vec::new) }
+        Self {
+            mixer: Mixer::default(),
+            steps: 0,
+            kept: keep.then(Vec::new),
+        }
     }
 
     /// Adds a line.

@@ -3,15 +3,29 @@
 use berth_sim::{Options, World};
 
 fn run(seed: u64, faults: bool) -> berth_sim::Outcome {
-    World::new(Options { faults, ..Options::small(seed) }).run()
+    World::new(Options {
+        faults,
+        ..Options::small(seed)
+    })
+    .run()
 }
 
 #[test]
 fn a_world_without_faults_converges() {
     for seed in 0..5 {
         let outcome = run(seed, false);
-        assert!(outcome.violation.is_none(), "seed {seed}: {}", outcome.violation.unwrap());
-        assert!(outcome.coverage.count(berth_sim::Mark::EventWorkloadRunning) > 0, "seed {seed}");
+        assert!(
+            outcome.violation.is_none(),
+            "seed {seed}: {}",
+            outcome.violation.unwrap()
+        );
+        assert!(
+            outcome
+                .coverage
+                .count(berth_sim::Mark::EventWorkloadRunning)
+                > 0,
+            "seed {seed}"
+        );
     }
 }
 
@@ -19,7 +33,11 @@ fn a_world_without_faults_converges() {
 fn a_world_with_faults_holds_every_rule() {
     for seed in 0..40 {
         let outcome = run(seed, true);
-        assert!(outcome.violation.is_none(), "seed {seed}: {}", outcome.violation.unwrap());
+        assert!(
+            outcome.violation.is_none(),
+            "seed {seed}: {}",
+            outcome.violation.unwrap()
+        );
     }
 }
 

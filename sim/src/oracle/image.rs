@@ -112,10 +112,24 @@ impl Image {
         let bad = &mut commit.unreadable;
         match Key::parse(&text) {
             Some(Key::Workload(id)) => {
-                change(&mut self.workloads, &mut commit.workloads, id, put, &text, bad);
+                change(
+                    &mut self.workloads,
+                    &mut commit.workloads,
+                    id,
+                    put,
+                    &text,
+                    bad,
+                );
             }
             Some(Key::Assignment(id)) => {
-                change(&mut self.assignments, &mut commit.assignments, id, put, &text, bad);
+                change(
+                    &mut self.assignments,
+                    &mut commit.assignments,
+                    id,
+                    put,
+                    &text,
+                    bad,
+                );
             }
             Some(Key::Intent(id)) => {
                 change(&mut self.intents, &mut commit.intents, id, put, &text, bad);
@@ -128,7 +142,14 @@ impl Image {
             }
             Some(Key::Tombstone(node, id)) => {
                 let key = (node, id);
-                change(&mut self.tombstones, &mut commit.tombstones, key, put, &text, bad);
+                change(
+                    &mut self.tombstones,
+                    &mut commit.tombstones,
+                    key,
+                    put,
+                    &text,
+                    bad,
+                );
             }
             Some(Key::Event(id)) => self.take_event(id, put, &text, commit),
             Some(Key::Leader(_)) => self.leader = put.map_or(0, |kv| kv.create_revision),
@@ -174,7 +195,13 @@ fn change<K: Ord + Clone, T: serde::de::DeserializeOwned>(
         Some((Ok(record), kv)) => {
             let record = Arc::new(record);
             let revision = kv.mod_revision;
-            image.insert(key.clone(), Held { record: record.clone(), revision });
+            image.insert(
+                key.clone(),
+                Held {
+                    record: record.clone(),
+                    revision,
+                },
+            );
             Some(record)
         }
         Some((Err(problem), _)) => {

@@ -8,8 +8,8 @@ use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use berth_core::{NodeId, WorkloadId};
 
 use super::Oracle;
-use super::s05_exact_placement;
 use super::rule::{Check, Finding, Rule};
+use super::s05_exact_placement;
 use super::s12_no_hot_loop::restless;
 
 /// The truth at the end.
@@ -31,14 +31,22 @@ impl Oracle {
             self.judge(Rule::L4, Err(Finding::new("one leader", seen)));
             return;
         }
-        let records: Vec<_> = self.image.workloads.values().map(|h| h.record.clone()).collect();
+        let records: Vec<_> = self
+            .image
+            .workloads
+            .values()
+            .map(|h| h.record.clone())
+            .collect();
         for record in records {
             let (rule, check) = self.judge_workload(&record, end);
             let about = format!("{record:?}");
-            self.judge(rule, check.map_err(|mut finding| {
-                finding.seen = format!("{}: {about}", finding.seen);
-                finding.of(&record.id)
-            }));
+            self.judge(
+                rule,
+                check.map_err(|mut finding| {
+                    finding.seen = format!("{}: {about}", finding.seen);
+                    finding.of(&record.id)
+                }),
+            );
         }
         let check = self.orphans(end);
         self.judge(Rule::L3, check);
@@ -48,13 +56,20 @@ impl Oracle {
 
     fn judge_workload(&self, record: &WorkloadRecord, end: &End) -> (Rule, Check) {
         let state = record.status.actual_state;
-        let stranded = record.assigned_node.as_ref().is_some_and(|node| end.dead.contains(node));
+        let stranded = record
+            .assigned_node
+            .as_ref()
+            .is_some_and(|node| end.dead.contains(node));
         match record.desired_state {
             // Only its node, or an operator's purge, can say that it is gone.
             DesiredState::Deleted if stranded => (Rule::L6, Ok(())),
-            DesiredState::Deleted => {
-                (Rule::L6, Err(Finding::new("no deletion without end", "it is still being deleted")))
-            }
+            DesiredState::Deleted => (
+                Rule::L6,
+                Err(Finding::new(
+                    "no deletion without end",
+                    "it is still being deleted",
+                )),
+            ),
             DesiredState::Stopped => {
                 let check = if state == ActualState::Stopped {
                     Ok(())
@@ -67,12 +82,7 @@ impl Oracle {
         }
     }
 
-    fn judge_running(
-        &self,
-        record: &WorkloadRecord,
-        end: &End,
-        stranded: bool,
-    ) -> (Rule, Check) {
+    fn judge_running(&self, record: &WorkloadRecord, end: &End, stranded: bool) -> (Rule, Check) {
         let state = record.status.actual_state;
         let fails = record.labels.contains_key("fake/exit-after-ms")
             || record.labels.contains_key("fake/fail-starts");
@@ -88,7 +98,10 @@ impl Oracle {
                 if runs || fails {
                     Ok(())
                 } else {
-                    Err(Finding::new("it to run where the record says", "it does not run there"))
+                    Err(Finding::new(
+                        "it to run where the record says",
+                        "it does not run there",
+                    ))
                 }
             }
             ActualState::Pending if record.assigned_node.is_none() => {
@@ -119,10 +132,15 @@ impl Oracle {
             buried.fold(sum, |sum, (_, held)| sum + held.record.resources)
         };
         let groups = |node: &NodeId| {
-            let here = self.image.assignments.values().filter(|held| held.record.node_id == *node);
+            let here = self
+                .image
+                .assignments
+                .values()
+                .filter(|held| held.record.node_id == *node);
             let others = here.filter(|held| held.record.workload_id != record.id);
             let of = others.filter_map(|held| self.image.workloads.get(&held.record.workload_id));
-            of.filter_map(|held| held.record.constraints.anti_affinity.clone()).collect::<Vec<_>>()
+            of.filter_map(|held| held.record.constraints.anti_affinity.clone())
+                .collect::<Vec<_>>()
         };
         let fits = |node: &NodeRecord| {
             s05_exact_placement::passes(node, record, taken(&node.id), &groups(&node.id))
@@ -130,8 +148,9 @@ impl Oracle {
         let room = self.image.nodes.values().find(|held| fits(&held.record));
         match room {
             None => Ok(()),
-            Some(held) => Err(Finding::new("it to be placed where there is room", "it waits")
-                .of(&held.record.id)),
+            Some(held) => Err(
+                Finding::new("it to be placed where there is room", "it waits").of(&held.record.id),
+            ),
         }
     }
 
@@ -139,7 +158,11 @@ impl Oracle {
     fn orphans(&self, end: &End) -> Check {
         for (node, running) in &end.running {
             for id in running.keys().filter(|id| !is_home(self, id, node)) {
-                let home = self.image.assignments.get(id).map(|held| &held.record.node_id);
+                let home = self
+                    .image
+                    .assignments
+                    .get(id)
+                    .map(|held| &held.record.node_id);
                 let seen = format!("assigned to {home:?}");
                 return Err(Finding::new("no node to run what is not its own", seen)
                     .of(node)
@@ -152,18 +175,26 @@ impl Oracle {
     /// L3: what is left of former homes is seen to.
     fn graves(&self, end: &End) -> Check {
         let left = self.image.tombstones.keys().find(|(node, id)| {
-            !end.dead.contains(node) && self.image.nodes.contains_key(node) && !restless(&self.image, id)
+            !end.dead.contains(node)
+                && self.image.nodes.contains_key(node)
+                && !restless(&self.image, id)
         });
         match left {
             None => Ok(()),
             Some((node, id)) => {
                 let seen = "a tombstone that nobody works off";
-                Err(Finding::new("no tombstone on a living node", seen).of(node).of(id))
+                Err(Finding::new("no tombstone on a living node", seen)
+                    .of(node)
+                    .of(id))
             }
         }
     }
 }
 
 fn is_home(oracle: &Oracle, id: &WorkloadId, node: &NodeId) -> bool {
-    oracle.image.assignments.get(id).is_some_and(|held| held.record.node_id == *node)
+    oracle
+        .image
+        .assignments
+        .get(id)
+        .is_some_and(|held| held.record.node_id == *node)
 }

@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_agent::FakeRuntime;
-use berth_core::io::{AgentCall, Input, Txn};
 use berth_core::io::request::{Request, Response};
+use berth_core::io::{AgentCall, Input, Txn};
 use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
@@ -105,14 +105,27 @@ impl Oracle {
         if let (Err(finding), None) = (check, &self.violation) {
             // Somebody else's edit breaks what it breaks; soon after, all must hold again.
             let recent = |entity: &String| {
-                self.touched.get(entity).is_some_and(|at| self.now.since(*at) < EDIT_SETTLES)
+                self.touched
+                    .get(entity)
+                    .is_some_and(|at| self.now.since(*at) < EDIT_SETTLES)
             };
             if finding.entities.iter().any(recent) {
                 return;
             }
-            let Finding { expected, seen, entities } = finding;
+            let Finding {
+                expected,
+                seen,
+                entities,
+            } = finding;
             let (at, step) = (self.now, self.step);
-            self.violation = Some(Violation { rule, expected, seen, entities, at, step });
+            self.violation = Some(Violation {
+                rule,
+                expected,
+                seen,
+                entities,
+                at,
+                step,
+            });
         }
     }
 
@@ -138,14 +151,29 @@ impl Oracle {
             (Rule::S2, self.fencing.committed(&commit, &self.image)),
             (Rule::S3, self.capacity.committed(&commit, &self.image)),
             (Rule::S4, s04_one_home::committed(&commit, &self.image)),
-            (Rule::S7, s07_retry_law::committed(&commit, &self.image, &self.config)),
+            (
+                Rule::S7,
+                s07_retry_law::committed(&commit, &self.image, &self.config),
+            ),
             (Rule::S8, self.register.committed(&commit)),
             (Rule::S9, self.asked.committed(&commit)),
-            (Rule::S10, s10_deletion::committed(&commit, &self.image, &runs)),
+            (
+                Rule::S10,
+                s10_deletion::committed(&commit, &self.image, &runs),
+            ),
             (Rule::S11, self.events.committed(&commit)),
-            (Rule::S12, self.pace.committed(self.now, &commit, &self.image)),
-            (Rule::S16, self.drains.committed(self.now, &commit, &self.image)),
-            (Rule::S17, s17_bounded::committed(&commit, &self.image, &self.config)),
+            (
+                Rule::S12,
+                self.pace.committed(self.now, &commit, &self.image),
+            ),
+            (
+                Rule::S16,
+                self.drains.committed(self.now, &commit, &self.image),
+            ),
+            (
+                Rule::S17,
+                s17_bounded::committed(&commit, &self.image, &self.config),
+            ),
             (
                 Rule::S18,
                 self.evictions.committed(
@@ -155,7 +183,10 @@ impl Oracle {
                     leads_since.unwrap_or_default(),
                 ),
             ),
-            (Rule::S20, s20_drained::committed(&commit, &self.image, truth)),
+            (
+                Rule::S20,
+                s20_drained::committed(&commit, &self.image, truth),
+            ),
             (Rule::S21, s21_pending_is_explained::committed(&commit)),
         ];
         for (rule, check) in checks {
@@ -176,7 +207,11 @@ impl Oracle {
 
     /// A scheduler is told something. Answers whether a commit of unknown fate was there.
     pub(crate) fn told(&mut self, replica: usize, input: &Input) -> Option<bool> {
-        if let Input::Request { request: Request::Purge { .. }, .. } = input {
+        if let Input::Request {
+            request: Request::Purge { .. },
+            ..
+        } = input
+        {
             self.purging.insert(replica, self.now);
         }
         self.views.entry(replica).or_default().told(input)

@@ -110,7 +110,11 @@ pub struct Finding {
 impl Finding {
     /// A finding about nobody yet.
     pub fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into(), entities: Vec::new() }
+        Self {
+            expected: expected.into(),
+            seen: seen.into(),
+            entities: Vec::new(),
+        }
     }
 
     /// It concerns this one too.
@@ -150,7 +154,14 @@ fn as_millis<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::E
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rule, expected, seen, entities, at, step } = self;
+        let Self {
+            rule,
+            expected,
+            seen,
+            entities,
+            at,
+            step,
+        } = self;
         write!(f, "{rule} ({}) at {at}, step {step}", rule.title())?;
         if !entities.is_empty() {
             write!(f, ", {}", entities.join(", "))?;

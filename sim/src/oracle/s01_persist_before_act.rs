@@ -16,8 +16,14 @@ pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Ch
     let intent = image.intents.get(workload).map(|held| &held.record);
     let here = intent.filter(|intent| intent.node_id == call.node);
     let covered = match &call.op {
-        AgentOp::Apply { revision, running, .. } => here.is_some_and(|intent| {
-            let action = if *running { Action::Apply } else { Action::ApplyStopped };
+        AgentOp::Apply {
+            revision, running, ..
+        } => here.is_some_and(|intent| {
+            let action = if *running {
+                Action::Apply
+            } else {
+                Action::ApplyStopped
+            };
             intent.action == action && intent.revision_id == *revision
         }),
         AgentOp::Delete { .. } => {
@@ -30,8 +36,14 @@ pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Ch
     if covered {
         return Ok(());
     }
-    let seen = format!("scheduler-{replica} sends {:?}; the store has {intent:?}", call.op);
-    Err(Finding::new("a committed intent for every call that changes a node", seen)
-        .of(workload)
-        .of(&call.node))
+    let seen = format!(
+        "scheduler-{replica} sends {:?}; the store has {intent:?}",
+        call.op
+    );
+    Err(Finding::new(
+        "a committed intent for every call that changes a node",
+        seen,
+    )
+    .of(workload)
+    .of(&call.node))
 }

@@ -15,10 +15,15 @@ pub(crate) struct Fencing {
 
 impl Fencing {
     pub(crate) fn committed(&mut self, commit: &Commit, image: &Image) -> Check {
-        let Some(epoch) = commit.epoch() else { return Ok(()) };
+        let Some(epoch) = commit.epoch() else {
+            return Ok(());
+        };
         if epoch < self.committed || epoch != image.leader {
             let expected = format!("commits of epoch {} only", self.committed.max(image.leader));
-            return Err(Finding::new(expected, format!("{:?} committed", commit.writer)));
+            return Err(Finding::new(
+                expected,
+                format!("{:?} committed", commit.writer),
+            ));
         }
         self.committed = epoch;
         Ok(())
@@ -32,8 +37,10 @@ impl Fencing {
         let newest = self.obeyed.entry(node).or_default();
         if epoch < *newest {
             let expected = format!("no call of an epoch before {newest}");
-            return Err(Finding::new(expected, format!("a call of epoch {epoch} was carried out"))
-                .of(&format!("node-{node}")));
+            return Err(
+                Finding::new(expected, format!("a call of epoch {epoch} was carried out"))
+                    .of(&format!("node-{node}")),
+            );
         }
         *newest = epoch;
         Ok(())

@@ -25,7 +25,10 @@ impl Capacity {
             }
             if let Some(after) = &pair.after {
                 *self.assigned.entry(after.node_id.clone()).or_default() += after.resources;
-                let held = pair.before.as_ref().filter(|before| before.node_id == after.node_id);
+                let held = pair
+                    .before
+                    .as_ref()
+                    .filter(|before| before.node_id == after.node_id);
                 let held = held.map_or(Resources::default(), |before| before.resources);
                 if after.resources - held != Resources::default() {
                     grown.insert(after.node_id.clone(), (id, after.resources));
@@ -36,7 +39,9 @@ impl Capacity {
             return Ok(());
         }
         for (node, (id, asked)) in grown {
-            let Some(record) = image.nodes.get(&node).map(|held| &held.record) else { continue };
+            let Some(record) = image.nodes.get(&node).map(|held| &held.record) else {
+                continue;
+            };
             let (sum, total) = (self.assigned[&node], &record.resources);
             let fits = sum.cpu <= total.cpu_total
                 && sum.memory_mb <= total.memory_total

@@ -22,8 +22,13 @@ struct Choice {
 /// A scheduler asks for a commit: the decisions in it are made again. `clock`: its own time.
 pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
     for (id, record) in &flight.workloads {
-        let Some(note) = &record.status.placement else { continue };
-        let known = view.workloads.get(id).and_then(|record| record.status.placement.as_ref());
+        let Some(note) = &record.status.placement else {
+            continue;
+        };
+        let known = view
+            .workloads
+            .get(id)
+            .and_then(|record| record.status.placement.as_ref());
         let decides = note.decided_at == clock && known != Some(note);
         if !decides || record.desired_state != DesiredState::Running {
             continue;
@@ -46,7 +51,16 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
 /// What is known of each node: for people who read a finding.
 fn picture(view: &View, id: &WorkloadId) -> Vec<(NodeId, NodeStatus, bool, Resources)> {
     let nodes = view.nodes.values();
-    nodes.map(|n| (n.id.clone(), n.status, n.schedulable, view.taken(&n.id, id).0)).collect()
+    nodes
+        .map(|n| {
+            (
+                n.id.clone(),
+                n.status,
+                n.schedulable,
+                view.taken(&n.id, id).0,
+            )
+        })
+        .collect()
 }
 
 fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
@@ -54,7 +68,11 @@ fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
     for node in view.nodes.values() {
         let (taken, groups) = view.taken(&node.id, id);
         if view.stays_open(node) && passes(node, record, taken, &groups) {
-            fitting.push((spread(view, id, record, node), utilization(node, taken), &node.id));
+            fitting.push((
+                spread(view, id, record, node),
+                utilization(node, taken),
+                &node.id,
+            ));
         }
     }
     fitting.sort();
@@ -74,28 +92,43 @@ pub(crate) fn passes(
 ) -> bool {
     let (asks, has) = (record.resources, &node.resources);
     let limits = &record.constraints;
-    let labels = limits.labels.iter().all(|(key, value)| node.labels.get(key) == Some(value));
-    let apart = limits.anti_affinity.as_ref().is_none_or(|group| !groups.contains(group));
+    let labels = limits
+        .labels
+        .iter()
+        .all(|(key, value)| node.labels.get(key) == Some(value));
+    let apart = limits
+        .anti_affinity
+        .as_ref()
+        .is_none_or(|group| !groups.contains(group));
     let volumes = record.spec.managed_volumes();
-    let drivers =
-        volumes.iter().all(|volume| node.supported_storage_drivers.contains(&volume.driver));
+    let drivers = volumes
+        .iter()
+        .all(|volume| node.supported_storage_drivers.contains(&volume.driver));
     node.status == NodeStatus::Ready
         && node.schedulable
-        && node.supported_workload_types.contains(&record.workload_type())
+        && node
+            .supported_workload_types
+            .contains(&record.workload_type())
         && labels
         && apart
         && drivers
         && taken.cpu.0 + asks.cpu.0 <= has.cpu_total.0
         && taken.memory_mb.0 + asks.memory_mb.0 <= has.memory_total.0
-        && has.disk_total.is_none_or(|disk| taken.disk_gb.0 + asks.disk_gb.0 <= disk.0)
+        && has
+            .disk_total
+            .is_none_or(|disk| taken.disk_gb.0 + asks.disk_gb.0 <= disk.0)
 }
 
 /// How many are spread alike under the node's value; a node without the label comes last.
 fn spread(view: &View, id: &WorkloadId, record: &WorkloadRecord, node: &NodeRecord) -> u32 {
-    let Some(label) = &record.constraints.spread_by else { return 0 };
-    let Some(value) = node.labels.get(label) else { return u32::MAX };
-    let alike = view.workloads.iter().filter(|(other, peer)| {
-        let home = view.assignments.get(*other).and_then(|home| view.nodes.get(&home.node_id));
+    let Some(label) = &record.constraints.spread_by else {
+        return 0;
+    };
+    let Some(value) = node.labels.get(label) else {
+        return u32::MAX;
+    };
+    let alike = view.planned().filter(|(other, peer, home)| {
+        let home = home.and_then(|home| view.nodes.get(home));
         *other != id
             && peer.tenant == record.tenant
             && peer.constraints.spread_by.as_ref() == Some(label)
@@ -107,11 +140,17 @@ fn spread(view: &View, id: &WorkloadId, record: &WorkloadRecord, node: &NodeReco
 /// The mean of what is taken of each resource, parts per million, rounded down twice.
 fn utilization(node: &NodeRecord, taken: Resources) -> u64 {
     let part = |taken: u64, total: u64| {
-        if taken >= total { 1_000_000 } else { taken * 1_000_000 / total }
+        if taken >= total {
+            1_000_000
+        } else {
+            taken * 1_000_000 / total
+        }
     };
     let has = &node.resources;
-    let (cpu, memory) =
-        (part(taken.cpu.0, has.cpu_total.0), part(taken.memory_mb.0, has.memory_total.0));
+    let (cpu, memory) = (
+        part(taken.cpu.0, has.cpu_total.0),
+        part(taken.memory_mb.0, has.memory_total.0),
+    );
     match has.disk_total {
         Some(disk) => (cpu + memory + part(taken.disk_gb.0, disk.0)) / 3,
         None => (cpu + memory) / 2,
@@ -128,22 +167,35 @@ pub(crate) fn flight(txn: &Txn) -> Flight {
     };
     for op in &txn.ops {
         match op {
-            Op::Put { key: Key::Workload(id), value } => {
+            Op::Put {
+                key: Key::Workload(id),
+                value,
+            } => {
                 if let Ok(record) = serde_json::from_str(value) {
                     flight.workloads.insert(id.clone(), record);
                 }
             }
-            Op::Put { key: Key::Assignment(id), value } => {
+            Op::Put {
+                key: Key::Assignment(id),
+                value,
+            } => {
                 let record: Option<AssignmentRecord> = serde_json::from_str(value).ok();
                 flight.homes.insert(id.clone(), record);
             }
-            Op::Put { key: Key::Node(id), value } => {
-                flight.nodes.insert(id.clone(), serde_json::from_str(value).ok());
+            Op::Put {
+                key: Key::Node(id),
+                value,
+            } => {
+                flight
+                    .nodes
+                    .insert(id.clone(), serde_json::from_str(value).ok());
             }
             Op::Delete { key: Key::Node(id) } => {
                 flight.nodes.insert(id.clone(), None);
             }
-            Op::Delete { key: Key::Assignment(id) } => {
+            Op::Delete {
+                key: Key::Assignment(id),
+            } => {
                 flight.homes.insert(id.clone(), None);
             }
             Op::Put { .. } | Op::Delete { .. } | Op::DeleteEventsBefore { .. } => {}

@@ -13,11 +13,17 @@ pub(crate) fn node_stepped(node: usize, runtime: &FakeRuntime) -> Check {
         let workload = &artifact.launch.workload;
         let number = artifact.launch.artifact;
         let again = made.insert((workload, &artifact.revision), number);
-        let beside = if artifact.state.is_live() { live.insert(workload, number) } else { None };
+        let beside = if artifact.state.is_live() {
+            live.insert(workload, number)
+        } else {
+            None
+        };
         if let Some(other) = again.or(beside) {
             let expected = "one artifact of a workload";
             let seen = format!("{artifact:?} beside artifact {other}");
-            return Err(Finding::new(expected, seen).of(workload).of(&format!("node-{node}")));
+            return Err(Finding::new(expected, seen)
+                .of(workload)
+                .of(&format!("node-{node}")));
         }
     }
     Ok(())

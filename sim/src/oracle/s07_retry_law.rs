@@ -27,9 +27,14 @@ pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Chec
     for (id, pair) in &commit.intents {
         let Some(after) = &pair.after else { continue };
         let begins = after.outcome == IntentOutcome::Open
-            && pair.before.as_ref().is_none_or(|before| before.decided_at != after.decided_at)
+            && pair
+                .before
+                .as_ref()
+                .is_none_or(|before| before.decided_at != after.decided_at)
             && matches!(after.action, Action::Apply | Action::Recreate);
-        let Some(retry) = image.retries.get(id).filter(|_| begins) else { continue };
+        let Some(retry) = image.retries.get(id).filter(|_| begins) else {
+            continue;
+        };
         let due = retry.record.state.next_retry_at;
         if due.is_some_and(|due| after.decided_at < due) {
             let expected = format!("no action before {due:?}");
@@ -41,16 +46,26 @@ pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Chec
 }
 
 fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) -> Check {
-    let (now, was) = (&after.state, before.map_or(0, |before| before.state.attempts));
+    let (now, was) = (
+        &after.state,
+        before.map_or(0, |before| before.state.attempts),
+    );
     let again = before.is_none_or(|before| before.last_failure_at != after.last_failure_at);
     let counted = match after.last_failure.class() {
         FailureClass::Infrastructure => 0,
         FailureClass::Workload | FailureClass::Permanent => 1,
     };
-    let expected = if again { (was + counted).min(now.max_attempts) } else { was };
+    let expected = if again {
+        (was + counted).min(now.max_attempts)
+    } else {
+        was
+    };
     if now.attempts != expected.min(now.max_attempts) {
         let expected = format!("{expected} attempts after {:?}", after.last_failure);
-        return Err(Finding::new(expected, format!("{before:?} became {after:?}")));
+        return Err(Finding::new(
+            expected,
+            format!("{before:?} became {after:?}"),
+        ));
     }
     let over = now.attempts >= now.max_attempts && counted == 1
         || after.last_failure.class() == FailureClass::Permanent;
@@ -64,7 +79,10 @@ fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) ->
     };
     let due = (!now.exhausted).then(|| after.last_failure_at + wait);
     if again && now.next_retry_at != due {
-        return Err(Finding::new(format!("the next try at {due:?}"), format!("{after:?}")));
+        return Err(Finding::new(
+            format!("the next try at {due:?}"),
+            format!("{after:?}"),
+        ));
     }
     Ok(())
 }
@@ -106,5 +124,8 @@ fn reset(
     if excused || by_client {
         return Ok(());
     }
-    Err(Finding::new("attempts to be kept", format!("{before:?} was removed")))
+    Err(Finding::new(
+        "attempts to be kept",
+        format!("{before:?} was removed"),
+    ))
 }

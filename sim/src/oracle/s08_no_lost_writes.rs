@@ -55,7 +55,9 @@ impl Register {
             if commit.writer == Writer::Stranger {
                 continue;
             }
-            let (Some(before), Some(after)) = (&pair.before, &pair.after) else { continue };
+            let (Some(before), Some(after)) = (&pair.before, &pair.after) else {
+                continue;
+            };
             let lineage = before.metadata.created_at == after.metadata.created_at;
             let (was, is) = (before.metadata.generation, after.metadata.generation);
             let same = before.revision_id == after.revision_id
@@ -79,7 +81,9 @@ impl Register {
         request: &Request,
         response: &Response,
     ) -> Check {
-        let Response::Workload(view) = response else { return Ok(()) };
+        let Response::Workload(view) = response else {
+            return Ok(());
+        };
         let id = &view.record.id;
         let told = written(view.resource_version.0, &view.record);
         let refuse = |expected: &str, seen: String| Err(Finding::new(expected, seen).of(id));
@@ -87,16 +91,26 @@ impl Register {
             return refuse("an answer that agrees with the request", problem);
         }
         let writes = self.writes.get(id);
-        let oldest = writes.and_then(|writes| writes.front()).map_or(0, |write| write.revision);
+        let oldest = writes
+            .and_then(|writes| writes.front())
+            .map_or(0, |write| write.revision);
         let known = writes.is_some_and(|writes| writes.contains(&told));
         if !known && told.revision >= oldest {
-            return refuse("what was acknowledged to be in the store", format!("told {told:?}"));
+            return refuse(
+                "what was acknowledged to be in the store",
+                format!("told {told:?}"),
+            );
         }
-        let Some(now) = image.workloads.get(id) else { return Ok(()) };
+        let Some(now) = image.workloads.get(id) else {
+            return Ok(());
+        };
         let now = written(now.revision, &now.record);
         let same = now.created_at == told.created_at;
         if same && (now.generation < told.generation || now.revision < told.revision) {
-            return refuse("what was acknowledged to stay", format!("told {told:?}, is {now:?}"));
+            return refuse(
+                "what was acknowledged to stay",
+                format!("told {told:?}, is {now:?}"),
+            );
         }
         Ok(())
     }
@@ -107,7 +121,9 @@ fn disagreement(request: &Request, view: &WorkloadView) -> Option<String> {
     let record = &view.record;
     let problem = match request {
         Request::Apply(apply) => {
-            let desired = apply.desired_state.is_some_and(|wanted| wanted != record.desired_state);
+            let desired = apply
+                .desired_state
+                .is_some_and(|wanted| wanted != record.desired_state);
             let spec = apply.spec.as_ref().is_some_and(|spec| {
                 spec.spec != *record.spec
                     || spec.resources != record.resources

@@ -41,16 +41,25 @@ impl Asked {
             return Ok(());
         }
         if let Some(text) = commit.unreadable.first() {
-            return Err(Finding::new("readable records of the layout", text.as_str()));
+            return Err(Finding::new(
+                "readable records of the layout",
+                text.as_str(),
+            ));
         }
         for (id, pair) in &commit.workloads {
             let Some(after) = &pair.after else { continue };
-            let was = pair.before.as_ref().map(|before| before.metadata.generation);
+            let was = pair
+                .before
+                .as_ref()
+                .map(|before| before.metadata.generation);
             if was == Some(after.metadata.generation) {
                 continue;
             }
             let asked = self.requests.get(id).map(Vec::as_slice).unwrap_or_default();
-            if !asked.iter().any(|request| explains(request, pair.before.as_deref(), after)) {
+            if !asked
+                .iter()
+                .any(|request| explains(request, pair.before.as_deref(), after))
+            {
                 let expected = "every change of a client to have been asked for";
                 return Err(Finding::new(expected, format!("nobody asked for {after:?}")).of(id));
             }

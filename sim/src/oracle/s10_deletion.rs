@@ -17,7 +17,9 @@ pub(crate) fn committed(
         return Ok(());
     }
     for (id, pair) in &commit.workloads {
-        let (Some(before), None) = (&pair.before, &pair.after) else { continue };
+        let (Some(before), None) = (&pair.before, &pair.after) else {
+            continue;
+        };
         if before.desired_state != DesiredState::Deleted {
             let expected = "only records of deleted workloads to go";
             let seen = format!("it went while {:?} was wanted", before.desired_state);
@@ -28,21 +30,35 @@ pub(crate) fn committed(
             && runs(node, id)
         {
             let seen = "the record went while the node still runs it";
-            return Err(Finding::new("nothing left on its node", seen).of(id).of(node));
+            return Err(Finding::new("nothing left on its node", seen)
+                .of(id)
+                .of(node));
         }
     }
     for ((node, id), pair) in &commit.tombstones {
-        let here = image.assignments.get(id).is_some_and(|held| held.record.node_id == *node);
+        let here = image
+            .assignments
+            .get(id)
+            .is_some_and(|held| held.record.node_id == *node);
         let gone = pair.before.is_some() && pair.after.is_none();
-        if gone && !here && image.nodes.contains_key(node) && !purged(commit, node) && runs(node, id)
+        if gone
+            && !here
+            && image.nodes.contains_key(node)
+            && !purged(commit, node)
+            && runs(node, id)
         {
             let seen = "the tombstone went while the node still runs it";
-            return Err(Finding::new("nothing left on its node", seen).of(id).of(node));
+            return Err(Finding::new("nothing left on its node", seen)
+                .of(id)
+                .of(node));
         }
     }
     Ok(())
 }
 
 fn purged(commit: &Commit, node: &NodeId) -> bool {
-    commit.nodes.get(node).is_some_and(|pair| pair.after.is_none())
+    commit
+        .nodes
+        .get(node)
+        .is_some_and(|pair| pair.after.is_none())
 }

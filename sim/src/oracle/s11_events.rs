@@ -19,14 +19,19 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn committed(&mut self, commit: &Commit) -> Check {
         if let Some(key) = commit.events_changed.first() {
-            return Err(Finding::new("events that never change", format!("{key} was changed")));
+            return Err(Finding::new(
+                "events that never change",
+                format!("{key} was changed"),
+            ));
         }
         if commit.writer == Writer::Stranger {
             return Ok(());
         }
         let mut newest: Vec<(&WorkloadId, &EventId)> = Vec::new();
         for event in &commit.events {
-            let Some(id) = &event.workload_id else { continue };
+            let Some(id) = &event.workload_id else {
+                continue;
+            };
             if let Some(last) = self.last.get(id).filter(|last| **last >= event.id) {
                 let expected = format!("an event after {}", last.as_str());
                 let seen = format!("{} came later", event.id.as_str());
@@ -70,8 +75,14 @@ fn transitions(pair: &Pair<WorkloadRecord>) -> Vec<(EventType, bool)> {
         (None, Some(_)) | (Some(_) | None, None) => false,
     };
     vec![
-        (EventType::WorkloadCreated, pair.before.is_none() && pair.after.is_some()),
-        (EventType::WorkloadDeleted, pair.before.is_some() && pair.after.is_none()),
+        (
+            EventType::WorkloadCreated,
+            pair.before.is_none() && pair.after.is_some(),
+        ),
+        (
+            EventType::WorkloadDeleted,
+            pair.before.is_some() && pair.after.is_none(),
+        ),
         (EventType::WorkloadRunning, became(ActualState::Running)),
         (EventType::RetriesExhausted, became(ActualState::Failed)),
     ]
@@ -79,7 +90,9 @@ fn transitions(pair: &Pair<WorkloadRecord>) -> Vec<(EventType, bool)> {
 
 fn nodes(commit: &Commit) -> Check {
     for (id, pair) in &commit.nodes {
-        let (Some(before), Some(after)) = (&pair.before, &pair.after) else { continue };
+        let (Some(before), Some(after)) = (&pair.before, &pair.after) else {
+            continue;
+        };
         if before.status == after.status {
             continue;
         }

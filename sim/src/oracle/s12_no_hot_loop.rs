@@ -23,17 +23,15 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn call_leaves(
-        &mut self,
-        now: Timestamp,
-        image: &Image,
-        call: &AgentCall,
-    ) -> Check {
+    pub(crate) fn call_leaves(&mut self, now: Timestamp, image: &Image, call: &AgentCall) -> Check {
         let Some(id) = call.op.workload().filter(|_| call.op.is_mutation()) else {
             return Ok(());
         };
         let calls = self.calls.entry(id.clone()).or_default();
-        while calls.front().is_some_and(|at| now.since(*at) > Duration::from_secs(60)) {
+        while calls
+            .front()
+            .is_some_and(|at| now.since(*at) > Duration::from_secs(60))
+        {
             calls.pop_front();
         }
         calls.push_back(now);
@@ -53,7 +51,9 @@ impl Pace {
             return Ok(());
         }
         let touched = commit.workloads.keys().chain(commit.intents.keys());
-        let touched = touched.chain(commit.retries.keys()).chain(commit.assignments.keys());
+        let touched = touched
+            .chain(commit.retries.keys())
+            .chain(commit.assignments.keys());
         for id in touched.filter(|id| !restless(image, id)) {
             let seen = format!("revision {} writes it: {commit:?}", commit.revision);
             return Err(Finding::new("no writes when idle", seen).of(id));
@@ -75,16 +75,22 @@ impl Pace {
 /// A workload that fails by itself keeps the scheduler busy for good reason, and those that wait
 /// for room with it.
 pub(crate) fn restless(image: &Image, id: &WorkloadId) -> bool {
-    let Some(held) = image.workloads.get(id) else { return true };
+    let Some(held) = image.workloads.get(id) else {
+        return true;
+    };
     held.record.labels.contains_key("fake/exit-after-ms")
         || held.record.labels.contains_key("fake/fail-starts")
         || held.record.assigned_node.is_none()
 }
 
 fn is_heartbeat(pair: &Pair<NodeRecord>) -> bool {
-    let (Some(before), Some(after)) = (&pair.before, &pair.after) else { return false };
+    let (Some(before), Some(after)) = (&pair.before, &pair.after) else {
+        return false;
+    };
     let mut expected = NodeRecord::clone(before);
     expected.last_heartbeat = after.last_heartbeat;
-    expected.resources.set_allocated(after.resources.allocated());
+    expected
+        .resources
+        .set_allocated(after.resources.allocated());
     expected == **after
 }

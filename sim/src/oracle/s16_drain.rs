@@ -30,7 +30,9 @@ impl Drains {
             if from == to {
                 continue;
             }
-            if let Some(record) = to.and_then(|to| image.nodes.get(to)).map(|held| &held.record)
+            if let Some(record) = to
+                .and_then(|to| image.nodes.get(to))
+                .map(|held| &held.record)
                 && (record.status != NodeStatus::Ready || !record.schedulable)
             {
                 let seen = format!("{:?}, schedulable: {}", record.status, record.schedulable);
@@ -43,7 +45,12 @@ impl Drains {
             if !drained {
                 continue;
             }
-            let now = commit.events.iter().map(|event| event.timestamp).max().unwrap_or(now);
+            let now = commit
+                .events
+                .iter()
+                .map(|event| event.timestamp)
+                .max()
+                .unwrap_or(now);
             self.left(now, image, id, from)?;
         }
         Ok(())
@@ -56,14 +63,22 @@ impl Drains {
         id: &WorkloadId,
         from: Option<&NodeId>,
     ) -> Check {
-        let Some(record) = from.and_then(|from| image.nodes.get(from)).map(|held| &held.record)
+        let Some(record) = from
+            .and_then(|from| image.nodes.get(from))
+            .map(|held| &held.record)
         else {
             return Ok(());
         };
-        let Some(drain) = record.drain.filter(|_| record.status == NodeStatus::Draining) else {
+        let Some(drain) = record
+            .drain
+            .filter(|_| record.status == NodeStatus::Draining)
+        else {
             return Ok(());
         };
-        let wanted = image.workloads.get(id).map(|held| held.record.desired_state);
+        let wanted = image
+            .workloads
+            .get(id)
+            .map(|held| held.record.desired_state);
         // The writer's own clock tells whether the deadline is over.
         if now >= drain.deadline || wanted != Some(DesiredState::Running) {
             return Ok(());
@@ -84,6 +99,9 @@ fn settled(image: &Image, id: &WorkloadId) -> bool {
         let record = &held.record;
         record.desired_state != DesiredState::Running
             || record.assigned_node.is_none()
-            || matches!(record.status.actual_state, ActualState::Running | ActualState::Failed)
+            || matches!(
+                record.status.actual_state,
+                ActualState::Running | ActualState::Failed
+            )
     })
 }

@@ -12,7 +12,10 @@ const EVENTS_SLACK: usize = 128;
 pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
     if image.events.len() > config.events_max + EVENTS_SLACK {
         let expected = format!("about {} events at most", config.events_max);
-        return Err(Finding::new(expected, format!("{} of them", image.events.len())));
+        return Err(Finding::new(
+            expected,
+            format!("{} of them", image.events.len()),
+        ));
     }
     if commit.writer == Writer::Stranger {
         return Ok(());

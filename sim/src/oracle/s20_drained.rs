@@ -13,13 +13,18 @@ pub(crate) fn committed(
 ) -> Check {
     for (node, pair) in &commit.nodes {
         let done = |record: &berth_core::model::node::NodeRecord| {
-            record.drain.is_some_and(|drain| drain.completed_at.is_some())
+            record
+                .drain
+                .is_some_and(|drain| drain.completed_at.is_some())
         };
         let now = pair.after.as_deref().is_some_and(done);
         if !now || pair.before.as_deref().is_some_and(done) {
             continue;
         }
-        let assigned = image.assignments.values().find(|held| held.record.node_id == *node);
+        let assigned = image
+            .assignments
+            .values()
+            .find(|held| held.record.node_id == *node);
         let buried = image.tombstones.keys().find(|(at, _)| at == node);
         let left = left(node);
         if assigned.is_some() || buried.is_some() || !left.is_empty() {

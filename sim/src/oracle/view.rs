@@ -1,7 +1,7 @@
 //! The store as one scheduler knows it: what it was told, and what it has written without knowing
 //! yet what became of it. Kept by other code than the scheduler's own image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
 use berth_core::model::node::{NodeRecord, NodeStatus};
@@ -89,10 +89,15 @@ impl View {
     fn read_back(&mut self, txn: TxnId, records: &[Stored]) -> Option<bool> {
         let flight = self.flights.remove(&txn)?;
         let holds = |key: &Key, value: Option<&String>| {
-            records.iter().any(|stored| stored.key == *key && stored.value.as_ref() == value)
+            records
+                .iter()
+                .any(|stored| stored.key == *key && stored.value.as_ref() == value)
         };
         let done = flight.txn.ops.iter().all(|op| match op {
-            Op::Put { key: Key::Event(_), .. } | Op::DeleteEventsBefore { .. } => true,
+            Op::Put {
+                key: Key::Event(_), ..
+            }
+            | Op::DeleteEventsBefore { .. } => true,
             Op::Put { key, value } => holds(key, Some(value)),
             Op::Delete { key } => holds(key, None),
         });
@@ -114,7 +119,11 @@ impl View {
                 Op::Delete { key } => (key.clone(), None),
                 Op::DeleteEventsBefore { .. } => continue,
             };
-            self.take(&Stored { key, value, mod_revision: at });
+            self.take(&Stored {
+                key,
+                value,
+                mod_revision: at,
+            });
         }
     }
 
@@ -141,9 +150,13 @@ impl View {
         let keys = self.flights.values().flat_map(|flight| &flight.txn.ops);
         keys.filter_map(|op| match op {
             // A tombstone alone is no decision about its workload.
-            Op::Put { key: Key::Tombstone(..), .. } | Op::Delete { key: Key::Tombstone(..) } => {
-                None
+            Op::Put {
+                key: Key::Tombstone(..),
+                ..
             }
+            | Op::Delete {
+                key: Key::Tombstone(..),
+            } => None,
             Op::Put { key, .. } | Op::Delete { key } => Some(key),
             Op::DeleteEventsBefore { .. } => None,
         })
@@ -179,10 +192,37 @@ impl View {
         self.flights.insert(flight.txn.id, flight);
     }
 
+    /// Every workload's record and home, decisions on their way counted as if they were made.
+    pub(crate) fn planned(
+        &self,
+    ) -> impl Iterator<Item = (&WorkloadId, &WorkloadRecord, Option<&NodeId>)> {
+        let on_their_way = self
+            .flights
+            .values()
+            .flat_map(|flight| flight.workloads.keys());
+        let ids: BTreeSet<&WorkloadId> = self.workloads.keys().chain(on_their_way).collect();
+        ids.into_iter().filter_map(|id| {
+            let last = |flight: &&Flight| {
+                flight.workloads.contains_key(id) || flight.homes.contains_key(id)
+            };
+            let flight = self.flights.values().rfind(last);
+            let record = flight.and_then(|flight| flight.workloads.get(id));
+            let home = match flight.and_then(|flight| flight.homes.get(id)) {
+                Some(home) => home.as_ref(),
+                None => self.assignments.get(id),
+            };
+            let record = record.or_else(|| self.workloads.get(id))?;
+            Some((id, record, home.map(|home| &home.node_id)))
+        })
+    }
+
     /// Whether a change of the node that is on its way leaves it open to new work: what it takes
     /// away counts already, what it gives does not yet.
     pub(crate) fn stays_open(&self, node: &NodeRecord) -> bool {
-        let next = self.flights.values().filter_map(|flight| flight.nodes.get(&node.id));
+        let next = self
+            .flights
+            .values()
+            .filter_map(|flight| flight.nodes.get(&node.id));
         next.fold(true, |open, next| {
             open && next.as_ref().is_some_and(|next| {
                 let (had, has) = (&node.resources, &next.resources);
@@ -238,7 +278,12 @@ impl View {
                 share(id, tombstone.resources);
             }
         }
-        (shares.into_values().fold(Resources::default(), |sum, share| sum + share), groups)
+        (
+            shares
+                .into_values()
+                .fold(Resources::default(), |sum, share| sum + share),
+            groups,
+        )
     }
 }
 
@@ -259,10 +304,12 @@ fn set<K: Ord, T: serde::de::DeserializeOwned>(
     key: K,
     value: Option<&str>,
 ) {
-    match value.and_then(|text| serde_json::from_str(text).ok()) {
-        Some(record) => {
+    match value.map(serde_json::from_str) {
+        Some(Ok(record)) => {
             map.insert(key, record);
         }
+        // What cannot be read is left alone, and what was known before counts on.
+        Some(Err(_)) => {}
         None => {
             map.remove(&key);
         }

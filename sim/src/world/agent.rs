@@ -51,7 +51,9 @@ pub(super) struct AgentProcess {
 impl AgentProcess {
     pub(super) fn new(at: usize, streams: &Streams) -> Self {
         let mut stream = streams.fork(&format!("node {at}"));
-        let id: NodeId = format!("node-{at}").parse().expect("a number after a word is an id");
+        let id: NodeId = format!("node-{at}")
+            .parse()
+            .expect("a number after a word is an id");
         let endpoint = format!("10.0.0.{at}:50051");
         let mut config = AgentConfig::new(id.clone(), endpoint.clone());
         config.capacity = Resources::new(
@@ -61,8 +63,13 @@ impl AgentProcess {
         );
         let zone = ["a", "b", "c"][at % 3];
         config.labels.insert("zone".into(), zone.into());
-        let machine =
-            AgentMachine::new(config.clone(), Restored { now: super::BEGINNING, ..Restored::default() });
+        let machine = AgentMachine::new(
+            config.clone(),
+            Restored {
+                now: super::BEGINNING,
+                ..Restored::default()
+            },
+        );
         Self {
             id,
             endpoint,
@@ -99,7 +106,11 @@ impl AgentProcess {
     pub(super) fn restart(&mut self, now: Timestamp) {
         self.up = true;
         let records = self.records.values().cloned().collect();
-        let restored = Restored { epoch: self.epoch, records, now };
+        let restored = Restored {
+            epoch: self.epoch,
+            records,
+            now,
+        };
         self.machine = AgentMachine::new(self.config.clone(), restored);
     }
 
@@ -154,8 +165,13 @@ impl World {
     fn schedule_agent_wake(&mut self, at: usize) {
         let agent = &self.agents[at];
         let next = [agent.machine.poll_deadline(), agent.runtime.poll_deadline()];
-        let Some(when) = next.into_iter().flatten().min() else { return };
-        self.wake(Process::Agent(at), when.max(self.now + Duration::from_millis(1)));
+        let Some(when) = next.into_iter().flatten().min() else {
+            return;
+        };
+        self.wake(
+            Process::Agent(at),
+            when.max(self.now + Duration::from_millis(1)),
+        );
     }
 
     fn agent_output(&mut self, at: usize, output: AgentOutput) {
@@ -172,7 +188,9 @@ impl World {
                         agent.records.remove(&workload);
                     }
                 }
-                agent.machine.handle(now, AgentInput::Written { id, result: Ok(()) });
+                agent
+                    .machine
+                    .handle(now, AgentInput::Written { id, result: Ok(()) });
             }
             AgentOutput::Runtime(command) => agent.runtime.handle(now, command),
             AgentOutput::Reply { id, reply } => self.agent_reply(at, id, reply),
@@ -181,7 +199,9 @@ impl World {
     }
 
     fn agent_reply(&mut self, at: usize, id: RequestId, reply: AgentReply) {
-        let Some((to, call, epoch)) = self.agents[at].calls.remove(&id) else { return };
+        let Some((to, call, epoch)) = self.agents[at].calls.remove(&id) else {
+            return;
+        };
         let refused = matches!(reply, AgentReply::Refused(_));
         self.oracle.agent_answered(at, epoch.0, refused);
         let answer = match reply {
@@ -229,7 +249,14 @@ impl World {
             }
         };
         let to = Process::Replica(agent.scheduler);
-        self.send(Process::Agent(at), to, Body::ControlCall { call: number, message });
+        self.send(
+            Process::Agent(at),
+            to,
+            Body::ControlCall {
+                call: number,
+                message,
+            },
+        );
     }
 
     pub(super) fn agent_receive(&mut self, at: usize, from: Process, body: Body) {
@@ -240,11 +267,17 @@ impl World {
             return;
         }
         match body {
-            Body::AgentCall { call, epoch, message } => {
+            Body::AgentCall {
+                call,
+                epoch,
+                message,
+            } => {
                 self.agent_called(at, from, call, epoch, message);
             }
             Body::ControlAnswered { call, answer } => self.control_answered(at, call, answer),
-            Body::Refused { call: RefusedCall::Control(call) } => {
+            Body::Refused {
+                call: RefusedCall::Control(call),
+            } => {
                 self.control_answered(at, call, Err((14, "connection refused".into())));
             }
             Body::StoreCall { .. }
@@ -293,8 +326,18 @@ impl World {
         let id = RequestId(node.next_call);
         node.next_call += 1;
         node.calls.insert(id, (from, call, epoch));
-        let caller = Caller { epoch: Some(epoch), call: Some(call.0) };
-        self.feed_agent(at, AgentInput::Request { id, caller, request });
+        let caller = Caller {
+            epoch: Some(epoch),
+            call: Some(call.0),
+        };
+        self.feed_agent(
+            at,
+            AgentInput::Request {
+                id,
+                caller,
+                request,
+            },
+        );
     }
 
     fn control_answered(
@@ -306,7 +349,9 @@ impl World {
         use berth_proto::control::v1 as control;
         let replicas = self.replicas.len();
         let agent = &mut self.agents[at];
-        let Some((id, _)) = agent.control.remove(&call) else { return };
+        let Some((id, _)) = agent.control.remove(&call) else {
+            return;
+        };
         let result = match answer {
             Ok(ControlMessage::Register(b)) => control::RegisterNodeResponse::decode(&b[..])
                 .map(ControlAnswer::Registered)

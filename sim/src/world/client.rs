@@ -39,9 +39,17 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(at: usize, options: &Options, streams: &Streams) -> Self {
-        let ids = (0..options.workloads).filter_map(|n| format!("w-{n}").parse().ok()).collect();
+        let ids = (0..options.workloads)
+            .filter_map(|n| format!("w-{n}").parse().ok())
+            .collect();
         let mut swarm = streams.fork(&format!("client {at} rates"));
-        let mut rate = |most: u64| if swarm.chance(600_000) { swarm.below(most) } else { 0 };
+        let mut rate = |most: u64| {
+            if swarm.chance(600_000) {
+                swarm.below(most)
+            } else {
+                0
+            }
+        };
         Self {
             versions: BTreeMap::new(),
             recreate: None,
@@ -84,7 +92,10 @@ impl Client {
             50..=61 => Request::Apply(Self::change(workload, DesiredState::Stopped)),
             62..=73 => Request::Apply(Self::change(workload, DesiredState::Running)),
             74..=79 => Request::Retry { workload },
-            _ => Request::Delete { workload, if_match: None },
+            _ => Request::Delete {
+                workload,
+                if_match: None,
+            },
         })
     }
 
@@ -102,20 +113,31 @@ impl Client {
     fn apply(&mut self, workload: WorkloadId) -> ApplyWorkload {
         let version = self.stream.below(3);
         let mut labels = BTreeMap::new();
-        labels.insert("fake/start-ms".to_owned(), self.stream.below(3_000).to_string());
+        labels.insert(
+            "fake/start-ms".to_owned(),
+            self.stream.below(3_000).to_string(),
+        );
         if self.stream.chance(100_000) {
-            labels.insert("fake/fail-starts".to_owned(), self.stream.between(1, 7).to_string());
+            labels.insert(
+                "fake/fail-starts".to_owned(),
+                self.stream.between(1, 7).to_string(),
+            );
         }
         if self.stream.chance(50_000) {
             let ms = self.stream.between(1_000, 100_000);
             labels.insert("fake/exit-after-ms".to_owned(), ms.to_string());
-            labels.insert("fake/exit-code".to_owned(), self.stream.below(2).to_string());
+            labels.insert(
+                "fake/exit-code".to_owned(),
+                self.stream.below(2).to_string(),
+            );
         }
         let mut constraints = Constraints::default();
         match self.stream.below(10) {
             0 => {
                 let zone = ["a", "b"][usize::try_from(self.stream.below(2)).unwrap_or(0)];
-                constraints.labels.insert("zone".to_owned(), zone.to_owned());
+                constraints
+                    .labels
+                    .insert("zone".to_owned(), zone.to_owned());
             }
             1 => constraints.spread_by = Some("zone".to_owned()),
             2 => constraints.anti_affinity = Some("apart".to_owned()),
@@ -137,7 +159,11 @@ impl Client {
             max_attempts: None,
             labels,
         };
-        let label = self.stream.chance(500_000).then(|| "rev-1".parse().ok()).flatten();
+        let label = self
+            .stream
+            .chance(500_000)
+            .then(|| "rev-1".parse().ok())
+            .flatten();
         ApplyWorkload {
             workload,
             spec: Some(spec),
@@ -182,7 +208,10 @@ impl World {
         let to = Process::Replica(client.scheduler);
         self.mark_request(&request);
         self.oracle.client_asks(&request);
-        let body = Body::ClientCall { call, request: Box::new(request) };
+        let body = Body::ClientCall {
+            call,
+            request: Box::new(request),
+        };
         self.send(Process::Client(at), to, body);
     }
 
@@ -192,7 +221,12 @@ impl World {
             Request::Delete { workload, .. } => workload,
             _ => return,
         };
-        let record = self.oracle.image.workloads.get(workload).map(|held| &held.record);
+        let record = self
+            .oracle
+            .image
+            .workloads
+            .get(workload)
+            .map(|held| &held.record);
         let starting = record.is_some_and(|record| {
             record.assigned_node.is_some() && record.status.actual_state == ActualState::Pending
         });
@@ -210,7 +244,9 @@ impl World {
         }
         let (call, answer) = match body {
             Body::ClientAnswered { call, answer } => (call, *answer),
-            Body::Refused { call: RefusedCall::Client(call) } => {
+            Body::Refused {
+                call: RefusedCall::Client(call),
+            } => {
                 let replicas = self.replicas.len().max(1);
                 self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
                 self.clients[at].outstanding.remove(&call);
@@ -218,7 +254,9 @@ impl World {
             }
             _ => return,
         };
-        let Some(request) = self.clients[at].outstanding.remove(&call) else { return };
+        let Some(request) = self.clients[at].outstanding.remove(&call) else {
+            return;
+        };
         match &answer {
             Ok(response) => {
                 self.mark(Mark::ClientAnswered);

@@ -49,14 +49,18 @@ impl World {
     }
 
     fn flip_desired(&mut self, id: &WorkloadId) {
-        let Some(held) = self.oracle.image.workloads.get(id) else { return };
+        let Some(held) = self.oracle.image.workloads.get(id) else {
+            return;
+        };
         let mut record = (*held.record).clone();
         record.desired_state = match record.desired_state {
             DesiredState::Running => DesiredState::Stopped,
             DesiredState::Stopped => DesiredState::Running,
             DesiredState::Deleted => return,
         };
-        let Ok(value) = serde_json::to_vec(&record) else { return };
+        let Ok(value) = serde_json::to_vec(&record) else {
+            return;
+        };
         self.mark(Mark::RecordChanged);
         self.store_write_by_stranger(put(Key::Workload(id.clone()).to_string(), value));
     }
@@ -64,13 +68,18 @@ impl World {
     fn remove_key(&mut self, key: &Key) {
         self.mark(Mark::RecordDeleted);
         let range = kv::KeyRange::Single(key.to_string().into());
-        let request = kv::DeleteRequest { range, prev_kv: false };
+        let request = kv::DeleteRequest {
+            range,
+            prev_kv: false,
+        };
         self.store_write_by_stranger(kv::Request::DeleteRange(request));
     }
 
     fn corrupt(&mut self, key: &Key) {
         let key = key.to_string();
-        let Some(value) = self.store_peek(&key) else { return };
+        let Some(value) = self.store_peek(&key) else {
+            return;
+        };
         self.mark(Mark::RecordCorrupted);
         self.adversary.broken.push((key.clone(), value.to_vec()));
         self.store_write_by_stranger(put(key, b"{\"id\": not a record".to_vec()));
@@ -80,7 +89,8 @@ impl World {
     pub(super) fn repair_records(&mut self) {
         for (key, value) in std::mem::take(&mut self.adversary.broken) {
             let broken = self.store_peek(&key);
-            if broken.is_some_and(|now| serde_json::from_slice::<serde_json::Value>(&now).is_err()) {
+            if broken.is_some_and(|now| serde_json::from_slice::<serde_json::Value>(&now).is_err())
+            {
                 self.store_write_by_stranger(put(key, value));
             }
         }
@@ -91,7 +101,10 @@ impl World {
         if self.replicas[at].up && self.replicas[at].is_leading() {
             self.adversary.hidden.insert(at);
             let stream = stream_of(at, self.replicas[at].life);
-            self.store_watch_request(kv::WatchRequest::Pause { stream, id: kv::WatchId::AUTO });
+            self.store_watch_request(kv::WatchRequest::Pause {
+                stream,
+                id: kv::WatchId::AUTO,
+            });
         }
     }
 
@@ -109,7 +122,10 @@ impl World {
     pub(super) fn show_watch(&mut self, at: usize) {
         if self.adversary.hidden.remove(&at) {
             let stream = stream_of(at, self.replicas[at].life);
-            self.store_watch_request(kv::WatchRequest::Resume { stream, id: kv::WatchId::AUTO });
+            self.store_watch_request(kv::WatchRequest::Resume {
+                stream,
+                id: kv::WatchId::AUTO,
+            });
         }
     }
 }

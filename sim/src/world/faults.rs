@@ -115,19 +115,31 @@ impl Adversary {
     }
 
     /// Everything that will break, with its end.
-    pub(super) fn schedule(&mut self, from: Timestamp, until: Timestamp) -> Vec<(Timestamp, Fault)> {
+    pub(super) fn schedule(
+        &mut self,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Vec<(Timestamp, Fault)> {
         let mut faults = Vec::new();
         let mut at = from + Duration::from_secs(10);
         while at < until && !self.kinds.is_empty() {
             at = at + Duration::from_millis(self.stream.between(200, 25_000));
             let lasting = Duration::from_millis(self.stream.between(50, 40_000));
-            let Some(kind) = self.stream.pick(&self.kinds).copied() else { break };
+            let Some(kind) = self.stream.pick(&self.kinds).copied() else {
+                break;
+            };
             self.one(kind, at, at + lasting, &mut faults);
         }
         faults
     }
 
-    fn one(&mut self, kind: Kind, at: Timestamp, end: Timestamp, into: &mut Vec<(Timestamp, Fault)>) {
+    fn one(
+        &mut self,
+        kind: Kind,
+        at: Timestamp,
+        end: Timestamp,
+        into: &mut Vec<(Timestamp, Fault)>,
+    ) {
         let replica = usize::try_from(self.stream.below(self.replicas)).unwrap_or(0);
         let node = usize::try_from(self.stream.below(self.nodes)).unwrap_or(0);
         let mut both = |begin, over| {
@@ -275,9 +287,14 @@ impl World {
     }
 
     fn kill_some_workload(&mut self, at: usize) {
-        let running: Vec<_> =
-            self.agents[at].runtime.artifacts().map(|a| a.launch.workload.clone()).collect();
-        let Some(workload) = self.adversary.stream.pick(&running).cloned() else { return };
+        let running: Vec<_> = self.agents[at]
+            .runtime
+            .artifacts()
+            .map(|a| a.launch.workload.clone())
+            .collect();
+        let Some(workload) = self.adversary.stream.pick(&running).cloned() else {
+            return;
+        };
         self.mark(Mark::WorkloadKilled);
         self.agents[at].runtime.kill(self.now, &workload, 137);
         if self.agents[at].up {
@@ -319,7 +336,10 @@ impl World {
             self.start_agent(at);
             self.wake(Process::Agent(at), self.now);
         }
-        self.wake(Process::Client(self.clients.len()), self.now + Duration::from_secs(1));
+        self.wake(
+            Process::Client(self.clients.len()),
+            self.now + Duration::from_secs(1),
+        );
     }
 
     /// One node may never come back: the rest must cope.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use berth_core::{NodeId, WorkloadId};
 
-use crate::oracle::{Finding, Rule};
 use crate::oracle::liveness::End;
+use crate::oracle::{Finding, Rule};
 
 use super::World;
 use super::agent::AgentProcess;
@@ -19,21 +19,39 @@ impl World {
     /// The truth at the end.
     pub(super) fn end(&self) -> End {
         let running = self.agents.iter().filter(|agent| !agent.off).map(|agent| {
-            let live = agent.runtime.artifacts().filter(|artifact| artifact.state.is_live());
+            let live = agent
+                .runtime
+                .artifacts()
+                .filter(|artifact| artifact.state.is_live());
             let live = live.map(|a| (a.launch.workload.clone(), a.revision.to_string()));
             (agent.id.clone(), live.collect::<BTreeMap<_, _>>())
         });
         End {
-            leaders: self.replicas.iter().filter(|replica| replica.is_leading()).count(),
+            leaders: self
+                .replicas
+                .iter()
+                .filter(|replica| replica.is_leading())
+                .count(),
             running: running.collect(),
-            dead: self.agents.iter().filter(|a| a.dead).map(|a| a.id.clone()).collect(),
+            dead: self
+                .agents
+                .iter()
+                .filter(|a| a.dead)
+                .map(|a| a.id.clone())
+                .collect(),
         }
     }
 }
 
 /// What runs on a node, in truth.
 pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
-    let Some(agent) = agents.iter().find(|agent| agent.id == *node) else { return Vec::new() };
-    let live = agent.runtime.artifacts().filter(|artifact| artifact.state.is_live());
-    live.map(|artifact| artifact.launch.workload.clone()).collect()
+    let Some(agent) = agents.iter().find(|agent| agent.id == *node) else {
+        return Vec::new();
+    };
+    let live = agent
+        .runtime
+        .artifacts()
+        .filter(|artifact| artifact.state.is_live());
+    live.map(|artifact| artifact.launch.workload.clone())
+        .collect()
 }

@@ -50,17 +50,46 @@ pub(super) enum ControlMessage {
 /// What a message says.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
-    StoreCall { call: u64, request: Box<berth_kv::Request> },
-    StoreAnswer { call: u64, result: Box<Result<berth_kv::Response, berth_kv::KvError>> },
-    Watched { output: Box<berth_kv::WatchOutput> },
-    AgentCall { call: CallId, epoch: Epoch, message: AgentMessage },
-    AgentAnswered { call: CallId, answer: AgentAnswer },
-    ControlCall { call: u64, message: ControlMessage },
-    ControlAnswered { call: u64, answer: Result<ControlMessage, (i32, String)> },
-    ClientCall { call: u64, request: Box<Request> },
-    ClientAnswered { call: u64, answer: Box<Result<Response, RequestError>> },
+    StoreCall {
+        call: u64,
+        request: Box<berth_kv::Request>,
+    },
+    StoreAnswer {
+        call: u64,
+        result: Box<Result<berth_kv::Response, berth_kv::KvError>>,
+    },
+    Watched {
+        output: Box<berth_kv::WatchOutput>,
+    },
+    AgentCall {
+        call: CallId,
+        epoch: Epoch,
+        message: AgentMessage,
+    },
+    AgentAnswered {
+        call: CallId,
+        answer: AgentAnswer,
+    },
+    ControlCall {
+        call: u64,
+        message: ControlMessage,
+    },
+    ControlAnswered {
+        call: u64,
+        answer: Result<ControlMessage, (i32, String)>,
+    },
+    ClientCall {
+        call: u64,
+        request: Box<Request>,
+    },
+    ClientAnswered {
+        call: u64,
+        answer: Box<Result<Response, RequestError>>,
+    },
     /// Nobody listens there: what a connection to a dead process is told.
-    Refused { call: RefusedCall },
+    Refused {
+        call: RefusedCall,
+    },
 }
 
 /// The call that was refused.
@@ -148,7 +177,11 @@ impl Body {
                     into.word(events.len() as u64);
                 }
             }
-            Self::AgentCall { call, epoch, message } => {
+            Self::AgentCall {
+                call,
+                epoch,
+                message,
+            } => {
                 head(4, call.0);
                 into.word(epoch.0.unsigned_abs());
                 into.bytes(message.bytes());

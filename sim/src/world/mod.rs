@@ -60,9 +60,17 @@ enum Happening {
     /// A process asked to be woken; ignored if it was woken earlier, or died since.
     Wake { process: Process },
     /// A call to the store had no answer in time.
-    StoreOverdue { replica: usize, life: u64, call: u64 },
+    StoreOverdue {
+        replica: usize,
+        life: u64,
+        call: u64,
+    },
     /// A call to an agent had no answer in time.
-    AgentOverdue { replica: usize, life: u64, call: CallId },
+    AgentOverdue {
+        replica: usize,
+        life: u64,
+        call: CallId,
+    },
     /// The adversary acts.
     Fault(Fault),
     /// Everything works again.
@@ -112,8 +120,12 @@ impl World {
         let replicas = (0..options.schedulers)
             .map(|at| Replica::new(at, config.clone(), &options, &streams))
             .collect();
-        let agents = (0..options.nodes).map(|at| AgentProcess::new(at, &streams)).collect();
-        let clients = (0..options.clients).map(|at| Client::new(at, &options, &streams)).collect();
+        let agents = (0..options.nodes)
+            .map(|at| AgentProcess::new(at, &streams))
+            .collect();
+        let clients = (0..options.clients)
+            .map(|at| Client::new(at, &options, &streams))
+            .collect();
         let mut world = Self {
             now: BEGINNING,
             end,
@@ -143,13 +155,22 @@ impl World {
 
     fn begin(&mut self, heal: Timestamp) {
         for at in 0..self.replicas.len() {
-            self.wake(Process::Replica(at), BEGINNING + Duration::from_millis(at as u64));
+            self.wake(
+                Process::Replica(at),
+                BEGINNING + Duration::from_millis(at as u64),
+            );
         }
         for at in 0..self.agents.len() {
-            self.wake(Process::Agent(at), BEGINNING + Duration::from_millis(100 + at as u64));
+            self.wake(
+                Process::Agent(at),
+                BEGINNING + Duration::from_millis(100 + at as u64),
+            );
         }
         for at in 0..self.clients.len() {
-            self.wake(Process::Client(at), BEGINNING + Duration::from_secs(8 + at as u64));
+            self.wake(
+                Process::Client(at),
+                BEGINNING + Duration::from_secs(8 + at as u64),
+            );
         }
         let operator = Process::Client(self.clients.len());
         self.wake(operator, BEGINNING + Duration::from_secs(20));
@@ -209,12 +230,20 @@ impl World {
                     self.on_wake(process);
                 }
             }
-            Happening::StoreOverdue { replica, life, call } => {
+            Happening::StoreOverdue {
+                replica,
+                life,
+                call,
+            } => {
                 if self.replicas[replica].is_alive(life) {
                     self.replica_overdue(replica, call);
                 }
             }
-            Happening::AgentOverdue { replica, life, call } => {
+            Happening::AgentOverdue {
+                replica,
+                life,
+                call,
+            } => {
                 if self.replicas[replica].is_alive(life) {
                     self.agent_call_overdue(replica, call);
                 }
@@ -256,7 +285,11 @@ impl World {
         }
         if let Some(at) = route.second {
             self.mark(Mark::MessageDoubled);
-            let envelope = Envelope { from, to, body: body.clone() };
+            let envelope = Envelope {
+                from,
+                to,
+                body: body.clone(),
+            };
             self.queue.push(at, Happening::Deliver(Box::new(envelope)));
         }
         if let Some(at) = route.first {
@@ -268,7 +301,10 @@ impl World {
     /// Wakes a process at this instant, unless it is woken earlier: it then asks again.
     fn wake(&mut self, process: Process, at: Timestamp) {
         let at = at.max(self.now);
-        let next = self.wakes.entry(process).or_insert(Timestamp::from_millis(u64::MAX));
+        let next = self
+            .wakes
+            .entry(process)
+            .or_insert(Timestamp::from_millis(u64::MAX));
         if at < *next {
             *next = at;
             self.queue.push(at, Happening::Wake { process });

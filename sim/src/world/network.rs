@@ -37,7 +37,13 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(streams: &Streams, faults: bool) -> Self {
         let mut swarm = streams.fork("network rates");
-        let mut rate = |max: u64| if faults && swarm.chance(600_000) { swarm.below(max) } else { 0 };
+        let mut rate = |max: u64| {
+            if faults && swarm.chance(600_000) {
+                swarm.below(max)
+            } else {
+                0
+            }
+        };
         let (loss, duplicates) = (rate(30_000), rate(30_000));
         let slow = rate(1_000);
         Self {
@@ -60,15 +66,26 @@ impl Network {
             let at = now + self.delay();
             let last = self.last.entry((from, to)).or_default();
             *last = at.max(*last);
-            return Route { first: Some(*last), ..Route::default() };
+            return Route {
+                first: Some(*last),
+                ..Route::default()
+            };
         }
         let lost = self.stream.chance(self.loss);
         let first = (!lost).then(|| now + self.delay());
-        let second = self.stream.chance(self.duplicates).then(|| now + self.late());
+        let second = self
+            .stream
+            .chance(self.duplicates)
+            .then(|| now + self.late());
         let last = self.last.entry((from, to)).or_default();
         let overtakes = first.is_some_and(|at| at < *last);
         *last = first.unwrap_or_default().max(*last);
-        Route { first, second, overtakes, lost }
+        Route {
+            first,
+            second,
+            overtakes,
+            lost,
+        }
     }
 
     /// A copy may come long after, past everything that was said meanwhile.
@@ -84,7 +101,11 @@ impl Network {
     fn delay(&mut self) -> Duration {
         let max = u64::try_from(self.delay_max.as_millis()).unwrap_or(u64::MAX);
         // Most are quick; a tenth take their time.
-        let ms = if self.stream.chance(100_000) { self.stream.below(max + 1) } else { 0 };
+        let ms = if self.stream.chance(100_000) {
+            self.stream.below(max + 1)
+        } else {
+            0
+        };
         Duration::from_millis(1 + ms)
     }
 

@@ -27,7 +27,12 @@ impl Operator {
     pub(super) fn new(options: &Options, streams: &Streams) -> Self {
         let mut stream = streams.fork("operator");
         let active = options.faults && stream.chance(600_000);
-        Self { stream, next_call: 0, scheduler: 0, active }
+        Self {
+            stream,
+            next_call: 0,
+            scheduler: 0,
+            active,
+        }
     }
 }
 
@@ -43,12 +48,22 @@ impl World {
         let node = self.operator.stream.below(self.agents.len() as u64);
         let node = self.agents[usize::try_from(node).unwrap_or(0)].id.clone();
         let request = match self.operator.stream.below(100) {
-            0..=24 => Request::SetSchedulable { node, schedulable: false },
-            25..=49 => Request::SetSchedulable { node, schedulable: true },
+            0..=24 => Request::SetSchedulable {
+                node,
+                schedulable: false,
+            },
+            25..=49 => Request::SetSchedulable {
+                node,
+                schedulable: true,
+            },
             50..=69 => {
                 let seconds = self.operator.stream.between(5, 60);
                 let parallelism = u32::try_from(self.operator.stream.between(1, 2)).unwrap_or(1);
-                Request::Drain { node, deadline: Duration::from_secs(seconds), parallelism }
+                Request::Drain {
+                    node,
+                    deadline: Duration::from_secs(seconds),
+                    parallelism,
+                }
             }
             70..=84 => Request::CancelDrain { node },
             85..=94 => Request::Fence { node },
@@ -58,22 +73,28 @@ impl World {
             self.operator_asks(request);
         }
         let pause = self.operator.stream.between(500, 20_000);
-        self.wake(Process::Client(self.clients.len()), self.now + Duration::from_millis(pause));
+        self.wake(
+            Process::Client(self.clients.len()),
+            self.now + Duration::from_millis(pause),
+        );
     }
 
     /// A person fences and purges machines that are off, not any.
     fn is_reasonable(&self, request: &Request) -> bool {
         match request {
-            Request::Fence { node } | Request::Purge { node } => {
-                self.agents.iter().any(|agent| agent.id == *node && agent.off)
-            }
+            Request::Fence { node } | Request::Purge { node } => self
+                .agents
+                .iter()
+                .any(|agent| agent.id == *node && agent.off),
             _ => true,
         }
     }
 
     fn operator_asks(&mut self, request: Request) {
         let mark = match &request {
-            Request::SetSchedulable { schedulable: false, .. } => Some(Mark::OperatorCordon),
+            Request::SetSchedulable {
+                schedulable: false, ..
+            } => Some(Mark::OperatorCordon),
             Request::SetSchedulable { .. } => Some(Mark::OperatorUncordon),
             Request::Drain { .. } => Some(Mark::OperatorDrain),
             Request::CancelDrain { .. } => Some(Mark::OperatorCancelDrain),
@@ -87,7 +108,10 @@ impl World {
         let call = self.operator.next_call;
         self.operator.next_call += 1;
         let to = Process::Replica(self.operator.scheduler);
-        let body = Body::ClientCall { call, request: Box::new(request) };
+        let body = Body::ClientCall {
+            call,
+            request: Box::new(request),
+        };
         self.send(Process::Client(self.clients.len()), to, body);
     }
 
@@ -109,7 +133,12 @@ impl World {
             if self.agents[at].dead {
                 continue;
             }
-            let record = self.oracle.image.nodes.get(&node).map(|held| held.record.clone());
+            let record = self
+                .oracle
+                .image
+                .nodes
+                .get(&node)
+                .map(|held| held.record.clone());
             let Some(record) = record else { continue };
             if record.status_reason == NodeReason::Fenced && record.status == NodeStatus::NotReady {
                 self.reboot_node(at);
@@ -119,7 +148,10 @@ impl World {
                 self.operator_asks(Request::CancelDrain { node: node.clone() });
             }
             if !record.schedulable {
-                self.operator_asks(Request::SetSchedulable { node, schedulable: true });
+                self.operator_asks(Request::SetSchedulable {
+                    node,
+                    schedulable: true,
+                });
             }
         }
         if self.now < self.end - self.options.calm * 3 / 4 {

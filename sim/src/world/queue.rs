@@ -42,13 +42,20 @@ impl<T> Eq for Entry<T> {}
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { entries: BinaryHeap::new(), next: 0 }
+        Self {
+            entries: BinaryHeap::new(),
+            next: 0,
+        }
     }
 }
 
 impl<T> Queue<T> {
     pub(super) fn push(&mut self, at: Timestamp, what: T) {
-        self.entries.push(Entry { at, number: self.next, what });
+        self.entries.push(Entry {
+            at,
+            number: self.next,
+            what,
+        });
         self.next += 1;
     }
 
@@ -68,7 +75,9 @@ mod tests {
         for (when, what) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b')] {
             queue.push(at(when), what);
         }
-        let order: Vec<char> = std::iter::from_fn(|| queue.pop()).map(|(_, what)| what).collect();
+        let order: Vec<char> = std::iter::from_fn(|| queue.pop())
+            .map(|(_, what)| what)
+            .collect();
         assert_eq!(order, ['a', 'b', 'c', 'd']);
     }
 }

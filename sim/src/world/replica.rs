@@ -47,7 +47,11 @@ enum Standing {
     /// Asked for the leadership key.
     Campaigning,
     /// Reads the store.
-    Loading { revision: i64, records: Vec<Stored>, strangers: Vec<String> },
+    Loading {
+        revision: i64,
+        records: Vec<Stored>,
+        strangers: Vec<String>,
+    },
     /// Leads.
     Leading,
 }
@@ -200,7 +204,12 @@ impl Replica {
     /// The process died: everything that is not in the store is gone.
     pub(super) fn crash(&mut self) {
         let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
-        *self = Self::born(0, self.config.clone(), self.clocks.clone(), self.clock_spread_ms);
+        *self = Self::born(
+            0,
+            self.config.clone(),
+            self.clocks.clone(),
+            self.clock_spread_ms,
+        );
         self.set_clock();
         self.life = life;
         self.lease = LeaseId(lease.0 + 1_000);
@@ -286,9 +295,15 @@ impl World {
         let checked = replica.is_leading() && replica.steps % self.check_every == 0;
         if let (true, Err(violation)) = (checked, replica.core.check_invariants()) {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
-            let entity = violation.problem.split(':').next().unwrap_or_default().to_owned();
+            let entity = violation
+                .problem
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             let seen = format!("scheduler-{at}: {}", violation.problem);
-            self.oracle.judge(rule, Err(Finding::new("a sound image", seen).of(&entity)));
+            self.oracle
+                .judge(rule, Err(Finding::new("a sound image", seen).of(&entity)));
         }
         let rescued = self.replicas[at].core.stats().rescued_by_pass;
         if rescued > self.replicas[at].rescued {
@@ -302,8 +317,13 @@ impl World {
             self.ask_store(at, kv::Request::Txn(encode_txn(&txn)), purpose);
         }
         for (txn, keys) in orders.read_backs {
-            let gets = keys.iter().map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-            let request = TxnRequest { success: gets.collect(), ..TxnRequest::default() };
+            let gets = keys
+                .iter()
+                .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
+            let request = TxnRequest {
+                success: gets.collect(),
+                ..TxnRequest::default()
+            };
             let purpose = Purpose::ReadBack(txn, keys);
             self.ask_store(at, kv::Request::Txn(request), purpose);
         }
@@ -318,7 +338,10 @@ impl World {
 
     fn schedule_wake(&mut self, at: usize) {
         let replica = &self.replicas[at];
-        let mut next = replica.core.poll_deadline().map(|at| replica.instant_of(at));
+        let mut next = replica
+            .core
+            .poll_deadline()
+            .map(|at| replica.instant_of(at));
         let mut sooner = |when: Timestamp| next = Some(next.map_or(when, |n| n.min(when)));
         match replica.standing {
             Standing::Idle => sooner(replica.next_campaign),
@@ -326,10 +349,16 @@ impl World {
                 sooner(replica.next_keep_alive);
                 sooner(replica.lease_until - MARGIN);
             }
-            Standing::Looking | Standing::Granting | Standing::Campaigning | Standing::Loading { .. } => {}
+            Standing::Looking
+            | Standing::Granting
+            | Standing::Campaigning
+            | Standing::Loading { .. } => {}
         }
         let Some(when) = next else { return };
-        self.wake(Process::Replica(at), when.max(self.now + Duration::from_millis(1)));
+        self.wake(
+            Process::Replica(at),
+            when.max(self.now + Duration::from_millis(1)),
+        );
     }
 
     fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
@@ -338,9 +367,16 @@ impl World {
         replica.next_call += 1;
         replica.calls.insert(call, purpose);
         let life = replica.life;
-        let overdue = super::Happening::StoreOverdue { replica: at, life, call };
+        let overdue = super::Happening::StoreOverdue {
+            replica: at,
+            life,
+            call,
+        };
         self.queue.push(self.now + STORE_TIMEOUT, overdue);
-        let body = Body::StoreCall { call, request: Box::new(request) };
+        let body = Body::StoreCall {
+            call,
+            request: Box::new(request),
+        };
         self.send(Process::Replica(at), Process::Store, body);
     }
 
@@ -351,21 +387,36 @@ impl World {
         replica.next_campaign = now + Duration::from_millis(500);
         replica.calls.clear();
         replica.agent_calls.clear();
-        let close = kv::WatchRequest::Close { stream: stream_of(at, life) };
+        let close = kv::WatchRequest::Close {
+            stream: stream_of(at, life),
+        };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
         self.feed(at, vec![Input::Deposed { reason }]);
     }
 
     pub(super) fn replica_overdue(&mut self, at: usize, call: u64) {
-        let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
+        let Some(purpose) = self.replicas[at].calls.remove(&call) else {
+            return;
+        };
         match purpose {
             Purpose::Commit(txn, _) => {
                 self.mark(Mark::CommitUnknown);
-                self.feed(at, vec![Input::Commit { txn, fate: Fate::Unknown }]);
+                self.feed(
+                    at,
+                    vec![Input::Commit {
+                        txn,
+                        fate: Fate::Unknown,
+                    }],
+                );
             }
             Purpose::ReadBack(txn, keys) => {
-                let gets = keys.iter().map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-                let request = TxnRequest { success: gets.collect(), ..TxnRequest::default() };
+                let gets = keys
+                    .iter()
+                    .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
+                let request = TxnRequest {
+                    success: gets.collect(),
+                    ..TxnRequest::default()
+                };
                 self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
             }
             Purpose::KeepAlive { .. } | Purpose::Watch => {}
@@ -387,7 +438,9 @@ impl World {
             Body::StoreAnswer { call, result } => self.store_answered(at, call, *result),
             Body::Watched { output } => self.watched(at, *output),
             Body::AgentAnswered { call, answer } => self.agent_answered(at, call, answer),
-            Body::Refused { call: RefusedCall::Agent(call) } => {
+            Body::Refused {
+                call: RefusedCall::Agent(call),
+            } => {
                 let error = AgentError::Unreachable("connection refused".into());
                 self.end_agent_call(at, call, Err(error));
             }
@@ -414,7 +467,10 @@ impl World {
     fn control_called(&mut self, at: usize, from: Process, call: u64, message: ControlMessage) {
         use berth_proto::control::v1 as control;
         use prost::Message;
-        let malformed = |problem: String| Body::ControlAnswered { call, answer: Err((3, problem)) };
+        let malformed = |problem: String| Body::ControlAnswered {
+            call,
+            answer: Err((3, problem)),
+        };
         let decoded = match &message {
             ControlMessage::Register(bytes) => control::RegisterNodeRequest::decode(&bytes[..])
                 .map_err(|e| e.to_string())
@@ -447,12 +503,19 @@ impl World {
             return;
         };
         let (to, body) = match asker {
-            Asker::Client(to, call) => {
-                (to, Body::ClientAnswered { call, answer: Box::new(result) })
-            }
+            Asker::Client(to, call) => (
+                to,
+                Body::ClientAnswered {
+                    call,
+                    answer: Box::new(result),
+                },
+            ),
             Asker::Register(to, call) => {
                 let answer = match result {
-                    Ok(Response::Registered { heartbeat_interval, lease_expires_at }) => {
+                    Ok(Response::Registered {
+                        heartbeat_interval,
+                        lease_expires_at,
+                    }) => {
                         let message = wire::control_out::register_response(
                             heartbeat_interval,
                             lease_expires_at,
@@ -466,7 +529,10 @@ impl World {
             }
             Asker::Heartbeat(to, call) => {
                 let answer = match result {
-                    Ok(Response::HeartbeatAck { drain, lease_expires_at }) => {
+                    Ok(Response::HeartbeatAck {
+                        drain,
+                        lease_expires_at,
+                    }) => {
                         let message = control::HeartbeatResponse {
                             acknowledged: true,
                             drain_node: drain,
@@ -493,7 +559,10 @@ impl World {
             AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
             AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
         };
-        let to = self.agents.iter().position(|agent| agent.endpoint == call.endpoint);
+        let to = self
+            .agents
+            .iter()
+            .position(|agent| agent.endpoint == call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
         self.oracle.call_leaves(at, &call);
         self.replicas[at].agent_calls.insert(id, call);
@@ -503,9 +572,21 @@ impl World {
             return;
         };
         let life = self.replicas[at].life;
-        let overdue = super::Happening::AgentOverdue { replica: at, life, call: id };
+        let overdue = super::Happening::AgentOverdue {
+            replica: at,
+            life,
+            call: id,
+        };
         self.queue.push(self.now + timeout, overdue);
-        self.send(Process::Replica(at), Process::Agent(to), Body::AgentCall { call: id, epoch, message });
+        self.send(
+            Process::Replica(at),
+            Process::Agent(to),
+            Body::AgentCall {
+                call: id,
+                epoch,
+                message,
+            },
+        );
     }
 
     /// The connection to the store was made anew: the watch goes on from what was seen last.
@@ -566,7 +647,8 @@ impl World {
                     (None, Ok(_)) => Err(AgentError::Failed("asked for something else".into())),
                 }
             }
-            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..]) {
+            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..])
+            {
                 Ok(m) => agent_in::listing(&m),
                 Err(e) => Err(AgentError::Failed(e.to_string())),
             },
@@ -615,13 +697,10 @@ impl World {
         }
     }
 
-    fn store_answered(
-        &mut self,
-        at: usize,
-        call: u64,
-        result: Result<kv::Response, kv::KvError>,
-    ) {
-        let Some(purpose) = self.replicas[at].calls.remove(&call) else { return };
+    fn store_answered(&mut self, at: usize, call: u64, result: Result<kv::Response, kv::KvError>) {
+        let Some(purpose) = self.replicas[at].calls.remove(&call) else {
+            return;
+        };
         match (purpose, result) {
             (Purpose::Look, Ok(kv::Response::Range(leader))) => {
                 if leader.kvs.is_empty() {
@@ -667,7 +746,14 @@ impl World {
             (Purpose::ReadBack(txn, keys), Ok(kv::Response::Txn(answer))) => {
                 let revision = StoreRevision(answer.revision);
                 let records = gets(&keys, &answer.responses);
-                self.feed(at, vec![Input::ReadBack { txn, revision, records }]);
+                self.feed(
+                    at,
+                    vec![Input::ReadBack {
+                        txn,
+                        revision,
+                        records,
+                    }],
+                );
             }
             (Purpose::Watch, _) => {}
             (
@@ -712,8 +798,13 @@ impl World {
     }
 
     fn load_page(&mut self, at: usize, from: String, revision: i64) {
-        let KeyRange::Span { end, .. } = KeyRange::prefix("/") else { return };
-        let range = KeyRange::Span { start: from.into(), end };
+        let KeyRange::Span { end, .. } = KeyRange::prefix("/") else {
+            return;
+        };
+        let range = KeyRange::Span {
+            start: from.into(),
+            end,
+        };
         let mut request = RangeRequest::range(range);
         request.limit = PAGE;
         request.revision = revision;
@@ -722,7 +813,12 @@ impl World {
 
     fn loaded(&mut self, at: usize, page: kv::RangeResponse) {
         let replica = &mut self.replicas[at];
-        let Standing::Loading { revision, records, strangers } = &mut replica.standing else {
+        let Standing::Loading {
+            revision,
+            records,
+            strangers,
+        } = &mut replica.standing
+        else {
             return;
         };
         if *revision == 0 {
@@ -792,7 +888,7 @@ impl World {
             Ok(_) => {
                 let seen = "the store answered something else".to_owned();
                 self.violate(Rule::S8, "an answer to a transaction", seen);
-            },
+            }
             Err(error) => {
                 let fate = Fate::Refused(error.to_string());
                 self.feed(at, vec![Input::Commit { txn, fate }]);
@@ -816,27 +912,39 @@ fn encode_txn(txn: &Txn) -> TxnRequest {
     }));
     let success = txn.ops.iter().map(|op| match op {
         Op::Put { key, value } => TxnOp::Put(PutRequest::new(key.to_string(), value.clone())),
-        Op::Delete { key } => {
-            TxnOp::DeleteRange(DeleteRequest { range: single(key), prev_kv: false })
-        }
+        Op::Delete { key } => TxnOp::DeleteRange(DeleteRequest {
+            range: single(key),
+            prev_kv: false,
+        }),
         Op::DeleteEventsBefore { before } => {
             let range = KeyRange::Span {
                 start: Key::Event(EventId::from_text("")).to_string().into(),
                 end: Key::Event(before.clone()).to_string().into(),
             };
-            TxnOp::DeleteRange(DeleteRequest { range, prev_kv: false })
+            TxnOp::DeleteRange(DeleteRequest {
+                range,
+                prev_kv: false,
+            })
         }
     });
     let mut failure = vec![TxnOp::Range(RangeRequest::key(LEADER_KEY))];
     let compared = txn.compares.iter();
     failure.extend(compared.map(|(key, _)| TxnOp::Range(RangeRequest::key(key.to_string()))));
-    TxnRequest { compare, success: success.collect(), failure }
+    TxnRequest {
+        compare,
+        success: success.collect(),
+        failure,
+    }
 }
 
 fn stored_of(kv: &kv::KeyValue) -> Option<Stored> {
     let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
     let value = String::from_utf8(kv.value.to_vec()).ok()?;
-    Some(Stored { key, value: Some(value), mod_revision: StoreRevision(kv.mod_revision) })
+    Some(Stored {
+        key,
+        value: Some(value),
+        mod_revision: StoreRevision(kv.mod_revision),
+    })
 }
 
 fn stored_of_event(event: &kv::Event) -> Option<Stored> {
@@ -856,7 +964,11 @@ fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
         .filter_map(|(key, response)| match response {
             TxnOpResponse::Range(range) => Some(match range.kvs.first().and_then(stored_of) {
                 Some(stored) => stored,
-                None => Stored { key: key.clone(), value: None, mod_revision: StoreRevision(0) },
+                None => Stored {
+                    key: key.clone(),
+                    value: None,
+                    mod_revision: StoreRevision(0),
+                },
             }),
             TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
         })

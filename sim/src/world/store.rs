@@ -47,7 +47,12 @@ impl Default for StoreProcess {
         };
         let watching = model.apply(0, Request::Watch(watch));
         debug_assert!(watching.is_ok(), "an empty store takes a watch");
-        Self { model, stalled: false, held: Vec::new(), lose_answers: 0 }
+        Self {
+            model,
+            stalled: false,
+            held: Vec::new(),
+            lose_answers: 0,
+        }
     }
 }
 
@@ -67,7 +72,9 @@ impl World {
             return;
         }
         self.store_tick();
-        let Body::StoreCall { call, request } = body else { return };
+        let Body::StoreCall { call, request } = body else {
+            return;
+        };
         let writer = writer_of(from, &request);
         let result = self.store.model.apply(millis(self.now), *request);
         self.carry_watches(writer);
@@ -82,35 +89,55 @@ impl World {
             self.mark(Mark::StoreAnswerLost);
             return;
         }
-        self.send(Process::Store, from, Body::StoreAnswer { call, result: Box::new(result) });
+        self.send(
+            Process::Store,
+            from,
+            Body::StoreAnswer {
+                call,
+                result: Box::new(result),
+            },
+        );
         self.watch_leases();
     }
 
     /// Somebody else writes, beside the schedulers.
     pub(super) fn store_write_by_stranger(&mut self, request: Request) {
         let done = self.store.model.apply(millis(self.now), request);
-        debug_assert!(done.is_ok(), "the adversary's own writes are well formed: {done:?}");
+        debug_assert!(
+            done.is_ok(),
+            "the adversary's own writes are well formed: {done:?}"
+        );
         self.carry_watches(Writer::Stranger);
     }
 
     /// What a host of the store does with a watch.
     pub(super) fn store_watch_request(&mut self, request: WatchRequest) {
         // The watch may be gone already.
-        let _ = self.store.model.apply(millis(self.now), Request::Watch(request));
+        let _ = self
+            .store
+            .model
+            .apply(millis(self.now), Request::Watch(request));
         self.carry_watches(Writer::Election);
     }
 
     /// Forgets history.
     pub(super) fn store_compact(&mut self, revision: i64) {
         // A revision that was compacted already is no news.
-        let _ = self.store.model.apply(millis(self.now), Request::Compact { revision });
+        let _ = self
+            .store
+            .model
+            .apply(millis(self.now), Request::Compact { revision });
         self.carry_watches(Writer::Election);
     }
 
     /// The value of a key, past the network.
     pub(super) fn store_peek(&mut self, key: &str) -> Option<bytes::Bytes> {
         let range = berth_kv::RangeRequest::key(key.to_owned());
-        match self.store.model.apply(millis(self.now), Request::Range(range)) {
+        match self
+            .store
+            .model
+            .apply(millis(self.now), Request::Range(range))
+        {
             Ok(Response::Range(mut range)) => range.kvs.pop().map(|kv| kv.value),
             Ok(_) | Err(_) => None,
         }
@@ -146,14 +173,22 @@ impl World {
                 continue;
             }
             let to = Process::Replica(replica_of(output.stream));
-            self.send(Process::Store, to, Body::Watched { output: Box::new(output) });
+            self.send(
+                Process::Store,
+                to,
+                Body::Watched {
+                    output: Box::new(output),
+                },
+            );
         }
     }
 
     fn observe(&mut self, writer: Writer, events: &[berth_kv::Event]) {
         let agents = &self.agents;
         for of_one in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
-            let Some(first) = of_one.first() else { continue };
+            let Some(first) = of_one.first() else {
+                continue;
+            };
             let revision = first.kv.mod_revision;
             let truth = |node: &berth_core::NodeId| runs_on(agents, node);
             let commit = self.oracle.committed(revision, writer, of_one, &truth);
@@ -185,9 +220,10 @@ fn writer_of(from: Process, request: &Request) -> Writer {
         return Writer::Election;
     };
     match txn.compare.first().map(|compare| &compare.target) {
-        Some(CompareTarget::Create(epoch)) if *epoch > 0 => {
-            Writer::Scheduler { replica, epoch: *epoch }
-        }
+        Some(CompareTarget::Create(epoch)) if *epoch > 0 => Writer::Scheduler {
+            replica,
+            epoch: *epoch,
+        },
         Some(_) | None => Writer::Election,
     }
 }
@@ -230,7 +266,10 @@ fn reach_situations(coverage: &mut Coverage, commit: &Commit, image: &Image, tru
     }
     for (id, pair) in &commit.assignments {
         let Some(home) = &pair.after else { continue };
-        if image.tombstones.contains_key(&(home.node_id.clone(), id.clone())) {
+        if image
+            .tombstones
+            .contains_key(&(home.node_id.clone(), id.clone()))
+        {
             coverage.reach(Mark::MovedBack);
         }
     }
