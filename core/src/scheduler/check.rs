@@ -92,7 +92,11 @@ impl Scheduler {
             };
             require(
                 "S4",
-                record.assigned_node.as_ref() == workload.durable.node(),
+                record.assigned_node.as_ref() == workload.durable.node()
+                    || workload.staged.is_some()
+                    || !self.is_leading()
+                    || self.is_quarantined(id)
+                    || self.now < workload.refused_until,
                 || format!("{id}: record and assignment name different nodes"),
             )?;
             require(

@@ -9,7 +9,7 @@ use crate::model::id::{NodeId, WorkloadId};
 use crate::model::spec::WorkloadType;
 use crate::model::workload::{
     Action, ActualState, DesiredState, FailureClass, FailureKind, IntentOutcome, RetryRecord,
-    RetryState,
+    RetryState, TombstoneRecord,
 };
 use crate::reconcile::{Observed, Phase, Situation, Verdict, reconcile};
 use crate::retry::backoff;
@@ -51,12 +51,50 @@ impl Scheduler {
             return;
         };
         self.unsettled.insert(id.clone());
+        if self.repair_home(id) {
+            return;
+        }
+        let Some(workload) = self.workloads.get(id) else {
+            return;
+        };
         match (workload.durable.node().cloned(), desired) {
             (None, DesiredState::Deleted) => self.remove(id),
             (None, DesiredState::Stopped) => self.confirm_stopped(id),
             (None, DesiredState::Running) => self.find_home(id),
             (Some(node), _) => self.evaluate_at(id, &node, desired),
         }
+    }
+
+    /// The record names another home than the assignment: somebody else wrote one of them. The
+    /// assignment counts, and a copy may be where the record says.
+    fn repair_home(&mut self, id: &WorkloadId) -> bool {
+        let Some(workload) = self.workloads.get(id) else {
+            return false;
+        };
+        let Some(record) = workload.record() else {
+            return false;
+        };
+        let named = record.assigned_node.clone();
+        if named.as_ref() == workload.durable.node() {
+            return false;
+        }
+        let (next, resources) = (workload.durable.clone(), record.resources);
+        let known = named.filter(|node| self.nodes.contains_key(node));
+        let tombstones = known.map(|node_id| TombstoneRecord {
+            workload_id: id.clone(),
+            node_id,
+            resources,
+            since: self.now,
+            extra: crate::model::Extra::new(),
+        });
+        let plan = Plan {
+            next,
+            tombstones: tombstones.into_iter().collect(),
+            observed: Some(Observed::Nothing),
+            ..Plan::default()
+        };
+        self.stage_workload(id, plan);
+        true
     }
 
     /// Whether one of its records cannot be read: it is left alone, whatever else holds.
@@ -160,11 +198,18 @@ impl Scheduler {
         let Some(record) = workload.record() else {
             return;
         };
+        // What was assumed proves no deletion (S10).
+        let assumed = desired == DesiredState::Deleted && !workload.looked;
+        let observed = if assumed {
+            &Observed::Nothing
+        } else {
+            &workload.observed
+        };
         let situation = Situation {
             desired,
             wanted: &record.revision_id,
             workload_type: record.workload_type(),
-            observed: &workload.observed,
+            observed,
             phase: workload.phase,
             applied: workload.durable.intent.as_ref().is_some_and(|intent| {
                 intent.action == Action::Apply

@@ -194,6 +194,7 @@ impl Scheduler {
         let newest = CallId(self.next_call);
         if let Some(workload) = self.workloads.get_mut(id) {
             workload.call = None;
+            workload.looked = false;
             workload.asking = None;
             workload.evidence_from = newest;
         }

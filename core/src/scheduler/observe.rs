@@ -151,7 +151,10 @@ impl Scheduler {
             AgentOp::Delete { .. } | AgentOp::Status { .. } | AgentOp::List => Phase::Deleting(now),
         };
         match result {
-            Ok(AgentReply::Applied) => workload.phase = started,
+            Ok(AgentReply::Applied) => {
+                workload.phase = started;
+                workload.looked = false;
+            }
             Ok(AgentReply::Deleting) => {
                 workload.phase = started;
                 // That it was missing before says nothing about what the delete met (S10).
@@ -161,6 +164,7 @@ impl Scheduler {
             }
             Ok(AgentReply::Missing) => {
                 workload.observed = Observed::Missing;
+                workload.looked = true;
                 workload.phase = started;
             }
             Ok(AgentReply::ApplyRefused { failure, message }) => {
@@ -358,6 +362,7 @@ impl Scheduler {
         if workload.call.is_some() || call <= workload.evidence_from {
             return;
         }
+        workload.looked = true;
         let observed = match status {
             None => Observed::Missing,
             Some(status) => match status.state {

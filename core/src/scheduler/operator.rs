@@ -387,6 +387,8 @@ impl Scheduler {
             record.status.placement = Some(note);
         }
         match record.desired_state {
+            // Its tries are over: it waits for a client, not for room.
+            DesiredState::Running if record.retry.exhausted => {}
             DesiredState::Running => next.set_status(ActualState::Pending, reason, self.now),
             DesiredState::Stopped | DesiredState::Deleted => {
                 next.set_status(ActualState::Stopped, "", self.now);

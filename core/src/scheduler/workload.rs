@@ -128,6 +128,9 @@ pub(super) struct Workload {
     pub(super) revisions: Revisions,
     /// The newest evidence.
     pub(super) observed: Observed,
+    /// The evidence is from a call that began after the last mutation here ended; otherwise it
+    /// is what was assumed when this home was chosen.
+    pub(super) looked: bool,
     /// What is being done.
     pub(super) phase: Phase,
     /// Its transaction in flight: at most one.
@@ -169,6 +172,7 @@ impl Workload {
             durable: Durable::default(),
             revisions: Revisions::default(),
             observed: Observed::Nothing,
+            looked: false,
             phase: Phase::Idle,
             staged: None,
             call: None,

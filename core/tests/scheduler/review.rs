@@ -298,3 +298,43 @@ fn a_lost_node_with_tombstones_is_forgotten_in_the_end() {
     );
     assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
 }
+
+/// S4: the record follows the assignment, and the copy at the home that it named goes.
+#[test]
+fn an_assignment_that_somebody_removed_is_repaired() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    edit(&mut cluster, &Key::Assignment(id("w")), None);
+    cluster.pass(seconds(10));
+    let (status, home) = cluster.seen("w");
+    assert_eq!(status, "Running");
+    let copies = cluster
+        .agents
+        .values()
+        .filter(|a| a.has.contains_key(&id("w")))
+        .count();
+    assert_eq!(copies, 1);
+    assert!(cluster.agents[&node(&home)].has.contains_key(&id("w")));
+    assert!(cluster.count(EventType::RecordAdopted) >= 1);
+}
+
+/// S10: that a workload was missing when its home was chosen proves nothing once it was applied.
+#[test]
+fn a_workload_deleted_right_after_its_apply_is_deleted_on_its_node_too() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    assert!(agent.has.contains_key(&id("w")), "applied");
+    (agent.heartbeats, agent.reachable) = (false, false);
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(50));
+    assert_eq!(cluster.seen("w").0, "Deleting");
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w").0, "Gone");
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+}
