@@ -1,4 +1,5 @@
-//! Runs seeds and prints what they came to: `cargo run -p berth-sim --example seeds -- 0 100`.
+//! Runs seeds and prints what they came to: `cargo run -p berth-sim --example seeds -- 0 100`, with
+//! the numbers of nodes and workloads after that, if wanted.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -9,10 +10,21 @@ fn main() {
         .skip(1)
         .filter_map(|arg| arg.parse::<u64>().ok());
     let (from, to) = (args.next().unwrap_or(0), args.next().unwrap_or(10));
+    let usual = Options::small(0);
+    let nodes = args.next().map_or(usual.nodes, |n| n as usize);
+    let workloads = args.next().map_or(usual.workloads, |n| n as usize);
     let (mut coverage, mut failures, mut steps) = (Coverage::default(), 0, 0);
     let started = std::time::Instant::now();
     for seed in from..to {
-        let outcome = World::with_trace(Options::small(seed), to == from + 1).run();
+        let options = Options {
+            nodes,
+            workloads,
+            ..Options::small(seed)
+        };
+        let outcome = World::with_trace(options, to == from + 1 && nodes < 10).run();
+        if to == from + 1 {
+            println!("trace {}", outcome.trace_hash);
+        }
         outcome.trace.iter().for_each(|line| println!("{line}"));
         steps += outcome.steps;
         coverage.add(&outcome.coverage);

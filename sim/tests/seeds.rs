@@ -31,7 +31,7 @@ fn a_world_without_faults_converges() {
 
 #[test]
 fn a_world_with_faults_holds_every_rule() {
-    for seed in 0..40 {
+    for seed in 0..60 {
         let outcome = run(seed, true);
         assert!(
             outcome.violation.is_none(),

@@ -157,7 +157,7 @@ impl Oracle {
     /// L3: no node runs what is not assigned to it.
     fn orphans(&self, end: &End) -> Check {
         for (node, running) in &end.running {
-            for id in running.keys().filter(|id| !is_home(self, id, node)) {
+            if let Some(id) = running.keys().find(|id| !is_home(self, id, node)) {
                 let home = self
                     .image
                     .assignments

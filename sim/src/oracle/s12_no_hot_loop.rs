@@ -51,10 +51,10 @@ impl Pace {
             return Ok(());
         }
         let touched = commit.workloads.keys().chain(commit.intents.keys());
-        let touched = touched
+        let mut touched = touched
             .chain(commit.retries.keys())
             .chain(commit.assignments.keys());
-        for id in touched.filter(|id| !restless(image, id)) {
+        if let Some(id) = touched.find(|id| !restless(image, id)) {
             let seen = format!("revision {} writes it: {commit:?}", commit.revision);
             return Err(Finding::new("no writes when idle", seen).of(id));
         }

@@ -219,12 +219,12 @@ impl View {
     /// Whether a change of the node that is on its way leaves it open to new work: what it takes
     /// away counts already, what it gives does not yet.
     pub(crate) fn stays_open(&self, node: &NodeRecord) -> bool {
-        let next = self
+        let mut next = self
             .flights
             .values()
             .filter_map(|flight| flight.nodes.get(&node.id));
-        next.fold(true, |open, next| {
-            open && next.as_ref().is_some_and(|next| {
+        next.all(|next| {
+            next.as_ref().is_some_and(|next| {
                 let (had, has) = (&node.resources, &next.resources);
                 let less_disk = match (had.disk_total, has.disk_total) {
                     (Some(had), Some(has)) => has < had,
@@ -236,6 +236,9 @@ impl View {
                     && has.cpu_total >= had.cpu_total
                     && has.memory_total >= had.memory_total
                     && !less_disk
+                    && next.labels == node.labels
+                    && next.supported_workload_types == node.supported_workload_types
+                    && next.supported_storage_drivers == node.supported_storage_drivers
             })
         })
     }

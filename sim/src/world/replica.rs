@@ -292,7 +292,7 @@ impl World {
         drive::step(&mut replica.core, clock, inputs, &mut orders);
         // The check looks at everything: in a large world only now and then.
         replica.steps += 1;
-        let checked = replica.is_leading() && replica.steps % self.check_every == 0;
+        let checked = replica.is_leading() && replica.steps.is_multiple_of(self.check_every);
         if let (true, Err(violation)) = (checked, replica.core.check_invariants()) {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
             let entity = violation
