@@ -308,6 +308,10 @@ impl Scheduler {
             let Some(record) = workload.record() else {
                 continue;
             };
+            let rests = workload.durable.resting_phase(self.now) == Phase::GivenUp;
+            if rests || self.now < workload.refused_until || self.is_quarantined(&id) {
+                continue;
+            }
             if workload.staged.is_some() {
                 continue;
             }
