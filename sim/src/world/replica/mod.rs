@@ -1,30 +1,30 @@
 //! A scheduler's process: the core, its election, and its connections.
 
+mod codec;
+mod election;
+mod talk;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::drive::{self, Sink};
-use berth_core::io::request::{Request, RequestError, Response};
-use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Op, Snapshot, Stored, Txn};
+use berth_core::io::request::{RequestError, Response};
+use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Stored, Txn};
 use berth_core::{
-    CallId, Config, Epoch, EventId, EventRecord, Key, RequestId, Scheduler, StoreRevision,
-    Timestamp, TxnId, wire,
+    CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
 };
 use berth_kv as kv;
-use berth_kv::{
-    Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, LeaseId, PutRequest, RangeRequest,
-    TxnOp, TxnOpResponse, TxnRequest,
-};
+use berth_kv::{KeyRange, LeaseId, RangeRequest, TxnOp, TxnOpResponse, TxnRequest};
 
 use crate::marks::Mark;
 use crate::options::Options;
 use crate::oracle::{Finding, Rule};
 use crate::rng::{Stream, Streams};
 
+use codec::{encode_txn, gets, stored_of_event};
+
 use super::World;
-use super::message::{
-    AgentAnswer, AgentMessage, Body, ControlMessage, Envelope, Process, RefusedCall,
-};
+use super::message::{Body, Envelope, Process, RefusedCall};
 use super::store::stream_of;
 
 const LEADER_KEY: &str = "/leader/current";
@@ -456,139 +456,6 @@ impl World {
         }
     }
 
-    fn request(&mut self, at: usize, asker: Asker, request: Request) {
-        let replica = &mut self.replicas[at];
-        let id = RequestId(replica.next_request);
-        replica.next_request += 1;
-        replica.requests.insert(id, asker);
-        self.feed(at, vec![Input::Request { id, request }]);
-    }
-
-    fn control_called(&mut self, at: usize, from: Process, call: u64, message: ControlMessage) {
-        use berth_proto::control::v1 as control;
-        use prost::Message;
-        let malformed = |problem: String| Body::ControlAnswered {
-            call,
-            answer: Err((3, problem)),
-        };
-        let decoded = match &message {
-            ControlMessage::Register(bytes) => control::RegisterNodeRequest::decode(&bytes[..])
-                .map_err(|e| e.to_string())
-                .and_then(|m| {
-                    let boot = format!("boot-{from}");
-                    let life = match from {
-                        Process::Agent(agent) => self.agents[agent].life.to_string(),
-                        _ => String::new(),
-                    };
-                    wire::control_in::register_request(m, &boot, &life).map_err(|e| e.to_string())
-                })
-                .map(|r| (Asker::Register(from, call), Request::Register(r))),
-            ControlMessage::Heartbeat(bytes) => control::HeartbeatRequest::decode(&bytes[..])
-                .map_err(|e| e.to_string())
-                .and_then(|m| wire::control_in::heartbeat_request(m).map_err(|e| e.to_string()))
-                .map(|h| (Asker::Heartbeat(from, call), Request::Heartbeat(h))),
-        };
-        match decoded {
-            Ok((asker, request)) => self.request(at, asker, request),
-            Err(problem) => self.send(Process::Replica(at), from, malformed(problem)),
-        }
-    }
-
-    fn answer(&mut self, at: usize, request: RequestId, result: Result<Response, RequestError>) {
-        use berth_proto::control::v1 as control;
-        use prost::Message;
-        let Some(asker) = self.replicas[at].requests.remove(&request) else {
-            let seen = format!("scheduler-{at} answered request {request} twice");
-            self.violate(Rule::S8, "one answer to a request", seen);
-            return;
-        };
-        let (to, body) = match asker {
-            Asker::Client(to, call) => (
-                to,
-                Body::ClientAnswered {
-                    call,
-                    answer: Box::new(result),
-                },
-            ),
-            Asker::Register(to, call) => {
-                let answer = match result {
-                    Ok(Response::Registered {
-                        heartbeat_interval,
-                        lease_expires_at,
-                    }) => {
-                        let message = wire::control_out::register_response(
-                            heartbeat_interval,
-                            lease_expires_at,
-                        );
-                        Ok(ControlMessage::Register(message.encode_to_vec()))
-                    }
-                    Ok(_) => Err((13, "another answer".to_owned())),
-                    Err(error) => Err((14, error.to_string())),
-                };
-                (to, Body::ControlAnswered { call, answer })
-            }
-            Asker::Heartbeat(to, call) => {
-                let answer = match result {
-                    Ok(Response::HeartbeatAck {
-                        drain,
-                        lease_expires_at,
-                    }) => {
-                        let message = control::HeartbeatResponse {
-                            acknowledged: true,
-                            drain_node: drain,
-                            lease_expires_at: Some(wire::control_out::timestamp(lease_expires_at)),
-                        };
-                        Ok(ControlMessage::Heartbeat(message.encode_to_vec()))
-                    }
-                    Ok(_) => Err((13, "another answer".to_owned())),
-                    Err(RequestError::NoSuchNode(node)) => Err((5, node.to_string())),
-                    Err(error) => Err((14, error.to_string())),
-                };
-                (to, Body::ControlAnswered { call, answer })
-            }
-        };
-        self.send(Process::Replica(at), to, body);
-    }
-
-    fn call_agent(&mut self, at: usize, call: AgentCall) {
-        use prost::Message;
-        use wire::agent_out::{AgentRequest, agent_request};
-        let message = match agent_request(&call.op) {
-            AgentRequest::Apply(m) => AgentMessage::Apply(m.encode_to_vec()),
-            AgentRequest::Delete(m) => AgentMessage::Delete(m.encode_to_vec()),
-            AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
-            AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
-        };
-        let to = self
-            .agents
-            .iter()
-            .position(|agent| agent.endpoint == call.endpoint);
-        let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
-        self.oracle.call_leaves(at, &call);
-        self.replicas[at].agent_calls.insert(id, call);
-        let Some(to) = to else {
-            let error = AgentError::Unreachable("no such host".into());
-            self.end_agent_call(at, id, Err(error));
-            return;
-        };
-        let life = self.replicas[at].life;
-        let overdue = super::Happening::AgentOverdue {
-            replica: at,
-            life,
-            call: id,
-        };
-        self.queue.push(self.now + timeout, overdue);
-        self.send(
-            Process::Replica(at),
-            Process::Agent(to),
-            Body::AgentCall {
-                call: id,
-                epoch,
-                message,
-            },
-        );
-    }
-
     /// The connection to the store was made anew: the watch goes on from what was seen last.
     pub(super) fn reset_store_connection(&mut self, at: usize) {
         let replica = &self.replicas[at];
@@ -613,58 +480,6 @@ impl World {
             filters: Vec::new(),
         };
         self.ask_store(at, kv::Request::Watch(watch), Purpose::Watch);
-    }
-
-    /// No answer in time.
-    pub(super) fn agent_call_overdue(&mut self, at: usize, call: CallId) {
-        if self.replicas[at].agent_calls.contains_key(&call) {
-            self.mark(Mark::CallTimedOut);
-        }
-        self.end_agent_call(at, call, Err(AgentError::Timeout));
-    }
-
-    fn agent_answered(&mut self, at: usize, id: CallId, answer: AgentAnswer) {
-        use berth_proto::agent::v1 as agent;
-        use prost::Message;
-        use wire::agent_in;
-        let Some(call) = self.replicas[at].agent_calls.get(&id) else {
-            self.mark(Mark::LateAnswer);
-            return;
-        };
-        let result = match answer {
-            Err((code, message)) => agent_in::call_error(&call.op, code, &message, true),
-            Ok(AgentMessage::Apply(bytes)) => agent::ApplyWorkloadResponse::decode(&bytes[..])
-                .map(|m| agent_in::apply_reply(&m))
-                .map_err(|e| AgentError::Failed(e.to_string())),
-            Ok(AgentMessage::Delete(bytes)) => agent::DeleteWorkloadResponse::decode(&bytes[..])
-                .map(|m| agent_in::delete_reply(&m))
-                .map_err(|e| AgentError::Failed(e.to_string())),
-            Ok(AgentMessage::Status(bytes)) => {
-                let decoded = agent::GetWorkloadStatusResponse::decode(&bytes[..]);
-                match (call.op.workload(), decoded) {
-                    (Some(workload), Ok(m)) => agent_in::status_reply(workload, m),
-                    (_, Err(e)) => Err(AgentError::Failed(e.to_string())),
-                    (None, Ok(_)) => Err(AgentError::Failed("asked for something else".into())),
-                }
-            }
-            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..])
-            {
-                Ok(m) => agent_in::listing(&m),
-                Err(e) => Err(AgentError::Failed(e.to_string())),
-            },
-        };
-        self.end_agent_call(at, id, result);
-    }
-
-    fn end_agent_call(
-        &mut self,
-        at: usize,
-        call: CallId,
-        result: Result<berth_core::io::AgentReply, AgentError>,
-    ) {
-        if self.replicas[at].agent_calls.remove(&call).is_some() {
-            self.feed(at, vec![Input::Agent { call, result }]);
-        }
     }
 
     fn watched(&mut self, at: usize, output: kv::WatchOutput) {
@@ -768,93 +583,6 @@ impl World {
         }
     }
 
-    fn ask_for_lease(&mut self, at: usize) {
-        let now = self.now;
-        let replica = &mut self.replicas[at];
-        replica.standing = Standing::Granting;
-        replica.lease = LeaseId(replica.lease.0 + 1);
-        let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
-        let purpose = Purpose::Grant { asked_at: now };
-        self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
-    }
-
-    fn campaign(&mut self, at: usize, asked_at: Timestamp) {
-        let replica = &mut self.replicas[at];
-        replica.standing = Standing::Campaigning;
-        replica.lease_until = asked_at + LEASE;
-        let mut put = PutRequest::new(LEADER_KEY, format!("scheduler-{at}"));
-        put.lease = replica.lease;
-        let absent = Compare {
-            range: KeyRange::Single(LEADER_KEY.into()),
-            op: CompareOp::Equal,
-            target: CompareTarget::Create(0),
-        };
-        let request = TxnRequest {
-            compare: vec![absent],
-            success: vec![TxnOp::Put(put)],
-            failure: Vec::new(),
-        };
-        self.ask_store(at, kv::Request::Txn(request), Purpose::Campaign);
-    }
-
-    fn load_page(&mut self, at: usize, from: String, revision: i64) {
-        let KeyRange::Span { end, .. } = KeyRange::prefix("/") else {
-            return;
-        };
-        let range = KeyRange::Span {
-            start: from.into(),
-            end,
-        };
-        let mut request = RangeRequest::range(range);
-        request.limit = PAGE;
-        request.revision = revision;
-        self.ask_store(at, kv::Request::Range(request), Purpose::Load);
-    }
-
-    fn loaded(&mut self, at: usize, page: kv::RangeResponse) {
-        let replica = &mut self.replicas[at];
-        let Standing::Loading {
-            revision,
-            records,
-            strangers,
-        } = &mut replica.standing
-        else {
-            return;
-        };
-        if *revision == 0 {
-            *revision = page.revision;
-        }
-        let mut last = None;
-        for kv in &page.kvs {
-            last = Some(kv.key.clone());
-            match stored_of(kv) {
-                Some(stored) if matches!(stored.key, Key::Leader(_)) => {}
-                Some(stored) => records.push(stored),
-                None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),
-            }
-        }
-        let revision = *revision;
-        if let (true, Some(last)) = (page.more, last) {
-            let next = format!("{}\0", String::from_utf8_lossy(&last));
-            self.load_page(at, next, revision);
-            return;
-        }
-        let snapshot = Snapshot {
-            revision: StoreRevision(revision),
-            records: std::mem::take(records),
-            strangers: std::mem::take(strangers),
-        };
-        replica.standing = Standing::Leading;
-        replica.next_keep_alive = self.now;
-        let epoch = replica.epoch;
-        replica.seen = StoreRevision(revision);
-        self.watch_from(at, revision + 1);
-        let clock = self.replicas[at].clock(self.now);
-        self.oracle.leads(at, clock);
-        self.feed(at, vec![Input::Lead { epoch, snapshot }]);
-        self.wake(Process::Replica(at), self.now);
-    }
-
     fn commit_answered(
         &mut self,
         at: usize,
@@ -895,82 +623,4 @@ impl World {
             }
         }
     }
-}
-
-/// The fenced etcd transaction of one of the core's.
-fn encode_txn(txn: &Txn) -> TxnRequest {
-    let single = |key: &Key| KeyRange::Single(key.to_string().into());
-    let mut compare = vec![Compare {
-        range: KeyRange::Single(LEADER_KEY.into()),
-        op: CompareOp::Equal,
-        target: CompareTarget::Create(txn.epoch.0),
-    }];
-    compare.extend(txn.compares.iter().map(|(key, at)| Compare {
-        range: single(key),
-        op: CompareOp::Equal,
-        target: CompareTarget::Mod(at.0),
-    }));
-    let success = txn.ops.iter().map(|op| match op {
-        Op::Put { key, value } => TxnOp::Put(PutRequest::new(key.to_string(), value.clone())),
-        Op::Delete { key } => TxnOp::DeleteRange(DeleteRequest {
-            range: single(key),
-            prev_kv: false,
-        }),
-        Op::DeleteEventsBefore { before } => {
-            let range = KeyRange::Span {
-                start: Key::Event(EventId::from_text("")).to_string().into(),
-                end: Key::Event(before.clone()).to_string().into(),
-            };
-            TxnOp::DeleteRange(DeleteRequest {
-                range,
-                prev_kv: false,
-            })
-        }
-    });
-    let mut failure = vec![TxnOp::Range(RangeRequest::key(LEADER_KEY))];
-    let compared = txn.compares.iter();
-    failure.extend(compared.map(|(key, _)| TxnOp::Range(RangeRequest::key(key.to_string()))));
-    TxnRequest {
-        compare,
-        success: success.collect(),
-        failure,
-    }
-}
-
-fn stored_of(kv: &kv::KeyValue) -> Option<Stored> {
-    let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
-    let value = String::from_utf8(kv.value.to_vec()).ok()?;
-    Some(Stored {
-        key,
-        value: Some(value),
-        mod_revision: StoreRevision(kv.mod_revision),
-    })
-}
-
-fn stored_of_event(event: &kv::Event) -> Option<Stored> {
-    match event.kind {
-        kv::EventKind::Put => stored_of(&event.kv),
-        kv::EventKind::Delete => Some(Stored {
-            key: Key::parse(std::str::from_utf8(&event.kv.key).ok()?)?,
-            value: None,
-            mod_revision: StoreRevision(event.kv.mod_revision),
-        }),
-    }
-}
-
-fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
-    let pairs = keys.iter().zip(responses);
-    pairs
-        .filter_map(|(key, response)| match response {
-            TxnOpResponse::Range(range) => Some(match range.kvs.first().and_then(stored_of) {
-                Some(stored) => stored,
-                None => Stored {
-                    key: key.clone(),
-                    value: None,
-                    mod_revision: StoreRevision(0),
-                },
-            }),
-            TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
-        })
-        .collect()
 }

@@ -1,0 +1,89 @@
+//! The core's transactions and records as etcd has them.
+
+use berth_core::io::{Op, Stored, Txn};
+use berth_core::{EventId, Key, StoreRevision};
+use berth_kv as kv;
+use berth_kv::{
+    Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, TxnOp,
+    TxnOpResponse, TxnRequest,
+};
+
+use super::LEADER_KEY;
+
+/// The fenced etcd transaction of one of the core's.
+pub(super) fn encode_txn(txn: &Txn) -> TxnRequest {
+    let single = |key: &Key| KeyRange::Single(key.to_string().into());
+    let mut compare = vec![Compare {
+        range: KeyRange::Single(LEADER_KEY.into()),
+        op: CompareOp::Equal,
+        target: CompareTarget::Create(txn.epoch.0),
+    }];
+    compare.extend(txn.compares.iter().map(|(key, at)| Compare {
+        range: single(key),
+        op: CompareOp::Equal,
+        target: CompareTarget::Mod(at.0),
+    }));
+    let success = txn.ops.iter().map(|op| match op {
+        Op::Put { key, value } => TxnOp::Put(PutRequest::new(key.to_string(), value.clone())),
+        Op::Delete { key } => TxnOp::DeleteRange(DeleteRequest {
+            range: single(key),
+            prev_kv: false,
+        }),
+        Op::DeleteEventsBefore { before } => {
+            let range = KeyRange::Span {
+                start: Key::Event(EventId::from_text("")).to_string().into(),
+                end: Key::Event(before.clone()).to_string().into(),
+            };
+            TxnOp::DeleteRange(DeleteRequest {
+                range,
+                prev_kv: false,
+            })
+        }
+    });
+    let mut failure = vec![TxnOp::Range(RangeRequest::key(LEADER_KEY))];
+    let compared = txn.compares.iter();
+    failure.extend(compared.map(|(key, _)| TxnOp::Range(RangeRequest::key(key.to_string()))));
+    TxnRequest {
+        compare,
+        success: success.collect(),
+        failure,
+    }
+}
+
+pub(super) fn stored_of(kv: &kv::KeyValue) -> Option<Stored> {
+    let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
+    let value = String::from_utf8(kv.value.to_vec()).ok()?;
+    Some(Stored {
+        key,
+        value: Some(value),
+        mod_revision: StoreRevision(kv.mod_revision),
+    })
+}
+
+pub(super) fn stored_of_event(event: &kv::Event) -> Option<Stored> {
+    match event.kind {
+        kv::EventKind::Put => stored_of(&event.kv),
+        kv::EventKind::Delete => Some(Stored {
+            key: Key::parse(std::str::from_utf8(&event.kv.key).ok()?)?,
+            value: None,
+            mod_revision: StoreRevision(event.kv.mod_revision),
+        }),
+    }
+}
+
+pub(super) fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
+    let pairs = keys.iter().zip(responses);
+    pairs
+        .filter_map(|(key, response)| match response {
+            TxnOpResponse::Range(range) => Some(match range.kvs.first().and_then(stored_of) {
+                Some(stored) => stored,
+                None => Stored {
+                    key: key.clone(),
+                    value: None,
+                    mod_revision: StoreRevision(0),
+                },
+            }),
+            TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! How a scheduler comes to lead: a lease, the key, the store read page by page.
+
+use berth_core::io::{Input, Snapshot};
+use berth_core::{Key, StoreRevision, Timestamp};
+use berth_kv as kv;
+use berth_kv::{
+    Compare, CompareOp, CompareTarget, KeyRange, LeaseId, PutRequest, RangeRequest, TxnOp,
+    TxnRequest,
+};
+
+use crate::world::World;
+use crate::world::message::Process;
+
+use super::codec::stored_of;
+use super::{LEADER_KEY, LEASE, PAGE, Purpose, Standing};
+
+impl World {
+    pub(super) fn ask_for_lease(&mut self, at: usize) {
+        let now = self.now;
+        let replica = &mut self.replicas[at];
+        replica.standing = Standing::Granting;
+        replica.lease = LeaseId(replica.lease.0 + 1);
+        let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
+        let purpose = Purpose::Grant { asked_at: now };
+        self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
+    }
+
+    pub(super) fn campaign(&mut self, at: usize, asked_at: Timestamp) {
+        let replica = &mut self.replicas[at];
+        replica.standing = Standing::Campaigning;
+        replica.lease_until = asked_at + LEASE;
+        let mut put = PutRequest::new(LEADER_KEY, format!("scheduler-{at}"));
+        put.lease = replica.lease;
+        let absent = Compare {
+            range: KeyRange::Single(LEADER_KEY.into()),
+            op: CompareOp::Equal,
+            target: CompareTarget::Create(0),
+        };
+        let request = TxnRequest {
+            compare: vec![absent],
+            success: vec![TxnOp::Put(put)],
+            failure: Vec::new(),
+        };
+        self.ask_store(at, kv::Request::Txn(request), Purpose::Campaign);
+    }
+
+    pub(super) fn load_page(&mut self, at: usize, from: String, revision: i64) {
+        let KeyRange::Span { end, .. } = KeyRange::prefix("/") else {
+            return;
+        };
+        let range = KeyRange::Span {
+            start: from.into(),
+            end,
+        };
+        let mut request = RangeRequest::range(range);
+        request.limit = PAGE;
+        request.revision = revision;
+        self.ask_store(at, kv::Request::Range(request), Purpose::Load);
+    }
+
+    pub(super) fn loaded(&mut self, at: usize, page: kv::RangeResponse) {
+        let replica = &mut self.replicas[at];
+        let Standing::Loading {
+            revision,
+            records,
+            strangers,
+        } = &mut replica.standing
+        else {
+            return;
+        };
+        if *revision == 0 {
+            *revision = page.revision;
+        }
+        let mut last = None;
+        for kv in &page.kvs {
+            last = Some(kv.key.clone());
+            match stored_of(kv) {
+                Some(stored) if matches!(stored.key, Key::Leader(_)) => {}
+                Some(stored) => records.push(stored),
+                None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),
+            }
+        }
+        let revision = *revision;
+        if let (true, Some(last)) = (page.more, last) {
+            let next = format!("{}\0", String::from_utf8_lossy(&last));
+            self.load_page(at, next, revision);
+            return;
+        }
+        let snapshot = Snapshot {
+            revision: StoreRevision(revision),
+            records: std::mem::take(records),
+            strangers: std::mem::take(strangers),
+        };
+        replica.standing = Standing::Leading;
+        replica.next_keep_alive = self.now;
+        let epoch = replica.epoch;
+        replica.seen = StoreRevision(revision);
+        self.watch_from(at, revision + 1);
+        let clock = self.replicas[at].clock(self.now);
+        self.oracle.leads(at, clock);
+        self.feed(at, vec![Input::Lead { epoch, snapshot }]);
+        self.wake(Process::Replica(at), self.now);
+    }
+}

@@ -1,0 +1,210 @@
+//! What a scheduler says to agents and clients, and hears from them.
+
+use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::{AgentCall, AgentError, Input};
+use berth_core::{CallId, RequestId, wire};
+
+use crate::marks::Mark;
+use crate::oracle::Rule;
+use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process};
+use crate::world::{Happening, World};
+
+use super::Asker;
+
+impl World {
+    pub(super) fn request(&mut self, at: usize, asker: Asker, request: Request) {
+        let replica = &mut self.replicas[at];
+        let id = RequestId(replica.next_request);
+        replica.next_request += 1;
+        replica.requests.insert(id, asker);
+        self.feed(at, vec![Input::Request { id, request }]);
+    }
+
+    pub(super) fn control_called(
+        &mut self,
+        at: usize,
+        from: Process,
+        call: u64,
+        message: ControlMessage,
+    ) {
+        use berth_proto::control::v1 as control;
+        use prost::Message;
+        let malformed = |problem: String| Body::ControlAnswered {
+            call,
+            answer: Err((3, problem)),
+        };
+        let decoded = match &message {
+            ControlMessage::Register(bytes) => control::RegisterNodeRequest::decode(&bytes[..])
+                .map_err(|e| e.to_string())
+                .and_then(|m| {
+                    let boot = format!("boot-{from}");
+                    let life = match from {
+                        Process::Agent(agent) => self.agents[agent].life.to_string(),
+                        _ => String::new(),
+                    };
+                    wire::control_in::register_request(m, &boot, &life).map_err(|e| e.to_string())
+                })
+                .map(|r| (Asker::Register(from, call), Request::Register(r))),
+            ControlMessage::Heartbeat(bytes) => control::HeartbeatRequest::decode(&bytes[..])
+                .map_err(|e| e.to_string())
+                .and_then(|m| wire::control_in::heartbeat_request(m).map_err(|e| e.to_string()))
+                .map(|h| (Asker::Heartbeat(from, call), Request::Heartbeat(h))),
+        };
+        match decoded {
+            Ok((asker, request)) => self.request(at, asker, request),
+            Err(problem) => self.send(Process::Replica(at), from, malformed(problem)),
+        }
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        at: usize,
+        request: RequestId,
+        result: Result<Response, RequestError>,
+    ) {
+        use berth_proto::control::v1 as control;
+        use prost::Message;
+        let Some(asker) = self.replicas[at].requests.remove(&request) else {
+            let seen = format!("scheduler-{at} answered request {request} twice");
+            self.violate(Rule::S8, "one answer to a request", seen);
+            return;
+        };
+        let (to, body) = match asker {
+            Asker::Client(to, call) => (
+                to,
+                Body::ClientAnswered {
+                    call,
+                    answer: Box::new(result),
+                },
+            ),
+            Asker::Register(to, call) => {
+                let answer = match result {
+                    Ok(Response::Registered {
+                        heartbeat_interval,
+                        lease_expires_at,
+                    }) => {
+                        let message = wire::control_out::register_response(
+                            heartbeat_interval,
+                            lease_expires_at,
+                        );
+                        Ok(ControlMessage::Register(message.encode_to_vec()))
+                    }
+                    Ok(_) => Err((13, "another answer".to_owned())),
+                    Err(error) => Err((14, error.to_string())),
+                };
+                (to, Body::ControlAnswered { call, answer })
+            }
+            Asker::Heartbeat(to, call) => {
+                let answer = match result {
+                    Ok(Response::HeartbeatAck {
+                        drain,
+                        lease_expires_at,
+                    }) => {
+                        let message = control::HeartbeatResponse {
+                            acknowledged: true,
+                            drain_node: drain,
+                            lease_expires_at: Some(wire::control_out::timestamp(lease_expires_at)),
+                        };
+                        Ok(ControlMessage::Heartbeat(message.encode_to_vec()))
+                    }
+                    Ok(_) => Err((13, "another answer".to_owned())),
+                    Err(RequestError::NoSuchNode(node)) => Err((5, node.to_string())),
+                    Err(error) => Err((14, error.to_string())),
+                };
+                (to, Body::ControlAnswered { call, answer })
+            }
+        };
+        self.send(Process::Replica(at), to, body);
+    }
+
+    pub(super) fn call_agent(&mut self, at: usize, call: AgentCall) {
+        use prost::Message;
+        use wire::agent_out::{AgentRequest, agent_request};
+        let message = match agent_request(&call.op) {
+            AgentRequest::Apply(m) => AgentMessage::Apply(m.encode_to_vec()),
+            AgentRequest::Delete(m) => AgentMessage::Delete(m.encode_to_vec()),
+            AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
+            AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
+        };
+        let to = self
+            .agents
+            .iter()
+            .position(|agent| agent.endpoint == call.endpoint);
+        let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
+        self.oracle.call_leaves(at, &call);
+        self.replicas[at].agent_calls.insert(id, call);
+        let Some(to) = to else {
+            let error = AgentError::Unreachable("no such host".into());
+            self.end_agent_call(at, id, Err(error));
+            return;
+        };
+        let life = self.replicas[at].life;
+        let overdue = Happening::AgentOverdue {
+            replica: at,
+            life,
+            call: id,
+        };
+        self.queue.push(self.now + timeout, overdue);
+        self.send(
+            Process::Replica(at),
+            Process::Agent(to),
+            Body::AgentCall {
+                call: id,
+                epoch,
+                message,
+            },
+        );
+    }
+
+    /// No answer in time.
+    pub(in crate::world) fn agent_call_overdue(&mut self, at: usize, call: CallId) {
+        if self.replicas[at].agent_calls.contains_key(&call) {
+            self.mark(Mark::CallTimedOut);
+        }
+        self.end_agent_call(at, call, Err(AgentError::Timeout));
+    }
+
+    pub(super) fn agent_answered(&mut self, at: usize, id: CallId, answer: AgentAnswer) {
+        use berth_proto::agent::v1 as agent;
+        use prost::Message;
+        use wire::agent_in;
+        let Some(call) = self.replicas[at].agent_calls.get(&id) else {
+            self.mark(Mark::LateAnswer);
+            return;
+        };
+        let result = match answer {
+            Err((code, message)) => agent_in::call_error(&call.op, code, &message, true),
+            Ok(AgentMessage::Apply(bytes)) => agent::ApplyWorkloadResponse::decode(&bytes[..])
+                .map(|m| agent_in::apply_reply(&m))
+                .map_err(|e| AgentError::Failed(e.to_string())),
+            Ok(AgentMessage::Delete(bytes)) => agent::DeleteWorkloadResponse::decode(&bytes[..])
+                .map(|m| agent_in::delete_reply(&m))
+                .map_err(|e| AgentError::Failed(e.to_string())),
+            Ok(AgentMessage::Status(bytes)) => {
+                let decoded = agent::GetWorkloadStatusResponse::decode(&bytes[..]);
+                match (call.op.workload(), decoded) {
+                    (Some(workload), Ok(m)) => agent_in::status_reply(workload, m),
+                    (_, Err(e)) => Err(AgentError::Failed(e.to_string())),
+                    (None, Ok(_)) => Err(AgentError::Failed("asked for something else".into())),
+                }
+            }
+            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..])
+            {
+                Ok(m) => agent_in::listing(&m),
+                Err(e) => Err(AgentError::Failed(e.to_string())),
+            },
+        };
+        self.end_agent_call(at, id, result);
+    }
+
+    pub(super) fn end_agent_call(
+        &mut self,
+        at: usize,
+        call: CallId,
+        result: Result<berth_core::io::AgentReply, AgentError>,
+    ) {
+        if self.replicas[at].agent_calls.remove(&call).is_some() {
+            self.feed(at, vec![Input::Agent { call, result }]);
+        }
+    }
+}
