@@ -379,10 +379,14 @@ impl Scheduler {
         if from.as_ref() == Some(&target) {
             return false;
         }
+        let before = next.assignment.clone();
         let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
         self.settle_in(&mut next, &target, note);
+        // One that has not settled since it was moved is still on the move from where that began.
+        let unsettled = record.status.actual_state == ActualState::Pending;
+        let earlier = before.and_then(|assignment| assignment.moved_from);
         if let Some(assignment) = &mut next.assignment {
-            assignment.moved_from.clone_from(&from);
+            assignment.moved_from = earlier.filter(|_| unsettled).or_else(|| from.clone());
         }
         let origin = from.as_ref().map_or("nowhere", NodeId::as_str);
         let events = vec![Draft::new(
