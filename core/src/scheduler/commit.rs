@@ -215,8 +215,7 @@ impl Scheduler {
         };
         let txn = self.emit(staged, diff, events);
         if let Some(node) = self.nodes.get_mut(id) {
-            node.staged = Some(txn);
-            node.next = Some(emitted);
+            node.expect(txn, emitted);
         }
     }
 

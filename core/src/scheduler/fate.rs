@@ -303,8 +303,7 @@ impl Scheduler {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        node.staged = None;
-        node.next = None;
+        node.expect_nothing();
         let missed = std::mem::take(&mut node.missed);
         match (request, undone) {
             (Some((request, _)), Undone::Refused(why)) => {

@@ -363,8 +363,7 @@ impl Scheduler {
         let Some(entity) = self.nodes.get_mut(id) else {
             return;
         };
-        entity.staged = None;
-        entity.next = None;
+        entity.expect_nothing();
         let missed = std::mem::take(&mut entity.missed);
         self.dirty_nodes.insert(id.clone());
         let Some(next) = next else {

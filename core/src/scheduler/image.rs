@@ -177,7 +177,7 @@ impl Scheduler {
             waiting.extend(workload.waiting.drain(..).map(|(request, _)| request));
         }
         for node in self.nodes.values_mut() {
-            node.staged = None;
+            node.expect_nothing();
             node.missed.clear();
             waiting.extend(node.waiting.drain(..).map(|(request, _)| request));
             waiting.extend(node.purging.take());

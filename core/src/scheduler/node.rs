@@ -6,7 +6,7 @@ use crate::io::Stored;
 use crate::io::agent::AgentState;
 use crate::io::request::Registration;
 use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
-use crate::model::node::{NodeRecord, NodeStatus, NodeUsage};
+use crate::model::node::{NodeRecord, NodeResources, NodeStatus, NodeUsage};
 use crate::model::spec::WorkloadType;
 use crate::model::time::Timestamp;
 use crate::model::units::Resources;
@@ -119,6 +119,8 @@ pub(super) struct Node {
     pub(super) staged: Option<TxnId>,
     /// What the transaction in flight makes of the record; `Some(None)`: nothing.
     pub(super) next: Option<Option<NodeRecord>>,
+    /// While a transaction is in flight: the capacity that it has whatever becomes of that.
+    pub(super) floor: Option<NodeResources>,
     /// The store refused its last decision: nothing is decided before this instant.
     pub(super) refused_until: Timestamp,
     pub(super) waiting: VecDeque<(RequestId, NodeMutation)>,
@@ -154,6 +156,7 @@ impl Node {
             strangers: BTreeSet::new(),
             staged: None,
             next: None,
+            floor: None,
             refused_until: Timestamp::ZERO,
             waiting: VecDeque::new(),
             missed: Vec::new(),
@@ -163,6 +166,24 @@ impl Node {
             figures_due: None,
             purging: None,
         }
+    }
+
+    /// A transaction that takes the record to `next` is in flight.
+    pub(super) fn expect(&mut self, txn: TxnId, next: Option<NodeRecord>) {
+        let totals = |record: &NodeRecord| record.resources;
+        self.floor = match (&self.record, &next) {
+            (Some(now), Some(next)) => Some(least(totals(now), totals(next))),
+            (Some(_), None) | (None, _) => None,
+        };
+        self.staged = Some(txn);
+        self.next = Some(next);
+    }
+
+    /// Its transaction is no more in flight.
+    pub(super) fn expect_nothing(&mut self) {
+        self.staged = None;
+        self.next = None;
+        self.floor = None;
     }
 
     pub(super) fn status(&self) -> NodeStatus {
@@ -257,7 +278,7 @@ impl Node {
             id,
             status,
             schedulable: schedulable && self.purging.is_none(),
-            capacity: &record.resources,
+            capacity: self.floor.as_ref().unwrap_or(&record.resources),
             reserved,
             labels: &record.labels,
             workload_types: &record.supported_workload_types,
@@ -265,6 +286,20 @@ impl Node {
             drivers: &record.supported_storage_drivers,
             groups: &self.groups,
         })
+    }
+}
+
+/// The smaller capacity in each dimension.
+fn least(now: NodeResources, next: NodeResources) -> NodeResources {
+    let disk = [now.disk_total, next.disk_total]
+        .into_iter()
+        .flatten()
+        .min();
+    NodeResources {
+        cpu_total: now.cpu_total.min(next.cpu_total),
+        memory_total: now.memory_total.min(next.memory_total),
+        disk_total: disk,
+        ..now
     }
 }
 
