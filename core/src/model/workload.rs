@@ -266,9 +266,9 @@ pub struct AssignmentRecord {
     pub assigned_at: Timestamp,
     /// Whose decision it was.
     pub epoch: super::id::Epoch,
-    /// The node that it was moved from, if it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moved_from: Option<NodeId>,
+    /// The nodes that it was moved from since it was last settled, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved_from: Vec<NodeId>,
     /// Fields of other versions.
     #[serde(flatten)]
     pub extra: Extra,

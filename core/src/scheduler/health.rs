@@ -435,7 +435,10 @@ impl Scheduler {
         for (request, _) in entity.waiting {
             self.reply(request, Err(RequestError::NoSuchNode(id.clone())));
         }
-        self.moves.retain(|_, from| from != id);
+        self.moves.retain(|_, origins| {
+            origins.remove(id);
+            !origins.is_empty()
+        });
         self.note_cluster_health();
     }
 }

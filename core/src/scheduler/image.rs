@@ -118,7 +118,7 @@ impl Scheduler {
             };
             let came_from_here = |w: &&Workload| {
                 let assignment = w.durable.assignment.as_ref();
-                assignment.is_some_and(|a| a.moved_from.as_ref() == Some(&*id))
+                assignment.is_some_and(|a| a.moved_from.contains(id))
             };
             let gone = node
                 .tombstones
@@ -131,7 +131,10 @@ impl Scheduler {
                 .filter(|(_, w)| came_from_here(w) && unsettled(w));
             let moving: Vec<_> = gone.chain(moved.map(|(w, _)| w.clone())).collect();
             for workload in moving {
-                self.moves.insert(workload.clone(), id.clone());
+                self.moves
+                    .entry(workload.clone())
+                    .or_default()
+                    .insert(id.clone());
                 node.moving.insert(workload);
             }
         }

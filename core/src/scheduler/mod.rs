@@ -106,7 +106,7 @@ pub struct Scheduler {
     eviction: Eviction,
     suggestions: BTreeMap<WorkloadId, Timestamp>,
     /// Workloads that a drain took off a node and that are not settled elsewhere yet.
-    moves: BTreeMap<WorkloadId, NodeId>,
+    moves: BTreeMap<WorkloadId, BTreeSet<NodeId>>,
     outputs: VecDeque<Output>,
     next_txn: u64,
     next_call: u64,

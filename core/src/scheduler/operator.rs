@@ -334,40 +334,50 @@ impl Scheduler {
             if let Some(entity) = self.nodes.get_mut(node) {
                 entity.moving.insert(id.clone());
             }
-            self.moves.insert(id.clone(), node.clone());
+            self.moves
+                .entry(id.clone())
+                .or_default()
+                .insert(node.clone());
         }
         moved
     }
 
     /// A workload that a drain moved is settled, or will never be: the next may go.
     pub(super) fn finish_move(&mut self, id: &WorkloadId) {
-        let home = self.workloads.get(id).and_then(|w| w.durable.node());
-        let Some(from) = self
-            .moves
+        let home = self
+            .workloads
             .get(id)
-            .filter(|from| Some(*from) != home)
-            .cloned()
-        else {
+            .and_then(|w| w.durable.node().cloned());
+        let Some(origins) = self.moves.remove(id) else {
             return;
         };
-        self.moves.remove(id);
-        if let Some(entity) = self.nodes.get_mut(&from) {
-            entity.moving.remove(id);
+        for from in origins {
+            if Some(&from) == home.as_ref() {
+                self.moves.entry(id.clone()).or_default().insert(from);
+                continue;
+            }
+            if let Some(entity) = self.nodes.get_mut(&from) {
+                entity.moving.remove(id);
+            }
+            self.dirty_nodes.insert(from);
         }
-        self.dirty_nodes.insert(from);
     }
 
     /// A move was not written: the workload is still at home, and its turn is over.
     pub(super) fn cancel_move(&mut self, id: &WorkloadId, home: Option<&NodeId>) {
-        let from = self.moves.get(id).filter(|from| Some(*from) == home);
-        let Some(from) = from.cloned() else {
+        let Some((origins, home)) = self.moves.get_mut(id).zip(home) else {
             return;
         };
-        self.moves.remove(id);
-        if let Some(entity) = self.nodes.get_mut(&from) {
+        if !origins.remove(home) {
+            return;
+        }
+        if origins.is_empty() {
+            self.moves.remove(id);
+        }
+        if let Some(entity) = self.nodes.get_mut(home) {
             entity.moving.remove(id);
         }
-        self.dirty_nodes.insert(from);
+        self.dirty_nodes.insert(home.clone());
     }
 
     /// Takes a workload off its node without another.

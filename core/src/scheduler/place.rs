@@ -17,6 +17,9 @@ use super::Scheduler;
 use super::commit::{Draft, InFlight, Plan, Staged};
 use super::workload::Durable;
 
+/// How many former homes an assignment remembers.
+const ORIGINS_MAX: usize = 8;
+
 impl Scheduler {
     /// The exhaustive definition of placement, on the image as it is with every decision that is
     /// in flight. What the workload takes already does not stand in its own way.
@@ -139,7 +142,7 @@ impl Scheduler {
             revision_id: record.revision_id.clone(),
             assigned_at: now,
             epoch,
-            moved_from: None,
+            moved_from: Vec::new(),
             extra: Extra::new(),
         });
         record.status.placement = Some(note);
@@ -384,9 +387,17 @@ impl Scheduler {
         self.settle_in(&mut next, &target, note);
         // One that has not settled since it was moved is still on the move from where that began.
         let unsettled = record.status.actual_state == ActualState::Pending;
-        let earlier = before.and_then(|assignment| assignment.moved_from);
+        let earlier = before
+            .filter(|_| unsettled)
+            .map(|assignment| assignment.moved_from);
+        let mut origins = earlier.unwrap_or_default();
+        origins.retain(|node| Some(node) != from.as_ref());
+        origins.extend(from.clone());
+        if origins.len() > ORIGINS_MAX {
+            origins.remove(0);
+        }
         if let Some(assignment) = &mut next.assignment {
-            assignment.moved_from = earlier.filter(|_| unsettled).or_else(|| from.clone());
+            assignment.moved_from = origins;
         }
         let origin = from.as_ref().map_or("nowhere", NodeId::as_str);
         let events = vec![Draft::new(

@@ -327,7 +327,7 @@ prop_compose! {
     pub(crate) fn assignment()(
         workload_id in workload_id(), node_id in node_id(), resources in resources(),
         revision_id in revision(), assigned_at in time(), epoch in any::<i64>(),
-        moved_from in option::of(node_id()), extra in extra(),
+        moved_from in vec(node_id(), 0..3), extra in extra(),
     ) -> AssignmentRecord {
         AssignmentRecord {
             workload_id, node_id, resources, revision_id, assigned_at, epoch: Epoch(epoch), moved_from,
