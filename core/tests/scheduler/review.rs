@@ -336,5 +336,7 @@ fn a_workload_deleted_right_after_its_apply_is_deleted_on_its_node_too() {
     (agent.heartbeats, agent.reachable) = (true, true);
     cluster.pass(seconds(30));
     assert_eq!(cluster.seen("w").0, "Gone");
+    // Not found later as an orphan and cleaned up: its record waited for it.
+    assert_eq!(cluster.core.stats().orphans_found, 0);
     assert!(cluster.agents[&node("n-0")].has.is_empty());
 }
