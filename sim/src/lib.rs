@@ -9,7 +9,9 @@
 pub mod marks;
 pub mod options;
 pub mod oracle;
+pub mod process;
 pub mod rng;
+pub mod script;
 pub mod search;
 pub mod trace;
 pub mod world;
@@ -17,6 +19,7 @@ pub mod world;
 pub use marks::{Coverage, Mark};
 pub use options::Options;
 pub use oracle::{Rule, Violation};
+pub use script::Script;
 pub use search::{Failure, Tally, Verdict};
 pub use world::{Outcome, World};
 

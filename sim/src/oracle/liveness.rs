@@ -17,9 +17,9 @@ use super::s12_no_hot_loop::restless;
 pub(crate) struct End {
     /// How many replicas lead.
     pub(crate) leaders: usize,
-    /// What runs on each node whose machine is on: workload and revision.
+    /// What runs on each node that is there: workload and revision.
     pub(crate) running: BTreeMap<NodeId, BTreeMap<WorkloadId, String>>,
-    /// Nodes that never came back.
+    /// Nodes that are lost for ever.
     pub(crate) dead: Vec<NodeId>,
 }
 

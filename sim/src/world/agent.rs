@@ -15,10 +15,11 @@ use prost::Message;
 
 use crate::marks::Mark;
 use crate::oracle::Rule;
-use crate::rng::Streams;
+use crate::process::Process;
+use crate::script::NodeSetup;
 
 use super::World;
-use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process, RefusedCall};
+use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, RefusedCall};
 
 /// A node.
 #[derive(Debug)]
@@ -38,8 +39,8 @@ pub(super) struct AgentProcess {
     pub(super) lies: u32,
     /// The machine is off: nothing runs.
     pub(super) off: bool,
-    /// It never comes back.
-    pub(super) dead: bool,
+    /// It is lost for ever: healing does not bring it back.
+    pub(super) lost: bool,
     calls: BTreeMap<RequestId, (Process, CallId, Epoch)>,
     next_call: u64,
     control: BTreeMap<u64, (ControlCallId, bool)>,
@@ -49,20 +50,14 @@ pub(super) struct AgentProcess {
 }
 
 impl AgentProcess {
-    pub(super) fn new(at: usize, streams: &Streams) -> Self {
-        let mut stream = streams.fork(&format!("node {at}"));
+    pub(super) fn new(at: usize, setup: &NodeSetup) -> Self {
         let id: NodeId = format!("node-{at}")
             .parse()
             .expect("a number after a word is an id");
         let endpoint = format!("10.0.0.{at}:50051");
         let mut config = AgentConfig::new(id.clone(), endpoint.clone());
-        config.capacity = Resources::new(
-            1_000 * stream.between(2, 4),
-            1_024 * stream.between(2, 8),
-            10 * stream.between(2, 6),
-        );
-        let zone = ["a", "b", "c"][at % 3];
-        config.labels.insert("zone".into(), zone.into());
+        config.capacity = Resources::new(setup.cpu, setup.memory, setup.disk);
+        config.labels.insert("zone".into(), setup.zone.clone());
         let machine = AgentMachine::new(
             config.clone(),
             Restored {
@@ -83,7 +78,7 @@ impl AgentProcess {
             hung: false,
             lies: 0,
             off: false,
-            dead: false,
+            lost: false,
             calls: BTreeMap::new(),
             next_call: 0,
             control: BTreeMap::new(),

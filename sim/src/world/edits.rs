@@ -6,35 +6,15 @@ use berth_core::{Key, WorkloadId};
 use berth_kv as kv;
 
 use crate::marks::Mark;
+use crate::script::Edit;
 
 use super::World;
 use super::store::{put, stream_of};
 
-/// What an edit does.
-#[derive(Debug, Clone, Copy)]
-enum Edit {
-    FlipDesired,
-    RemoveWorkload,
-    RemoveAssignment,
-    RemoveIntent,
-    RemoveRetry,
-    Corrupt,
-}
-
-const EDITS: [Edit; 6] = [
-    Edit::FlipDesired,
-    Edit::RemoveWorkload,
-    Edit::RemoveAssignment,
-    Edit::RemoveIntent,
-    Edit::RemoveRetry,
-    Edit::Corrupt,
-];
-
 impl World {
-    pub(super) fn edit_store(&mut self, how: u64) {
+    pub(super) fn edit_store(&mut self, edit: Edit, which: u64) {
         let ids: Vec<WorkloadId> = self.oracle.image.workloads.keys().cloned().collect();
-        let edit = EDITS[usize::try_from(how % EDITS.len() as u64).unwrap_or(0)];
-        let at = usize::try_from((how >> 8) % ids.len().max(1) as u64).unwrap_or(0);
+        let at = usize::try_from(which % ids.len().max(1) as u64).unwrap_or(0);
         let Some(id) = ids.get(at) else { return };
         self.oracle.touched(id);
         self.note(&format_args!("somebody else: {edit:?} {id}"));
@@ -81,13 +61,13 @@ impl World {
             return;
         };
         self.mark(Mark::RecordCorrupted);
-        self.adversary.broken.push((key.clone(), value.to_vec()));
+        self.damage.broken.push((key.clone(), value.to_vec()));
         self.store_write_by_stranger(put(key, b"{\"id\": not a record".to_vec()));
     }
 
     /// What was made unreadable is put back as it was.
     pub(super) fn repair_records(&mut self) {
-        for (key, value) in std::mem::take(&mut self.adversary.broken) {
+        for (key, value) in std::mem::take(&mut self.damage.broken) {
             let broken = self.store_peek(&key);
             if broken.is_some_and(|now| serde_json::from_slice::<serde_json::Value>(&now).is_err())
             {
@@ -99,7 +79,7 @@ impl World {
     /// A replica's watch falls behind.
     pub(super) fn hide_watch(&mut self, at: usize) {
         if self.replicas[at].up && self.replicas[at].is_leading() {
-            self.adversary.hidden.insert(at);
+            self.damage.hidden.insert(at);
             let stream = stream_of(at, self.replicas[at].life);
             self.store_watch_request(kv::WatchRequest::Pause {
                 stream,
@@ -120,7 +100,7 @@ impl World {
 
     /// A watch that fell behind goes on.
     pub(super) fn show_watch(&mut self, at: usize) {
-        if self.adversary.hidden.remove(&at) {
+        if self.damage.hidden.remove(&at) {
             let stream = stream_of(at, self.replicas[at].life);
             self.store_watch_request(kv::WatchRequest::Resume {
                 stream,

@@ -18,14 +18,18 @@ impl World {
 
     /// The truth at the end.
     pub(super) fn end(&self) -> End {
-        let running = self.agents.iter().filter(|agent| !agent.off).map(|agent| {
-            let live = agent
-                .runtime
-                .artifacts()
-                .filter(|artifact| artifact.state.is_live());
-            let live = live.map(|a| (a.launch.workload.clone(), a.revision.to_string()));
-            (agent.id.clone(), live.collect::<BTreeMap<_, _>>())
-        });
+        let running = self
+            .agents
+            .iter()
+            .filter(|agent| !agent.off && !agent.lost)
+            .map(|agent| {
+                let live = agent
+                    .runtime
+                    .artifacts()
+                    .filter(|artifact| artifact.state.is_live());
+                let live = live.map(|a| (a.launch.workload.clone(), a.revision.to_string()));
+                (agent.id.clone(), live.collect::<BTreeMap<_, _>>())
+            });
         End {
             leaders: self
                 .replicas
@@ -36,7 +40,7 @@ impl World {
             dead: self
                 .agents
                 .iter()
-                .filter(|a| a.dead)
+                .filter(|a| a.lost)
                 .map(|a| a.id.clone())
                 .collect(),
         }

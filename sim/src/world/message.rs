@@ -6,27 +6,8 @@ use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::{CallId, Epoch};
 use berth_kv as kv;
 
+use crate::process::Process;
 use crate::trace::{Line, Mixer};
-
-/// A process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Process {
-    Store,
-    Replica(usize),
-    Agent(usize),
-    Client(usize),
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Store => write!(f, "store"),
-            Self::Replica(at) => write!(f, "scheduler-{at}"),
-            Self::Agent(at) => write!(f, "node-{at}"),
-            Self::Client(at) => write!(f, "client-{at}"),
-        }
-    }
-}
 
 /// Which call to an agent, with the bytes of its message.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,8 @@
 
 mod agent;
 mod client;
+mod deeds;
 mod edits;
-mod faults;
 mod inspect;
 mod message;
 mod network;
@@ -11,6 +11,7 @@ mod operator;
 mod queue;
 mod replica;
 mod store;
+mod twist;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,18 +21,21 @@ use berth_core::{CallId, Config, Timestamp};
 use crate::marks::{Coverage, Mark};
 use crate::options::Options;
 use crate::oracle::{Oracle, Violation};
+use crate::process::Process;
 use crate::rng::Streams;
+use crate::script::{self, Act, Counters, Deed, Pace, Script};
 use crate::trace::{Line, Trace};
 
 use agent::AgentProcess;
 use client::Client;
-use faults::{Adversary, Fault};
-use message::{Body, Envelope, Process};
+use deeds::Damage;
+use message::{Body, Envelope};
 use network::Network;
 use operator::Operator;
 use queue::Queue;
 use replica::Replica;
 use store::StoreProcess;
+use twist::Detour;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// How often each thing happened: faults, transitions, marks.
     pub coverage: Coverage,
+    /// How often each point was passed at which a twist is possible.
+    pub counters: Counters,
 }
 
 /// Something that happens at an instant.
@@ -71,8 +77,16 @@ enum Happening {
         life: u64,
         call: CallId,
     },
-    /// The adversary acts.
-    Fault(Fault),
+    /// The script says so: its how-manyth act.
+    Act(usize),
+    /// Something that lasted is over.
+    Over(Box<Deed>),
+    /// A process that a twist ended is started again.
+    Restart { replica: usize },
+    /// A process that a twist stopped goes on.
+    Resume { replica: usize },
+    /// A connection to the store that a twist broke is made anew.
+    Reconnect { replica: usize },
     /// Everything works again.
     Heal,
 }
@@ -80,7 +94,7 @@ enum Happening {
 /// A simulated cluster.
 #[derive(Debug)]
 pub struct World {
-    options: Options,
+    script: Script,
     now: Timestamp,
     end: Timestamp,
     queue: Queue<Happening>,
@@ -90,12 +104,13 @@ pub struct World {
     agents: Vec<AgentProcess>,
     clients: Vec<Client>,
     operator: Operator,
-    adversary: Adversary,
+    damage: Damage,
     oracle: Oracle,
     trace: Trace,
     coverage: Coverage,
     /// Every so many steps a core's image is checked against itself.
     check_every: u64,
+    counters: Counters,
     /// When each process is woken next.
     wakes: BTreeMap<Process, Timestamp>,
 }
@@ -113,36 +128,50 @@ impl World {
     /// A world that keeps the lines of its trace.
     #[must_use]
     pub fn with_trace(options: Options, keep: bool) -> Self {
-        let streams = Streams::new(options.seed);
-        let config = core_config();
-        let heal = BEGINNING + options.chaos;
-        let end = heal + options.calm;
-        let replicas = (0..options.schedulers)
-            .map(|at| Replica::new(at, config.clone(), &options, &streams))
+        Self::play(script::draw(&options), keep)
+    }
+
+    /// A world that does what a script says. Call [`Script::check`] first if it comes from outside.
+    #[must_use]
+    pub fn play(script: Script, keep: bool) -> Self {
+        let setup = &script.world;
+        let streams = Streams::new(setup.seed);
+        let config = core_config(setup.pace);
+        let heal = BEGINNING + setup.chaos.duration();
+        let spread = |at: usize| {
+            let clocks = &setup.clocks;
+            clocks
+                .get(at)
+                .or(clocks.last())
+                .copied()
+                .unwrap_or_default()
+        };
+        let replicas = (0..setup.schedulers)
+            .map(|at| Replica::new(at, config.clone(), spread(at), &streams))
             .collect();
-        let agents = (0..options.nodes)
-            .map(|at| AgentProcess::new(at, &streams))
-            .collect();
-        let clients = (0..options.clients)
-            .map(|at| Client::new(at, &options, &streams))
-            .collect();
+        let nodes = setup.nodes.each();
+        let size = nodes.len() * script.acts.len();
+        let agents = nodes.iter().enumerate();
         let mut world = Self {
             now: BEGINNING,
-            end,
+            end: heal + setup.calm.duration(),
             queue: Queue::default(),
-            network: Network::new(&streams, options.faults),
+            network: Network::new(script.links, &streams),
             store: StoreProcess::default(),
             replicas,
-            agents,
-            clients,
-            operator: Operator::new(&options, &streams),
-            adversary: Adversary::new(&options, &streams),
-            oracle: Oracle::new(config.clone()),
+            agents: agents
+                .map(|(at, node)| AgentProcess::new(at, node))
+                .collect(),
+            clients: (0..setup.clients).map(|_| Client::default()).collect(),
+            operator: Operator::default(),
+            damage: Damage::default(),
+            oracle: Oracle::new(config),
             trace: Trace::new(keep),
             coverage: Coverage::default(),
+            counters: Counters::default(),
             wakes: BTreeMap::new(),
-            check_every: 1 + (options.nodes * options.workloads / 200) as u64,
-            options,
+            check_every: 1 + (size / 1_500) as u64,
+            script,
         };
         for at in 0..world.replicas.len() {
             if world.replicas[at].is_skewed() {
@@ -166,19 +195,13 @@ impl World {
                 BEGINNING + Duration::from_millis(100 + at as u64),
             );
         }
-        for at in 0..self.clients.len() {
-            self.wake(
-                Process::Client(at),
-                BEGINNING + Duration::from_secs(8 + at as u64),
-            );
-        }
-        let operator = Process::Client(self.clients.len());
-        self.wake(operator, BEGINNING + Duration::from_secs(20));
-        for (at, fault) in self.adversary.schedule(BEGINNING, heal) {
-            self.queue.push(at, Happening::Fault(fault));
+        for (number, act) in self.script.acts.iter().enumerate() {
+            let at = BEGINNING + act.at.duration();
+            self.queue.push(at, Happening::Act(number));
         }
         self.queue.push(heal, Happening::Heal);
-        self.oracle.idle_from(heal + self.options.calm / 2);
+        self.oracle
+            .idle_from(heal + self.script.world.calm.duration() / 2);
     }
 
     /// Runs to the end, or to the first violation.
@@ -203,13 +226,14 @@ impl World {
             violation = self.oracle.take_violation();
         }
         Outcome {
-            seed: self.options.seed,
+            seed: self.script.world.seed,
             violation,
             trace_hash: self.trace.hash(),
             steps: self.trace.steps(),
             trace: self.trace.into_lines(),
             elapsed: self.now.since(BEGINNING),
             coverage: self.coverage,
+            counters: self.counters,
         }
     }
 
@@ -248,7 +272,14 @@ impl World {
                     self.agent_call_overdue(replica, call);
                 }
             }
-            Happening::Fault(fault) => self.strike(fault),
+            Happening::Act(number) => {
+                let act: Act = self.script.acts[number].clone();
+                self.begin_act(&act);
+            }
+            Happening::Over(deed) => self.end_deed(&deed),
+            Happening::Restart { replica } => self.start_replica(replica),
+            Happening::Resume { replica } => self.resume_replica(replica),
+            Happening::Reconnect { replica } => self.reconnect_store(replica),
             Happening::Heal => self.heal(),
         }
     }
@@ -257,8 +288,8 @@ impl World {
         match process {
             Process::Replica(at) => self.replica_wake(at),
             Process::Agent(at) => self.agent_wake(at),
-            Process::Client(at) if at == self.clients.len() => self.operator_wake(),
-            Process::Client(at) => self.client_wake(at),
+            // Clients do what the script says; the operator puts things back in order.
+            Process::Client(_) => self.tidy_up(),
             Process::Store => self.store_tick(),
         }
     }
@@ -276,6 +307,15 @@ impl World {
 
     /// Sends a message; the network decides when it arrives, and whether, and how often.
     fn send(&mut self, from: Process, to: Process, body: Body) {
+        if Self::may_be_lost(from, to) {
+            let late = |body| Envelope { from, to, body };
+            match self.twist_message() {
+                Detour::None => {}
+                Detour::Lost => return,
+                Detour::Again => self.send_late(late(body.clone())),
+                Detour::Late => return self.send_late(late(body)),
+            }
+        }
         let route = self.network.route(self.now, from, to);
         if route.lost {
             self.mark(Mark::MessageLost);
@@ -327,10 +367,12 @@ impl World {
     }
 }
 
-/// The core's configuration in the simulator: the defaults, with shorter waits so that a run sees
-/// many of them.
-fn core_config() -> Config {
+/// The core's configuration: the defaults, or with shorter waits so that a run sees many of them.
+fn core_config(pace: Pace) -> Config {
     let seconds = Duration::from_secs;
+    if pace == Pace::Production {
+        return Config::default();
+    }
     Config {
         heartbeat_interval: seconds(2),
         eviction_grace: seconds(10),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use berth_core::Timestamp;
 
+use crate::process::Process;
 use crate::rng::{Stream, Streams};
-
-use super::message::Process;
+use crate::script::Links;
 
 /// What becomes of a message: when its copies arrive, usually one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,24 +35,14 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(streams: &Streams, faults: bool) -> Self {
-        let mut swarm = streams.fork("network rates");
-        let mut rate = |max: u64| {
-            if faults && swarm.chance(600_000) {
-                swarm.below(max)
-            } else {
-                0
-            }
-        };
-        let (loss, duplicates) = (rate(30_000), rate(30_000));
-        let slow = rate(1_000);
+    pub(super) fn new(links: Links, streams: &Streams) -> Self {
         Self {
             stream: streams.fork("network"),
             cut: BTreeSet::new(),
             last: BTreeMap::new(),
-            loss,
-            duplicates,
-            delay_max: Duration::from_millis(2 + slow),
+            loss: links.lost,
+            duplicates: links.doubled,
+            delay_max: links.delay.duration(),
         }
     }
 

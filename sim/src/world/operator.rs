@@ -1,5 +1,5 @@
-//! An operator: cordons, drains, fences and purges nodes while things break, and puts everything
-//! back in order afterwards.
+//! An operator: does what the script says while things break, and puts everything back in order
+//! afterwards.
 
 use std::time::Duration;
 
@@ -7,76 +7,49 @@ use berth_core::io::request::Request;
 use berth_core::model::node::{NodeReason, NodeStatus};
 
 use crate::marks::Mark;
-use crate::options::Options;
-use crate::rng::{Stream, Streams};
+use crate::process::Process;
+use crate::script::Deed;
 
 use super::World;
-use super::message::{Body, Process};
+use super::message::Body;
 
 /// The operator.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Operator {
-    stream: Stream,
     next_call: u64,
     scheduler: usize,
-    /// It does something in this run.
-    active: bool,
-}
-
-impl Operator {
-    pub(super) fn new(options: &Options, streams: &Streams) -> Self {
-        let mut stream = streams.fork("operator");
-        let active = options.faults && stream.chance(600_000);
-        Self {
-            stream,
-            next_call: 0,
-            scheduler: 0,
-            active,
-        }
-    }
 }
 
 impl World {
-    pub(super) fn operator_wake(&mut self) {
-        if self.adversary.healed {
-            self.tidy_up();
-            return;
-        }
-        if !self.operator.active {
-            return;
-        }
-        let node = self.operator.stream.below(self.agents.len() as u64);
-        let node = self.agents[usize::try_from(node).unwrap_or(0)].id.clone();
-        let request = match self.operator.stream.below(100) {
-            0..=24 => Request::SetSchedulable {
-                node,
+    /// The operator does what the script says.
+    pub(super) fn operator_does(&mut self, deed: &Deed) {
+        let id = |node: usize| self.agents[node].id.clone();
+        let request = match *deed {
+            Deed::Cordon { node } => Request::SetSchedulable {
+                node: id(node),
                 schedulable: false,
             },
-            25..=49 => Request::SetSchedulable {
-                node,
+            Deed::Uncordon { node } => Request::SetSchedulable {
+                node: id(node),
                 schedulable: true,
             },
-            50..=69 => {
-                let seconds = self.operator.stream.between(5, 60);
-                let parallelism = u32::try_from(self.operator.stream.between(1, 2)).unwrap_or(1);
-                Request::Drain {
-                    node,
-                    deadline: Duration::from_secs(seconds),
-                    parallelism,
-                }
-            }
-            70..=84 => Request::CancelDrain { node },
-            85..=94 => Request::Fence { node },
-            _ => Request::Purge { node },
+            Deed::Drain {
+                node,
+                deadline,
+                parallelism,
+            } => Request::Drain {
+                node: id(node),
+                deadline: deadline.duration(),
+                parallelism,
+            },
+            Deed::CancelDrain { node } => Request::CancelDrain { node: id(node) },
+            Deed::Fence { node } => Request::Fence { node: id(node) },
+            Deed::Purge { node } => Request::Purge { node: id(node) },
+            _ => return,
         };
         if self.is_reasonable(&request) {
             self.operator_asks(request);
         }
-        let pause = self.operator.stream.between(500, 20_000);
-        self.wake(
-            Process::Client(self.clients.len()),
-            self.now + Duration::from_millis(pause),
-        );
     }
 
     /// A person fences and purges machines that are off, not any.
@@ -126,11 +99,11 @@ impl World {
         }
     }
 
-    /// Every node may take work again, and a machine that was declared dead is started anew.
-    fn tidy_up(&mut self) {
+    /// Healed: every node may take work again, and a machine that was declared dead is started anew.
+    pub(super) fn tidy_up(&mut self) {
         for at in 0..self.agents.len() {
             let node = self.agents[at].id.clone();
-            if self.agents[at].dead {
+            if self.agents[at].lost {
                 continue;
             }
             let record = self
@@ -154,7 +127,7 @@ impl World {
                 });
             }
         }
-        if self.now < self.end - self.options.calm * 3 / 4 {
+        if self.now < self.end - self.script.world.calm.duration() * 3 / 4 {
             let next = self.now + Duration::from_secs(2);
             self.wake(Process::Client(self.clients.len()), next);
         }

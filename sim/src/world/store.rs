@@ -1,5 +1,7 @@
 //! The store's process: the model of etcd behind messages, and the oracle's eye on every commit.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use berth_core::Timestamp;
 use berth_kv::{
     CompareTarget, KeyRange, LeaseId, Model, PutRequest, Request, Response, StreamId, WatchId,
@@ -13,10 +15,11 @@ use berth_core::model::workload::ActualState;
 use crate::marks::{Coverage, Mark};
 use crate::oracle::Truth;
 use crate::oracle::image::{Commit, Image, Writer};
+use crate::process::Process;
 
 use super::World;
 use super::inspect::runs_on;
-use super::message::{Body, Process};
+use super::message::Body;
 
 /// The stream of the oracle's own watch: it sees every revision at once.
 const ORACLE: StreamId = StreamId(u64::MAX);
@@ -31,6 +34,10 @@ pub(super) struct StoreProcess {
     held: Vec<(Process, Body)>,
     /// Whether an applied request loses its answer, and how many more do.
     pub(super) lose_answers: u32,
+    /// Reads that a member answers that is so many revisions behind.
+    pub(super) stale: BTreeMap<(Process, u64), i64>,
+    /// Calls whose answers are lost.
+    pub(super) mute: BTreeSet<(Process, u64)>,
 }
 
 impl Default for StoreProcess {
@@ -52,6 +59,8 @@ impl Default for StoreProcess {
             stalled: false,
             held: Vec::new(),
             lose_answers: 0,
+            stale: BTreeMap::new(),
+            mute: BTreeSet::new(),
         }
     }
 }
@@ -76,13 +85,23 @@ impl World {
             return;
         };
         let writer = writer_of(from, &request);
-        let result = self.store.model.apply(millis(self.now), *request);
+        let stale = self.store.stale.remove(&(from, call));
+        let result = self.store_apply(*request, stale);
         self.carry_watches(writer);
         if let (Writer::Scheduler { epoch, .. }, Ok(Response::Txn(answer))) = (writer, &result)
             && !answer.succeeded
             && epoch != self.oracle.image.leader
         {
             self.mark(Mark::CommitFenced);
+        }
+        if let (Writer::Scheduler { replica, .. }, Ok(Response::Txn(answer))) = (writer, &result)
+            && answer.succeeded
+        {
+            self.twist_write(replica);
+        }
+        if self.store.mute.remove(&(from, call)) {
+            self.mark(Mark::StoreAnswerLost);
+            return;
         }
         if self.store.lose_answers > 0 {
             self.store.lose_answers -= 1;
@@ -98,6 +117,27 @@ impl World {
             },
         );
         self.watch_leases();
+    }
+
+    /// Carries a request out; `stale`: a read is answered as it would have been so many revisions
+    /// ago.
+    fn store_apply(&mut self, mut request: Request, stale: Option<i64>) -> StoreResult {
+        let model = &mut self.store.model;
+        let mut seen_at = None;
+        if let (Some(back), Request::Range(range)) = (stale, &mut request)
+            && range.revision == 0
+        {
+            let revision = (model.revision() - back)
+                .max(model.compacted_revision())
+                .max(1);
+            range.revision = revision;
+            seen_at = Some(revision);
+        }
+        let mut result = model.apply(millis(self.now), request);
+        if let (Some(revision), Ok(Response::Range(answer))) = (seen_at, &mut result) {
+            answer.revision = revision;
+        }
+        result
     }
 
     /// Somebody else writes, beside the schedulers.
@@ -172,7 +212,11 @@ impl World {
             if let WatchOutputKind::Created = output.kind {
                 continue;
             }
-            let to = Process::Replica(replica_of(output.stream));
+            let replica = replica_of(output.stream);
+            if self.twist_watched(replica) {
+                continue;
+            }
+            let to = Process::Replica(replica);
             self.send(
                 Process::Store,
                 to,
@@ -213,6 +257,9 @@ impl World {
         }
     }
 }
+
+/// What a request came to.
+type StoreResult = Result<Response, berth_kv::KvError>;
 
 /// Who writes, by the fence of the transaction: elections compare the key's absence.
 fn writer_of(from: Process, request: &Request) -> Writer {

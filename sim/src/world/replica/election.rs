@@ -8,8 +8,8 @@ use berth_kv::{
     TxnRequest,
 };
 
+use crate::process::Process;
 use crate::world::World;
-use crate::world::message::Process;
 
 use super::codec::stored_of;
 use super::{LEADER_KEY, LEASE, PAGE, Purpose, Standing};

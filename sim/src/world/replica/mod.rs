@@ -17,15 +17,17 @@ use berth_kv as kv;
 use berth_kv::{KeyRange, LeaseId, RangeRequest, TxnOp, TxnOpResponse, TxnRequest};
 
 use crate::marks::Mark;
-use crate::options::Options;
 use crate::oracle::{Finding, Rule};
+use crate::process::Process;
 use crate::rng::{Stream, Streams};
+use crate::script::Span;
 
 use codec::{encode_txn, gets, stored_of_event};
 
 use super::World;
-use super::message::{Body, Envelope, Process, RefusedCall};
+use super::message::{Body, Envelope, RefusedCall};
 use super::store::stream_of;
+use super::twist::StoreTwist;
 
 const LEADER_KEY: &str = "/leader/current";
 /// The lease's time to live.
@@ -94,6 +96,10 @@ pub(super) struct Replica {
     /// The whole process stands still; what arrives is handled when it goes on.
     pub(super) paused: bool,
     pub(super) backlog: Vec<Envelope>,
+    /// It is never started again.
+    pub(super) dead: bool,
+    /// What its watch tells is lost until its connection is made anew.
+    pub(super) watch_broken: bool,
     /// How far its clock is from the world's, milliseconds, in this life.
     skew_ms: i64,
     clocks: Stream,
@@ -135,14 +141,9 @@ impl Sink for Orders {
 }
 
 impl Replica {
-    pub(super) fn new(at: usize, config: Config, options: &Options, streams: &Streams) -> Self {
-        let mut clocks = streams.fork(&format!("clock {at}"));
-        let clock_spread_ms = match clocks.below(3) {
-            0 if options.faults => 3_000,
-            1 if options.faults => 60_000,
-            _ => 0,
-        };
-        let mut replica = Self::born(at, config, clocks, clock_spread_ms);
+    pub(super) fn new(at: usize, config: Config, spread: Span, streams: &Streams) -> Self {
+        let clocks = streams.fork(&format!("clock {at}"));
+        let mut replica = Self::born(at, config, clocks, spread.as_millis());
         replica.set_clock();
         replica
     }
@@ -195,6 +196,8 @@ impl Replica {
             rescued: 0,
             paused: false,
             backlog: Vec::new(),
+            dead: false,
+            watch_broken: false,
             skew_ms: 0,
             clocks,
             clock_spread_ms,
@@ -204,6 +207,7 @@ impl Replica {
     /// The process died: everything that is not in the store is gone.
     pub(super) fn crash(&mut self) {
         let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
+        let dead = self.dead;
         *self = Self::born(
             0,
             self.config.clone(),
@@ -214,6 +218,7 @@ impl Replica {
         self.life = life;
         self.lease = LeaseId(lease.0 + 1_000);
         self.next_call = call;
+        self.dead = dead;
         self.up = false;
     }
 
@@ -310,13 +315,21 @@ impl World {
             self.replicas[at].rescued = rescued;
             self.mark(Mark::RescuedByPass);
         }
+        let life = self.replicas[at].life;
         for txn in orders.commits {
+            if self.replicas[at].life != life {
+                return;
+            }
             self.oracle.commit_asked(at, &txn, clock);
             let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
             let purpose = Purpose::Commit(txn.id, keys);
             self.ask_store(at, kv::Request::Txn(encode_txn(&txn)), purpose);
+            self.twist_output(at);
         }
         for (txn, keys) in orders.read_backs {
+            if self.replicas[at].life != life {
+                return;
+            }
             let gets = keys
                 .iter()
                 .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
@@ -326,14 +339,26 @@ impl World {
             };
             let purpose = Purpose::ReadBack(txn, keys);
             self.ask_store(at, kv::Request::Txn(request), purpose);
+            self.twist_output(at);
         }
         for call in orders.calls {
+            if self.replicas[at].life != life {
+                return;
+            }
             self.call_agent(at, call);
+            self.twist_output(at);
         }
         for (request, result) in orders.replies {
+            if self.replicas[at].life != life {
+                return;
+            }
             self.answer(at, request, result);
+            self.twist_output(at);
         }
-        self.schedule_wake(at);
+        if self.replicas[at].life == life {
+            self.schedule_wake(at);
+            self.twist_step(at);
+        }
     }
 
     fn schedule_wake(&mut self, at: usize) {
@@ -362,6 +387,11 @@ impl World {
     }
 
     fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
+        let twists = match purpose {
+            Purpose::Look | Purpose::Load => self.twist_read(),
+            Purpose::Commit(..) => self.twist_commit(),
+            _ => StoreTwist::None,
+        };
         let replica = &mut self.replicas[at];
         let call = replica.next_call;
         replica.next_call += 1;
@@ -373,11 +403,22 @@ impl World {
             call,
         };
         self.queue.push(self.now + STORE_TIMEOUT, overdue);
+        let from = Process::Replica(at);
+        match twists {
+            StoreTwist::None => {}
+            StoreTwist::Stale(back) => {
+                self.store.stale.insert((from, call), back);
+            }
+            StoreTwist::Mute => {
+                self.store.mute.insert((from, call));
+            }
+            StoreTwist::Lost => return,
+        }
         let body = Body::StoreCall {
             call,
             request: Box::new(request),
         };
-        self.send(Process::Replica(at), Process::Store, body);
+        self.send(from, Process::Store, body);
     }
 
     fn depose(&mut self, at: usize, reason: Deposed) {

@@ -6,7 +6,8 @@ use berth_core::{CallId, RequestId, wire};
 
 use crate::marks::Mark;
 use crate::oracle::Rule;
-use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage, Process};
+use crate::process::Process;
+use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage};
 use crate::world::{Happening, World};
 
 use super::Asker;

@@ -1,0 +1,184 @@
+//! A script must speak of what there is.
+
+use crate::process::Process;
+
+use super::act::{Deed, Lasting};
+use super::ask::Ask;
+use super::{Act, Script};
+
+/// Bounds of a world.
+const SCHEDULERS_MAX: usize = 64;
+const NODES_MAX: usize = 100_000;
+const CLIENTS_MAX: usize = 10_000;
+
+impl Script {
+    /// Whether everything that it names is there.
+    ///
+    /// # Errors
+    /// What is not, and where it is said.
+    pub fn check(&self) -> Result<(), String> {
+        let count = |name: &str, count: usize, max: usize| {
+            if (1..=max).contains(&count) {
+                Ok(())
+            } else {
+                Err(format!("world.{name}: expected 1 to {max}, found {count}"))
+            }
+        };
+        count("schedulers", self.world.schedulers, SCHEDULERS_MAX)?;
+        count("nodes", self.world.nodes.count(), NODES_MAX)?;
+        count("clients", self.world.clients, CLIENTS_MAX)?;
+        if self.world.chaos.as_millis() == 0 || self.world.calm.as_millis() == 0 {
+            return Err("world.chaos and world.calm: expected more than nothing".to_owned());
+        }
+        for (at, act) in self.acts.iter().enumerate() {
+            self.check_act(act)
+                .map_err(|problem| format!("acts[{at}], at {}: {problem}", act.at))?;
+        }
+        Ok(())
+    }
+
+    fn check_act(&self, act: &Act) -> Result<(), String> {
+        let heal = self.world.chaos;
+        if act.at >= heal && act.deed.breaks() {
+            return Err(format!("expected before everything heals, at {heal}"));
+        }
+        let quiet = heal.as_millis() + self.world.calm.as_millis() / 2;
+        if act.at.as_millis() >= quiet {
+            return Err("expected before the second half of the calm, when nothing happens".into());
+        }
+        if act.lasting.is_some() && !act.deed.lasts() {
+            return Err("for: this is done in an instant".to_owned());
+        }
+        if act.lasting == Some(Lasting::Ever) && !act.deed.may_last_for_ever() {
+            return Err("for: expected a time, this heals".to_owned());
+        }
+        let whose = [
+            ("scheduler", act.deed.scheduler(), self.world.schedulers),
+            ("node", act.deed.node(), self.world.nodes.count()),
+            ("client", act.deed.client(), self.world.clients),
+        ];
+        for (name, which, count) in whose {
+            if let Some(which) = which
+                && which >= count
+            {
+                return Err(format!("{name}: expected less than {count}, found {which}"));
+            }
+        }
+        if let Deed::Cut { from, to } = act.deed {
+            self.check_process("from", from)?;
+            self.check_process("to", to)?;
+            if from == to {
+                return Err("from, to: expected two processes".to_owned());
+            }
+        }
+        if let Deed::Ask { ask, wish, .. } = &act.deed {
+            if wish.is_some() != (*ask == Ask::Apply) {
+                return Err("wish: expected with `ask: apply`, and only there".to_owned());
+            }
+            let label = wish.as_ref().and_then(|wish| wish.revision.as_ref());
+            if let Some(label) = label
+                && label.parse::<berth_core::Revision>().is_err()
+            {
+                return Err(format!("wish.revision: expected a label, found `{label}`"));
+            }
+        }
+        if let Deed::ResizeNode { percent: 0, .. } | Deed::Drain { parallelism: 0, .. } = act.deed {
+            return Err("percent, parallelism: expected at least 1".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_process(&self, field: &str, process: Process) -> Result<(), String> {
+        let there = match process {
+            Process::Store => true,
+            Process::Replica(at) => at < self.world.schedulers,
+            Process::Agent(at) => at < self.world.nodes.count(),
+            // The operator is the client after the last.
+            Process::Client(at) => at <= self.world.clients,
+        };
+        if there {
+            Ok(())
+        } else {
+            Err(format!("{field}: there is no {process}"))
+        }
+    }
+}
+
+impl Deed {
+    /// It has an end.
+    #[must_use]
+    pub const fn lasts(&self) -> bool {
+        matches!(
+            self,
+            Self::CrashScheduler { .. }
+                | Self::PauseScheduler { .. }
+                | Self::CrashAgent { .. }
+                | Self::RebootNode { .. }
+                | Self::ReplaceNode { .. }
+                | Self::ResizeNode { .. }
+                | Self::HangAgent { .. }
+                | Self::Cut { .. }
+                | Self::StallStore
+                | Self::HideWatch { .. }
+        )
+    }
+
+    /// It breaks something, or is done while things break: not in the calm.
+    #[must_use]
+    pub const fn breaks(&self) -> bool {
+        !matches!(self, Self::Ask { .. })
+    }
+
+    /// The rest of the cluster must cope without.
+    #[must_use]
+    pub const fn may_last_for_ever(&self) -> bool {
+        matches!(
+            self,
+            Self::CrashScheduler { .. }
+                | Self::CrashAgent { .. }
+                | Self::RebootNode { .. }
+                | Self::HangAgent { .. }
+        )
+    }
+
+    /// The scheduler that it is done to.
+    #[must_use]
+    pub const fn scheduler(&self) -> Option<usize> {
+        match self {
+            Self::CrashScheduler { scheduler }
+            | Self::PauseScheduler { scheduler }
+            | Self::HideWatch { scheduler } => Some(*scheduler),
+            _ => None,
+        }
+    }
+
+    /// The node that it is done to.
+    #[must_use]
+    pub const fn node(&self) -> Option<usize> {
+        match self {
+            Self::CrashAgent { node }
+            | Self::RebootNode { node }
+            | Self::ReplaceNode { node }
+            | Self::ResizeNode { node, .. }
+            | Self::HangAgent { node }
+            | Self::Lie { node, .. }
+            | Self::KillWorkload { node, .. }
+            | Self::Cordon { node }
+            | Self::Uncordon { node }
+            | Self::Drain { node, .. }
+            | Self::CancelDrain { node }
+            | Self::Fence { node }
+            | Self::Purge { node } => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// The client that does it.
+    #[must_use]
+    pub const fn client(&self) -> Option<usize> {
+        match self {
+            Self::Ask { client, .. } => Some(*client),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What clients do.
+
+use berth_core::WorkloadId;
+
+use crate::options::Options;
+use crate::rng::{Stream, Streams};
+use crate::script::{Act, Ask, Deed, Span, Wish};
+
+use super::{index, rate};
+
+/// A client, as it draws its next deed.
+struct Client {
+    at: usize,
+    stream: Stream,
+    workloads: usize,
+    /// How often it does the unusual, of a million; each run switches some off.
+    doubles: u64,
+    stale: u64,
+    recreates: u64,
+}
+
+/// Everything that client `at` does while anything may break.
+pub(super) fn draw(at: usize, options: &Options, streams: &Streams) -> Vec<Act> {
+    let mut swarm = streams.fork(&format!("client {at} rates"));
+    let mut client = Client {
+        at,
+        stream: streams.fork(&format!("client {at}")),
+        workloads: options.workloads,
+        doubles: rate(&mut swarm, 200_000),
+        stale: rate(&mut swarm, 200_000),
+        recreates: rate(&mut swarm, 300_000),
+    };
+    let until = Span::from(options.chaos).as_millis();
+    let mut now = 8_000 + at as u64;
+    let mut acts = Vec::new();
+    while now < until {
+        now = client.next(now, &mut acts);
+    }
+    acts.retain(|act| act.at.as_millis() < until);
+    acts
+}
+
+/// In a large world: each workload is created once, by one client after another, in bursts.
+pub(super) fn create_all(options: &Options, streams: &Streams) -> Vec<Act> {
+    let mut stream = streams.fork("mass creation");
+    let from = 10_000;
+    let span = (Span::from(options.chaos).as_millis() / 3).clamp(1_000, 60_000);
+    let bursts = (options.workloads as u64).div_ceil(100);
+    let act = |n: usize| {
+        let burst = n as u64 / 100;
+        let at = from + span * burst / bursts + stream.below(50);
+        let client = n % options.clients;
+        let wish = Wish {
+            start: Span::millis(stream.below(3_000)),
+            cpu: 100 * stream.between(1, 5),
+            memory: 128 * stream.between(1, 4),
+            ..Wish::default()
+        };
+        act(at, client, workload(n), Ask::Apply, Some(wish))
+    };
+    (0..options.workloads).map(act).collect()
+}
+
+fn workload(n: usize) -> WorkloadId {
+    format!("w-{n}")
+        .parse()
+        .expect("a letter and a number are an id")
+}
+
+fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish>) -> Act {
+    Act {
+        at: Span::millis(at),
+        lasting: None,
+        deed: Deed::Ask {
+            client,
+            workload,
+            twice: false,
+            if_match: false,
+            ask,
+            wish,
+        },
+    }
+}
+
+impl Client {
+    /// Adds what it does now; answers when it does the next thing.
+    fn next(&mut self, now: u64, into: &mut Vec<Act>) -> u64 {
+        let workload = workload(index(&mut self.stream, self.workloads));
+        let ask = match self.stream.below(100) {
+            0..=49 => Ask::Apply,
+            50..=61 => Ask::Stop,
+            62..=73 => Ask::Start,
+            74..=79 => Ask::Retry,
+            _ => Ask::Delete,
+        };
+        let wish = (ask == Ask::Apply).then(|| self.wish());
+        let may_match = matches!(ask, Ask::Apply | Ask::Start | Ask::Stop | Ask::Delete);
+        let mut first = act(now, self.at, workload.clone(), ask, wish);
+        if let Deed::Ask {
+            twice, if_match, ..
+        } = &mut first.deed
+        {
+            *twice = self.stream.chance(self.doubles);
+            *if_match = may_match && self.stream.chance(self.stale);
+        }
+        into.push(first);
+        if ask == Ask::Delete && self.stream.chance(self.recreates) {
+            let soon = now + self.stream.between(1, 300);
+            let wish = self.wish();
+            into.push(act(soon, self.at, workload, Ask::Apply, Some(wish)));
+        }
+        now + self.stream.between(50, 8_000)
+    }
+
+    fn wish(&mut self) -> Wish {
+        let stream = &mut self.stream;
+        let mut wish = Wish {
+            image: stream.below(3),
+            cpu: 100 * stream.between(1, 10),
+            memory: 128 * stream.between(1, 8),
+            disk: stream.below(5),
+            start: Span::millis(stream.below(3_000)),
+            ..Wish::default()
+        };
+        if stream.chance(100_000) {
+            wish.fail_starts = Some(stream.between(1, 7));
+        }
+        if stream.chance(50_000) {
+            wish.exit_after = Some(Span::millis(stream.between(1_000, 100_000)));
+            wish.exit_code = Some(stream.below(2));
+        }
+        match stream.below(10) {
+            0 => wish.zone = Some(["a", "b"][index(stream, 2)].to_owned()),
+            1 => wish.spread = true,
+            2 => wish.apart = Some("apart".to_owned()),
+            _ => {}
+        }
+        wish.revision = stream.chance(500_000).then(|| "rev-1".to_owned());
+        wish
+    }
+}

@@ -1,0 +1,98 @@
+//! What happens to a world from outside, as data: drawn from a seed, written by hand, or what is
+//! left of one after shrinking.
+//!
+//! A world does what its script says and nothing else. The seed beside it decides only what is no
+//! deed of anybody: the delays and losses of single messages, clocks, jitter.
+
+mod act;
+mod ask;
+mod check;
+mod draw;
+mod setup;
+mod span;
+mod twist;
+
+use serde::{Deserialize, Serialize};
+
+pub use act::{Act, Deed, Edit, Lasting};
+pub use ask::{Ask, Wish};
+pub use draw::draw;
+pub use setup::{Links, NodeSetup, Nodes, Pace, Setup};
+pub use span::Span;
+pub use twist::{Counters, Twist};
+
+/// A script.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// What it is about, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// What there is.
+    pub world: Setup,
+    /// How bad the network is, between processes other than the store.
+    #[serde(default)]
+    pub links: Links,
+    /// What is done, by time.
+    pub acts: Vec<Act>,
+    /// One thing that goes wrong at a point that is counted, not timed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twist: Option<Twist>,
+}
+
+impl Script {
+    /// Reads a script.
+    ///
+    /// # Errors
+    /// It is not one; the message names the field and what was expected.
+    pub fn from_yaml(text: &str) -> Result<Self, String> {
+        let mut script: Self = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
+        script.acts.sort_by_key(|act| act.at);
+        script.check()?;
+        Ok(script)
+    }
+
+    /// Writes a script, as [`from_yaml`](Self::from_yaml) reads it.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        serde_yaml_ng::to_string(self).unwrap_or_else(|e| format!("# cannot be written: {e}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn what_a_seed_draws_is_read_as_it_is_written() {
+        for seed in 0..20 {
+            let script = draw(&Options::small(seed));
+            let text = script.to_yaml();
+            let read = Script::from_yaml(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            assert_eq!(read, script, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let with = |acts: &str| format!("world: {{seed: 1, nodes: 2}}\nacts:\n{acts}");
+        let wrong = [
+            ("- {at: 1s, do: crash-agent, node: 2}", "acts[0]"),
+            ("- {at: 1s, do: crash-agent, node: 1, lasts: 1s}", "lasts"),
+            ("- {at: 1, do: crash-agent, node: 1}", "expected a time"),
+            ("- {at: 1s, do: explode, node: 1}", "explode"),
+            ("- {at: 1s, do: cut, from: node-1, to: rack-1}", "rack-1"),
+            (
+                "- {at: 1s, do: ask, client: 5, workload: w, ask: delete}",
+                "client",
+            ),
+        ];
+        for (acts, named) in wrong {
+            let error = Script::from_yaml(&with(acts)).expect_err(acts);
+            assert!(error.contains(named), "{acts}: {error}");
+        }
+        let right = "- {at: 1s, do: crash-agent, node: 1, for: 3s}";
+        assert!(Script::from_yaml(&with(right)).is_ok());
+    }
+}
