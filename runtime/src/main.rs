@@ -6,7 +6,6 @@ mod dev;
 mod logging;
 mod server;
 mod signals;
-mod sim;
 
 use std::process::ExitCode;
 
@@ -42,7 +41,7 @@ enum Command {
     /// Simulate whole clusters under faults, from seeds, and check every rule
     Sim {
         #[command(subcommand)]
-        command: sim::SimCommand,
+        command: berth_simcmd::SimCommand,
     },
     /// Print the completion script of a shell
     Completion {
@@ -67,7 +66,9 @@ fn main() -> ExitCode {
             ExitCode::from(exit.code())
         }
         Command::Completion { shell } => completion(shell),
-        Command::Sim { command } => sim::run(command).unwrap_or_else(|error| failed(&error)),
+        Command::Sim { command } => {
+            berth_simcmd::run(command).unwrap_or_else(|error| failed(&error))
+        }
         Command::Dev(args) => long_running(&runtime, dev::run(*args)),
         Command::Server(args) => long_running(&runtime, server::run(*args)),
         Command::Agent { agent, log } => long_running(&runtime, agent::run(*agent, &log)),

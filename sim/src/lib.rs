@@ -6,13 +6,16 @@
 //! serves; the agents are the reference agent's machine over its fake runtime; and what they say
 //! to each other passes through the wire's own encoding.
 
+pub mod exhaust;
 pub mod marks;
 pub mod options;
 pub mod oracle;
 pub mod process;
 pub mod rng;
+pub mod scenarios;
 pub mod script;
 pub mod search;
+pub mod shrink;
 pub mod trace;
 pub mod world;
 

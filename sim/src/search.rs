@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::marks::{Coverage, Mark};
-use crate::options::Options;
 use crate::oracle::Violation;
 use crate::world::Outcome;
 
@@ -60,28 +59,28 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A run that broke a rule; `None`: it broke none.
+    /// A run that broke a rule; `None`: it broke none. `again`: the command line that shows it.
     #[must_use]
-    pub fn of(options: &Options, outcome: &Outcome) -> Option<Self> {
+    pub fn of(outcome: &Outcome, again: impl FnOnce() -> String) -> Option<Self> {
         let violation = outcome.violation.clone()?;
         Some(Self {
             seed: outcome.seed,
             verdict: Verdict::of(Some(&violation)),
             message: violation.to_string(),
-            reproduce: options.command_line(),
+            reproduce: again(),
             violation: Some(violation),
         })
     }
 
     /// A run that panicked.
     #[must_use]
-    pub fn crash(options: &Options, message: String) -> Self {
+    pub fn crash(seed: u64, message: impl std::fmt::Display, again: String) -> Self {
         Self {
-            seed: options.seed,
+            seed,
             verdict: Verdict::Crash,
             violation: None,
             message: format!("panicked: {message}"),
-            reproduce: options.command_line(),
+            reproduce: again,
         }
     }
 }
@@ -107,22 +106,26 @@ pub struct Tally {
 const FAILURES_MAX: usize = 10;
 
 impl Tally {
-    /// Adds a run that came to its end.
-    pub fn add_outcome(&mut self, options: &Options, outcome: &Outcome) {
+    /// Adds a run that came to its end; answers whether it failed. `again`: the command line that
+    /// shows it.
+    pub fn add_outcome(&mut self, outcome: &Outcome, again: impl FnOnce() -> String) -> bool {
         self.seeds += 1;
         self.steps += outcome.steps;
         self.elapsed_ms += u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
         self.coverage.add(&outcome.coverage);
-        self.failures.extend(Failure::of(options, outcome));
-        self.failed += u64::from(outcome.violation.is_some());
+        let failure = Failure::of(outcome, again);
+        let failed = failure.is_some();
+        self.failed += u64::from(failed);
+        self.failures.extend(failure);
         self.trim();
+        failed
     }
 
     /// Adds a run that panicked.
-    pub fn add_crash(&mut self, options: &Options, message: String) {
+    pub fn add_crash(&mut self, crash: Failure) {
         self.seeds += 1;
         self.failed += 1;
-        self.failures.push(Failure::crash(options, message));
+        self.failures.push(crash);
         self.trim();
     }
 
@@ -164,7 +167,7 @@ mod tests {
     fn a_sum_does_not_depend_on_its_order() {
         let crash = |seed| {
             let mut tally = Tally::default();
-            tally.add_crash(&Options::small(seed), "x".into());
+            tally.add_crash(Failure::crash(seed, "x", String::new()));
             tally
         };
         let sum = |seeds: &[u64]| {

@@ -68,6 +68,7 @@ rules! {
     L6 => "deletion ends",
     L7 => "progress under partial failure",
     L8 => "rules fire",
+    Scene => "what the scenario expects",
 }
 
 impl Rule {

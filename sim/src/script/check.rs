@@ -1,10 +1,12 @@
 //! A script must speak of what there is.
 
+use crate::marks::Mark;
 use crate::process::Process;
 
 use super::act::{Deed, Lasting};
 use super::ask::Ask;
-use super::{Act, Script};
+use super::expect::{Expect, That};
+use super::{Act, Script, Span};
 
 /// Bounds of a world.
 const SCHEDULERS_MAX: usize = 64;
@@ -34,7 +36,38 @@ impl Script {
             self.check_act(act)
                 .map_err(|problem| format!("acts[{at}], at {}: {problem}", act.at))?;
         }
+        for (at, expect) in self.expect.iter().enumerate() {
+            self.check_expect(expect)
+                .map_err(|problem| format!("expect[{at}]: {problem}"))?;
+        }
         Ok(())
+    }
+
+    fn check_expect(&self, expect: &Expect) -> Result<(), String> {
+        let end = self.world.chaos.as_millis() + self.world.calm.as_millis();
+        if expect.at.is_some_and(|at| at.as_millis() > end) {
+            return Err(format!(
+                "at: expected before the end, at {}",
+                Span::millis(end)
+            ));
+        }
+        let known = |name: &String| {
+            let known = Mark::ALL.iter().any(|mark| mark.name() == name);
+            known
+                .then_some(())
+                .ok_or_else(|| format!("no mark is called `{name}`"))
+        };
+        match &expect.that {
+            That::Workload(workload) => {
+                let processes = [workload.on, workload.not_on];
+                let mut named = processes.into_iter().flatten();
+                named.try_for_each(|process| self.check_process("on", process))
+            }
+            That::Node(node) => self.check_process("node", node.node),
+            That::Reached { reached } => known(reached),
+            That::Never { never } => known(never),
+            That::Count { .. } => Ok(()),
+        }
     }
 
     fn check_act(&self, act: &Act) -> Result<(), String> {

@@ -8,6 +8,7 @@ mod act;
 mod ask;
 mod check;
 mod draw;
+mod expect;
 mod setup;
 mod span;
 mod twist;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use act::{Act, Deed, Edit, Lasting};
 pub use ask::{Ask, Wish};
 pub use draw::draw;
+pub use expect::{Expect, NodeIs, NodeState, State, That, WorkloadIs};
 pub use setup::{Links, NodeSetup, Nodes, Pace, Setup};
 pub use span::Span;
 pub use twist::{Counters, Twist};
@@ -35,6 +37,9 @@ pub struct Script {
     pub links: Links,
     /// What is done, by time.
     pub acts: Vec<Act>,
+    /// What holds besides, if all rules do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Expect>,
     /// One thing that goes wrong at a point that is counted, not timed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twist: Option<Twist>,

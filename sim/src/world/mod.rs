@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod deeds;
 mod edits;
+mod expect;
 mod inspect;
 mod message;
 mod network;
@@ -87,6 +88,8 @@ enum Happening {
     Resume { replica: usize },
     /// A connection to the store that a twist broke is made anew.
     Reconnect { replica: usize },
+    /// What the scenario expects now holds.
+    Expect(usize),
     /// Everything works again.
     Heal,
 }
@@ -199,6 +202,12 @@ impl World {
             let at = BEGINNING + act.at.duration();
             self.queue.push(at, Happening::Act(number));
         }
+        for (number, expect) in self.script.expect.iter().enumerate() {
+            if let Some(at) = expect.at {
+                let at = BEGINNING + at.duration();
+                self.queue.push(at, Happening::Expect(number));
+            }
+        }
         self.queue.push(heal, Happening::Heal);
         self.oracle
             .idle_from(heal + self.script.world.calm.duration() / 2);
@@ -223,6 +232,11 @@ impl World {
         if violation.is_none() {
             let end = self.end();
             self.oracle.judge_end(&end);
+            for number in 0..self.script.expect.len() {
+                if self.script.expect[number].at.is_none() {
+                    self.judge_expectation(number);
+                }
+            }
             violation = self.oracle.take_violation();
         }
         Outcome {
@@ -280,6 +294,7 @@ impl World {
             Happening::Restart { replica } => self.start_replica(replica),
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),
+            Happening::Expect(number) => self.judge_expectation(number),
             Happening::Heal => self.heal(),
         }
     }

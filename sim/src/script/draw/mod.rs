@@ -48,6 +48,7 @@ pub fn draw(options: &Options) -> Script {
         world: setup,
         links: links(options, &streams),
         acts,
+        expect: Vec::new(),
         twist: None,
     }
 }

@@ -1,0 +1,3 @@
+scenarios! {
+    "agent-amnesia",
+}

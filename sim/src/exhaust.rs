@@ -1,0 +1,79 @@
+//! The systematic search: every single thing that can go wrong at every point of a short script.
+
+use crate::script::{Counters, Script, Twist};
+
+/// The kinds of twist, by name.
+pub const KINDS: [&str; 10] = [
+    "crash after a write",
+    "crash after an output",
+    "message lost",
+    "message doubled",
+    "message delayed past the next",
+    "watch event hidden until the next connection",
+    "read answered from an older revision",
+    "commit unknown and committed",
+    "commit unknown and not committed",
+    "pause longer than the lease",
+];
+
+/// A stale read goes back at most so many revisions, one by one.
+const BACK_MAX: u64 = 8;
+
+/// Every twist of a run that passed so many points, with its kind's place in [`KINDS`].
+#[must_use]
+pub fn twists(counters: &Counters) -> Vec<(usize, Twist)> {
+    let mut all = Vec::new();
+    let mut each = |kind: usize, count: u64, twist: fn(u64) -> Twist| {
+        all.extend((0..count).map(|at| (kind, twist(at))));
+    };
+    each(0, counters.writes, Twist::CrashAfterWrite);
+    each(1, counters.outputs, Twist::CrashAfterOutput);
+    each(2, counters.messages, Twist::Drop);
+    each(3, counters.messages, Twist::Double);
+    each(4, counters.messages, Twist::Delay);
+    each(5, counters.watched, Twist::HideWatch);
+    each(7, counters.commits, Twist::UnknownDone);
+    each(8, counters.commits, Twist::UnknownNotDone);
+    each(9, counters.steps, Twist::Pause);
+    let reads = (0..counters.reads)
+        .flat_map(|read| (1..=BACK_MAX).map(move |back| (6, Twist::StaleRead { read, back })));
+    all.extend(reads);
+    all
+}
+
+/// The script with this twist. What the scenario expects may not come true now, for instance
+/// because a client's request was what got lost: the rules judge.
+#[must_use]
+pub fn twisted(script: &Script, twist: Twist) -> Script {
+    let mut script = script.clone();
+    script.twist = Some(twist);
+    script.expect.clear();
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_point_of_every_kind_is_a_case() {
+        let counters = Counters {
+            writes: 1,
+            outputs: 2,
+            messages: 3,
+            watched: 4,
+            reads: 5,
+            commits: 6,
+            steps: 7,
+        };
+        let twists = twists(&counters);
+        assert_eq!(
+            twists.len() as u64,
+            1 + 2 + 3 * 3 + 4 + 5 * BACK_MAX + 2 * 6 + 7
+        );
+        let kinds: std::collections::BTreeSet<_> = twists.iter().map(|(kind, _)| *kind).collect();
+        assert_eq!(kinds.len(), KINDS.len());
+        let distinct: std::collections::BTreeSet<_> = twists.iter().map(|(_, t)| *t).collect();
+        assert_eq!(distinct.len(), twists.len());
+    }
+}
