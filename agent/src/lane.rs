@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::Timestamp;
+use berth_core::planted::{Bug, planted};
 use berth_proto::agent::v1 as proto;
 
 use crate::io::{AgentReply, RequestId, RuntimeCommand, StartCommand, WriteId};
@@ -55,6 +56,7 @@ pub(crate) fn next_step(record: &Record) -> Step {
         (None, Some(want)) if want.running => Step::Make,
         (None, Some(_) | None) => Step::Rest,
         (Some(artifact), Some(want)) if is_wanted(artifact, want) => step_in_place(artifact, want),
+        (Some(_), Some(want)) if want.running && planted(Bug::SecondArtifact) => Step::Make,
         (Some(artifact), Some(_) | None) => match artifact.phase {
             Phase::Starting | Phase::Running => Step::Stop,
             Phase::Stopped | Phase::Ended(_) => Step::Remove,

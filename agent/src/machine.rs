@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use berth_core::planted::{Bug, planted};
 use berth_core::{Epoch, Timestamp, WorkloadId};
 use berth_proto::control::v1 as control;
 use berth_proto::time::timestamp_from_unix_ms_u64;
@@ -61,6 +62,9 @@ impl AgentMachine {
     pub fn new(config: AgentConfig, restored: Restored) -> Self {
         let now = restored.now;
         let lanes = restored.records.into_iter();
+        let lanes = lanes.filter(|_| !planted(Bug::AgentForgetsRecords));
+        let epoch = restored.epoch;
+        let epoch = epoch.filter(|_| !planted(Bug::AgentForgetsEpoch));
         let lanes = lanes
             .map(|record| (record.id.clone(), Lane::restored(record)))
             .collect();
@@ -69,8 +73,8 @@ impl AgentMachine {
             lanes,
             tasks: TaskLog::default(),
             epoch: EpochMemory {
-                highest: restored.epoch,
-                durable: restored.epoch,
+                highest: epoch,
+                durable: epoch,
                 ..EpochMemory::default()
             },
             control: Control::new(now),
@@ -201,7 +205,7 @@ impl AgentMachine {
     /// Raises the highest epoch, or refuses a caller that is below it (S2).
     pub(crate) fn admit(&mut self, epoch: Option<Epoch>) -> Result<(), Refusal> {
         match (epoch, self.epoch.highest) {
-            (Some(got), Some(highest)) if got < highest => {
+            (Some(got), Some(highest)) if got < highest && !planted(Bug::AgentObeysOldLeader) => {
                 Err(Refusal::StaleEpoch { got, highest })
             }
             (Some(got), _) => {

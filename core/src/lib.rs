@@ -24,6 +24,7 @@ pub mod drive;
 pub mod io;
 pub mod model;
 pub mod placement;
+pub mod planted;
 pub mod reconcile;
 pub mod retry;
 mod scheduler;

@@ -6,6 +6,7 @@ use crate::model::id::Revision;
 use crate::model::spec::WorkloadType;
 use crate::model::time::Timestamp;
 use crate::model::workload::{Action, DesiredState, FailureKind};
+use crate::planted::{Bug, planted};
 
 /// The newest evidence about a workload, from its assigned node. Heartbeats are hints and never
 /// stand here: they carry no revision.
@@ -69,6 +70,12 @@ pub struct Situation<'a> {
     pub applied: bool,
 }
 
+impl Situation<'_> {
+    fn wants(&self, revision: &Revision) -> bool {
+        revision == self.wanted || planted(Bug::RevisionIgnored)
+    }
+}
+
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -110,6 +117,9 @@ fn deleted(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
             Observed::Missing,
             Phase::Idle | Phase::Deleting(_) | Phase::BackingOff(_) | Phase::GivenUp,
         ) => Verdict::Gone,
+        (_, Phase::Deleting(_)) if planted(Bug::DeleteOnce) => {
+            Verdict::Wait(now + config.delete_timeout)
+        }
         (_, Phase::Deleting(since)) => wait_or(
             since + config.delete_timeout,
             now,
@@ -176,7 +186,8 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
     };
     match at.observed {
         Observed::Nothing => Verdict::Observe,
-        Observed::Running(Some(revision)) if revision == at.wanted => match phase {
+        Observed::Stopped if planted(Bug::StoppedIsFine) && at.applied => Verdict::Settled,
+        Observed::Running(Some(revision)) if at.wants(revision) => match phase {
             // It is on its way out; what runs now will not for long.
             Phase::Deleting(since) => wait_or(
                 since + config.delete_timeout,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::Config;
 use crate::model::time::Timestamp;
 use crate::model::workload::{FailureClass, RetryState};
+use crate::planted::{Bug, planted};
 
 impl RetryState {
     /// No failure yet; `attempts_max` of them are allowed.
@@ -30,6 +31,7 @@ impl RetryState {
     pub fn after_failure(self, class: FailureClass, now: Timestamp, config: &Config) -> Self {
         match class {
             FailureClass::Infrastructure => Self {
+                attempts: self.attempts + u32::from(planted(Bug::InfrastructureCounts)),
                 next_retry_at: Some(now + config.retry_backoff_min),
                 ..self
             },
@@ -41,7 +43,8 @@ impl RetryState {
             },
             FailureClass::Workload => {
                 let attempts = self.attempts.saturating_add(1).min(self.max_attempts);
-                let exhausted = attempts >= self.max_attempts;
+                let last = self.max_attempts + u32::from(planted(Bug::OneTryTooMany));
+                let exhausted = attempts >= last;
                 let next = now + backoff(attempts, config);
                 Self {
                     attempts,
@@ -57,7 +60,8 @@ impl RetryState {
 /// The wait after the `attempts`-th failure: doubles from the minimum, never above the maximum.
 #[must_use]
 pub fn backoff(attempts: u32, config: &Config) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(31);
+    let done = u32::from(!planted(Bug::BackoffTooLong));
+    let doublings = attempts.saturating_sub(done).min(31);
     let factor = 1_u32 << doublings;
     config
         .retry_backoff_min

@@ -7,6 +7,7 @@
 //! to each other passes through the wire's own encoding.
 
 pub mod exhaust;
+pub mod hunt;
 pub mod marks;
 pub mod options;
 pub mod oracle;

@@ -7,6 +7,7 @@
 use super::types::{Candidate, Demand, Filter, Refusal};
 use crate::model::id::WorkloadId;
 use crate::model::node::NodeStatus;
+use crate::planted::{Bug, planted};
 
 /// Whether the workload fits the node; if not, the first refusal in the order of [`Filter::ALL`].
 ///
@@ -47,15 +48,22 @@ impl Filter {
         match self {
             Self::Ready => node.status != NodeStatus::NotReady,
             Self::NotDraining => node.status != NodeStatus::Draining,
-            Self::Schedulable => node.schedulable,
+            Self::Schedulable => node.schedulable || planted(Bug::CordonIgnored),
             Self::WorkloadType => node.workload_types.contains(&demand.workload_type),
             Self::RuntimeAvailable => !node.avoided_types.contains(&demand.workload_type),
             Self::StorageDrivers => missing_drivers(node, demand).next().is_none(),
-            Self::Labels => missing_labels(node, demand).next().is_none(),
-            Self::AntiAffinity => holder(node, demand).is_none(),
+            Self::Labels => {
+                missing_labels(node, demand).next().is_none() || planted(Bug::ZoneIgnored)
+            }
+            Self::AntiAffinity => {
+                holder(node, demand).is_none() || planted(Bug::AntiAffinityIgnored)
+            }
             Self::Cpu => cpu(node, demand).suffices(),
             Self::Memory => memory(node, demand).suffices(),
-            Self::Disk => disk(node, demand).is_none_or(|room| room.suffices()),
+            Self::Disk => {
+                disk(node, demand).is_none_or(|room| room.suffices())
+                    || planted(Bug::DiskNotCounted)
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl<'a> Search<'_, 'a> {
             return None;
         }
         let rank = Rank::new(strategy, node, score, demand, spread);
-        if self.best.is_none_or(|(least, _)| rank < least) {
+        if self.best.is_none_or(|(least, _)| rank.precedes(&least)) {
             self.best = Some((rank, score));
         }
         Some(rank.spread)

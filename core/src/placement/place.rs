@@ -10,6 +10,7 @@ use super::types::{Candidate, Demand, Filter, PlacementNote, Ppm, Strategy};
 use crate::model::id::{NodeId, StoreRevision};
 use crate::model::time::Timestamp;
 use crate::model::units::Resources;
+use crate::planted::{Bug, planted};
 
 /// Decides where the workload goes, looking at every node (S5, S21).
 ///
@@ -34,7 +35,7 @@ pub fn place<'a>(
         }
         let score = utilization(&node);
         let rank = Rank::new(strategy, &node, score, demand, spread);
-        if best.as_ref().is_none_or(|(least, _)| rank < *least) {
+        if best.as_ref().is_none_or(|(least, _)| rank.precedes(least)) {
             best = Some((rank, score));
         }
     }
@@ -69,6 +70,14 @@ impl<'a> Rank<'a> {
     }
 }
 
+impl Rank<'_> {
+    /// Whether it is preferred to the other.
+    pub(super) fn precedes(&self, other: &Rank<'_>) -> bool {
+        let ties = (self.spread, self.utilization) == (other.spread, other.utilization);
+        self < other || planted(Bug::TieBreak) && ties
+    }
+}
+
 /// Utilization as the strategy orders it. Within one decision only one of the arms occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum UtilizationRank {
@@ -90,7 +99,8 @@ impl SpreadRank {
     pub(super) const FIRST: Self = Self::Under(0);
 
     fn new(node: &Candidate<'_>, demand: &Demand<'_>, spread: &BTreeMap<String, u32>) -> Self {
-        let Some(key) = &demand.constraints.spread_by else {
+        let wanted = demand.constraints.spread_by.as_ref();
+        let Some(key) = wanted.filter(|_| !planted(Bug::SpreadIgnored)) else {
             return Self::FIRST;
         };
         match node.labels.get(key) {

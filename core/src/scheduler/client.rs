@@ -13,6 +13,7 @@ use crate::model::workload::{
     ActualState, DesiredState, IntentOutcome, RetryState, WorkloadMetadata, WorkloadRecord,
     WorkloadStatus,
 };
+use crate::planted::{Bug, planted};
 use crate::reconcile::Observed;
 
 use super::Scheduler;
@@ -64,10 +65,21 @@ impl Scheduler {
                 Mutation::Delete { if_match } => self.plan_delete(id, *if_match),
                 Mutation::Retry => self.plan_retry(id),
             };
-            let dry_run = matches!(&mutation, Mutation::Apply(apply) if apply.dry_run);
+            let dry_run = matches!(&mutation, Mutation::Apply(apply) if apply.dry_run)
+                && !planted(Bug::DryRunWritten);
             match planned {
                 Err(error) => self.reply(request, Err(error)),
                 Ok(plan) if dry_run => self.answer_dry_run(request, plan),
+                Ok(plan) if planted(Bug::AnswerBeforeCommit) => {
+                    let next = plan.next.clone();
+                    let told = Plan {
+                        next,
+                        ..Plan::default()
+                    };
+                    self.answer_dry_run(request, told);
+                    self.stage_workload(id, plan);
+                    return true;
+                }
                 Ok(mut plan) => {
                     plan.request = Some((request, mutation));
                     self.stage_workload(id, plan);
@@ -253,7 +265,9 @@ impl Scheduler {
         }
         let fresh_start = before.revision_id != record.revision_id
             || before.desired_state != record.desired_state;
-        record.metadata.generation += 1;
+        if !planted(Bug::GenerationForgotten) {
+            record.metadata.generation += 1;
+        }
         let desired = record.desired_state;
         if fresh_start {
             next.retry = None;
@@ -445,6 +459,7 @@ fn check_match(
     current: StoreRevision,
 ) -> Result<(), RequestError> {
     match expected {
+        Some(_) if planted(Bug::IfMatchIgnored) => Ok(()),
         Some(expected) if expected != current => Err(RequestError::Stale { expected, current }),
         Some(_) | None => Ok(()),
     }

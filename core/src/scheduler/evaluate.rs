@@ -11,6 +11,7 @@ use crate::model::workload::{
     Action, ActualState, DesiredState, FailureClass, FailureKind, IntentOutcome, RetryRecord,
     RetryState, TombstoneRecord,
 };
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase, Situation, Verdict, reconcile};
 use crate::retry::backoff;
 use crate::{Key, Timestamp};
@@ -75,7 +76,7 @@ impl Scheduler {
             return false;
         };
         let named = record.assigned_node.clone();
-        if named.as_ref() == workload.durable.node() {
+        if named.as_ref() == workload.durable.node() || planted(Bug::RepairSkipped) {
             return false;
         }
         let (next, resources) = (workload.durable.clone(), record.resources);
@@ -199,7 +200,8 @@ impl Scheduler {
             return;
         };
         // What was assumed proves no deletion (S10).
-        let assumed = desired == DesiredState::Deleted && !workload.looked;
+        let assumed =
+            desired == DesiredState::Deleted && !workload.looked && !planted(Bug::GoneWithoutLook);
         let observed = if assumed {
             &Observed::Nothing
         } else {
@@ -331,11 +333,13 @@ impl Scheduler {
         let mut events = Vec::new();
         if !was_running {
             let revision = record.revision_id.clone();
-            events.push(Draft::new(
-                EventType::WorkloadRunning,
-                next.node(),
-                format!("confirmed running at revision {revision}"),
-            ));
+            if !planted(Bug::EventMissing) {
+                events.push(Draft::new(
+                    EventType::WorkloadRunning,
+                    next.node(),
+                    format!("confirmed running at revision {revision}"),
+                ));
+            }
             if let Some(wanted) = workload.wanted_since.take() {
                 self.stats.start_latency.observe(now.since(wanted));
             }
@@ -345,7 +349,11 @@ impl Scheduler {
             }
         }
         next.close_intent(IntentOutcome::Done);
-        let stable_at = since + stable_after;
+        let stable_at = if planted(Bug::StableAtOnce) {
+            since
+        } else {
+            since + stable_after
+        };
         let unstable = next.retry.is_some() || workload.reapplied > 0;
         if unstable && now >= stable_at {
             next.retry = None;
@@ -356,7 +364,11 @@ impl Scheduler {
         } else {
             self.timers.clear(&Timer::Workload(id.clone()));
         }
-        self.unsettled.remove(id);
+        if planted(Bug::StatusRewritten) {
+            next.touch_status(now);
+        } else {
+            self.unsettled.remove(id);
+        }
         self.finish_move(id);
         self.stage_if_changed(id, next, events);
     }
@@ -409,7 +421,7 @@ impl Scheduler {
     }
 
     /// The record goes: its node reported it gone, or there is no node.
-    fn remove(&mut self, id: &WorkloadId) {
+    pub(super) fn remove(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
@@ -419,12 +431,17 @@ impl Scheduler {
             node.as_ref(),
             "confirmed gone",
         )];
+        let mut next = Durable::default();
+        if planted(Bug::IntentLeftBehind) {
+            next.intent.clone_from(&workload.durable.intent);
+        }
         if let Some(node) = node {
             self.graves.bury(&node, id, self.now);
         }
         self.stage_workload(
             id,
             Plan {
+                next,
                 events,
                 ..Plan::default()
             },
@@ -442,7 +459,8 @@ impl Scheduler {
             .retry
             .as_ref()
             .and_then(|r| r.state.next_retry_at);
-        if let Some(at) = law.filter(|at| now < *at && starts(action)) {
+        let waits = |at: &Timestamp| now < *at && starts(action) && !planted(Bug::MoveSkipsBackoff);
+        if let Some(at) = law.filter(waits) {
             self.timers.set(Timer::Workload(id.clone()), at);
             return;
         }
@@ -514,6 +532,9 @@ impl Scheduler {
                 ..Plan::default()
             },
         );
+        if planted(Bug::CallBeforeCommit) {
+            self.call_for(id, action);
+        }
     }
 
     /// It failed: the retry machine says what follows.
@@ -549,6 +570,10 @@ impl Scheduler {
             state.next_retry_at = Some(now + backoff(repeated, &self.config));
         }
         message.clone_into(&mut record.metadata.last_error);
+        if planted(Bug::StopsWhatFailed) && state.exhausted {
+            record.desired_state = DesiredState::Stopped;
+            record.metadata.generation += 1;
+        }
         let revision_id = record.revision_id.clone();
         next.retry = Some(RetryRecord {
             workload_id: id.clone(),
@@ -561,6 +586,9 @@ impl Scheduler {
                 .take()
                 .map_or_else(crate::model::Extra::new, |retry| retry.extra),
         });
+        if let (true, Some(retry)) = (planted(Bug::BackoffInMemory), &mut next.retry) {
+            retry.state.next_retry_at = None;
+        }
         let mut events = Vec::new();
         if kind.class() != FailureClass::Infrastructure {
             self.stats.workload_failures += 1;
@@ -571,6 +599,10 @@ impl Scheduler {
             ));
         }
         let phase = if state.exhausted {
+            if planted(Bug::EventTwice) {
+                let event = EventType::RetriesExhausted;
+                events.push(Draft::new(event, node.as_ref(), message));
+            }
             let reason = format!("attempt {} of {max} failed: {message}", state.attempts);
             events.push(Draft::new(
                 EventType::RetriesExhausted,

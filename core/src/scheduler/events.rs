@@ -3,6 +3,7 @@
 use crate::io::Output;
 use crate::model::event::EventRecord;
 use crate::model::id::{EventId, WorkloadId};
+use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::Staged;
@@ -37,7 +38,7 @@ impl Scheduler {
             .in_flight
             .values()
             .any(|txn| matches!(txn.staged, Staged::Retention { .. }));
-        if under_way || self.events.is_empty() {
+        if under_way || self.events.is_empty() || planted(Bug::RetentionForgotten) {
             return;
         }
         let cutoff = self.now - self.config.event_retention;

@@ -8,6 +8,7 @@ use crate::model::node::{NodeReason, NodeStatus};
 use crate::model::time::Timestamp;
 use crate::model::workload::{ActualState, DesiredState};
 use crate::placement;
+use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::Plan;
@@ -45,6 +46,7 @@ impl Scheduler {
     ) {
         match desired {
             // Its node must say so, or be purged (S10).
+            DesiredState::Deleted if planted(Bug::LostMeansGone) => self.remove(id),
             DesiredState::Deleted => {}
             DesiredState::Stopped | DesiredState::Running => self.evict(id, node, desired),
         }
@@ -75,31 +77,31 @@ impl Scheduler {
     }
 
     fn evict(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
-        if self.eviction.paused && !self.is_fenced(node) {
+        if self.eviction.paused && !self.is_fenced(node) && !planted(Bug::PauseIgnored) {
             return;
         }
         // A node that still heartbeats and only cannot be called keeps what it says it runs.
         let runs_there = self.nodes.get(node).is_some_and(|entity| {
             self.is_alive(entity) && entity.hints.get(id) == Some(&AgentState::Running)
         });
-        if runs_there {
+        if runs_there && !planted(Bug::HeardIsLeft) {
             return;
         }
         if self.now >= self.eviction.window + std::time::Duration::from_secs(1) {
             self.eviction.window = self.now;
             self.eviction.allowance = self.config.evictions_per_second_max;
         }
-        if self.eviction.allowance == 0 {
+        if self.eviction.allowance == 0 && !planted(Bug::RateIgnored) {
             self.eviction.waiting.insert(id.clone());
             let next = self.eviction.window + std::time::Duration::from_secs(1);
             self.timers.set_at_latest(Timer::Evictions, next);
             return;
         }
         if desired == DesiredState::Stopped {
-            self.eviction.allowance -= 1;
+            self.eviction.allowance = self.eviction.allowance.saturating_sub(1);
             self.confirm_at_rest(id);
         } else if self.move_away(id, "its node was lost") {
-            self.eviction.allowance -= 1;
+            self.eviction.allowance = self.eviction.allowance.saturating_sub(1);
             self.stats.evictions += 1;
         } else {
             self.explain_stranded(id);

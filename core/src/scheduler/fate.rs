@@ -5,6 +5,7 @@ use crate::io::{Fate, Output, Stored};
 use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
 use crate::model::key::Key;
 use crate::model::time::Timestamp;
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -40,6 +41,12 @@ impl Scheduler {
             Fate::Refused(why) => {
                 self.stats.commits_refused += 1;
                 self.take_back(txn, &Undone::Refused(why));
+            }
+            Fate::Unknown if planted(Bug::UnknownIsCommitted) => {
+                self.committed(txn, self.revision, &[]);
+            }
+            Fate::Unknown if planted(Bug::UnknownIsFailed) => {
+                self.take_back(txn, &Undone::Overtaken);
             }
             Fate::Unknown => {
                 self.stats.commits_unknown += 1;
@@ -328,7 +335,7 @@ impl Scheduler {
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        let unseen = matches!(undone, Undone::Unseen);
+        let unseen = matches!(undone, Undone::Unseen) && !planted(Bug::UnseenReleased);
         if let Some(node) = target.as_ref().filter(|_| !unseen) {
             self.change_hold(node, id, |hold| hold.staged = None);
         }

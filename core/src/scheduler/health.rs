@@ -7,6 +7,7 @@ use crate::model::event::EventType;
 use crate::model::id::{NodeId, RequestId, StoreRevision};
 use crate::model::node::{ChangedBy, NodeReason, NodeRecord, NodeResources, NodeStatus};
 use crate::model::time::Timestamp;
+use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::Draft;
@@ -247,13 +248,11 @@ impl Scheduler {
         };
         let mut changed = record;
         self.set_node_status(&mut changed, reason, by);
-        let text = format!("{reason:?}");
-        self.stage_node(
-            id,
-            Some(changed),
-            vec![Draft::new(event, Some(id), text)],
-            None,
-        );
+        let mut events = vec![Draft::new(event, Some(id), format!("{reason:?}"))];
+        if planted(Bug::NodeEventMissing) && event == EventType::NodeLost {
+            events.clear();
+        }
+        self.stage_node(id, Some(changed), events, None);
     }
 
     fn end_avoidance(&mut self, id: &NodeId) {
@@ -281,7 +280,11 @@ impl Scheduler {
         };
         let (now, heard) = (self.now, entity.heard_at);
         let lease_end = heard + self.config.lease();
-        let flush_at = record.last_heartbeat + self.config.heartbeat_flush_interval;
+        let flush_at = if planted(Bug::HeartbeatsWritten) {
+            record.last_heartbeat
+        } else {
+            record.last_heartbeat + self.config.heartbeat_flush_interval
+        };
         let mut deadline: Option<Timestamp> = None;
         let mut at = |when: Timestamp| {
             if when > now {
@@ -406,7 +409,8 @@ impl Scheduler {
             }
             self.note_cluster_health();
         }
-        if was.is_none_or(|was| offers(was) != offers(&is)) {
+        let changed = was.is_none_or(|was| offers(was) != offers(&is));
+        if changed && !planted(Bug::RoomUnnoticed) {
             self.room.insert(id.clone());
         }
         self.dirty_nodes.insert(id.clone());

@@ -7,6 +7,7 @@ use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::workload::{ActualState, TombstoneRecord};
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::commit::{Staged, share_of};
@@ -51,6 +52,7 @@ impl Scheduler {
         for stored in snapshot.records {
             match (&stored.key, &stored.value) {
                 (Key::Tombstone(..), Some(_)) => tombstones.push(stored),
+                (Key::Retry(_), _) if planted(Bug::RetryLostAtTakeover) => {}
                 _ => self.load(stored),
             }
         }
@@ -83,7 +85,10 @@ impl Scheduler {
         let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for id in nodes {
             if let Some(node) = self.nodes.get_mut(&id) {
-                node.heard_at = now;
+                node.heard_at = match &node.record {
+                    Some(record) if planted(Bug::NoFreshWindow) => record.last_heartbeat,
+                    Some(_) | None => now,
+                };
                 if node.status() == crate::model::node::NodeStatus::NotReady {
                     node.lost_since = Some(now);
                 }
@@ -101,6 +106,9 @@ impl Scheduler {
 
     /// Drains go on where they were: what left a draining node and is not gone there counts.
     fn restore_moves(&mut self) {
+        if planted(Bug::MovesForgotten) {
+            return;
+        }
         for (id, node) in self.nodes.iter_mut() {
             let draining = node
                 .record
@@ -208,8 +216,11 @@ impl Scheduler {
             | Key::Intent(id)
             | Key::Retry(id)
             | Key::Tombstone(_, id) => {
+                let revived =
+                    planted(Bug::TombstoneRevived) && matches!(stored.key, Key::Tombstone(..));
                 if let Some(workload) = self.workloads.get_mut(id)
                     && workload.staged.is_some()
+                    && !revived
                 {
                     workload.missed.push(stored);
                     return;
@@ -240,7 +251,9 @@ impl Scheduler {
         };
         let (event_type, reason) = match self.take(&stored) {
             Ok(()) => {
-                self.quarantined.remove(&stored.key);
+                if !planted(Bug::QuarantineForEver) {
+                    self.quarantined.remove(&stored.key);
+                }
                 (
                     EventType::RecordAdopted,
                     "a write that was not decided here was adopted".to_owned(),
@@ -323,6 +336,7 @@ impl Scheduler {
         };
         let known = known.unwrap_or_default();
         match stored.value {
+            Some(_) if planted(Bug::OldValueAdopted) => true,
             Some(_) => stored.mod_revision > known && !self.is_outdated(stored),
             // Gone: news only about what we hold and did not write later.
             None => {

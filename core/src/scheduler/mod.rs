@@ -35,6 +35,7 @@ use crate::model::id::{
     CallId, Epoch, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId,
 };
 use crate::model::key::Key;
+use crate::planted::{Bug, planted};
 use crate::{Config, Input, Timestamp};
 
 use commit::InFlight;
@@ -338,11 +339,12 @@ impl Scheduler {
 
     fn next_event_id(&mut self) -> EventId {
         self.next_event += 1;
-        EventId::new(
-            self.now.max(self.event_floor),
-            self.epoch(),
-            self.next_event,
-        )
+        let floor = if planted(Bug::EventsByClock) {
+            Timestamp::ZERO
+        } else {
+            self.event_floor
+        };
+        EventId::new(self.now.max(floor), self.epoch(), self.next_event)
     }
 
     /// Changes what a workload takes on a node, and notes room that appears.
@@ -353,7 +355,7 @@ impl Scheduler {
         change: impl FnOnce(&mut Hold),
     ) {
         if let Some(entity) = self.nodes.get_mut(node) {
-            if entity.hold(workload, change) {
+            if entity.hold(workload, change) && !planted(Bug::RoomUnnoticed) {
                 self.room.insert(node.clone());
             }
             self.dirty_nodes.insert(node.clone());

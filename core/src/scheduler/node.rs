@@ -11,6 +11,7 @@ use crate::model::spec::WorkloadType;
 use crate::model::time::Timestamp;
 use crate::model::units::Resources;
 use crate::placement::Candidate;
+use crate::planted::{Bug, planted};
 
 /// What one workload takes on a node, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +34,15 @@ pub(super) struct Hold {
 
 impl Hold {
     fn shares(&self) -> impl Iterator<Item = &Share> {
-        [&self.assigned, &self.staged, &self.tombstone]
-            .into_iter()
-            .flatten()
+        let staged = self.staged.as_ref();
+        let tombstone = self.tombstone.as_ref();
+        [
+            self.assigned.as_ref(),
+            staged.filter(|_| !planted(Bug::StagedNotCounted)),
+            tombstone.filter(|_| !planted(Bug::TombstoneNotCounted)),
+        ]
+        .into_iter()
+        .flatten()
     }
 
     /// The largest amount in each dimension.
@@ -204,6 +211,12 @@ impl Node {
     pub(super) fn evictable(&self, now: Timestamp, grace: std::time::Duration) -> bool {
         let returning =
             matches!(&self.next, Some(Some(next)) if next.status != NodeStatus::NotReady);
+        let returning = returning && !planted(Bug::ReturningIsLeft);
+        let grace = if planted(Bug::NoGrace) {
+            std::time::Duration::ZERO
+        } else {
+            grace
+        };
         if self.status() != NodeStatus::NotReady || returning {
             return false;
         }
@@ -211,7 +224,8 @@ impl Node {
             .record
             .as_ref()
             .is_some_and(|record| record.status_reason == crate::model::node::NodeReason::Fenced);
-        fenced || self.lost_since.is_some_and(|since| now >= since + grace)
+        let lost_since = self.lost_since.filter(|_| !planted(Bug::LostForEver));
+        fenced || lost_since.is_some_and(|since| now >= since + grace)
     }
 
     /// Changes what a workload takes here. True if something became free.
@@ -268,6 +282,7 @@ impl Node {
         let reserved = own.map_or(self.reserved, |hold| self.reserved - hold.resources());
         // A change that is on its way counts already where it takes something away.
         let (status, schedulable) = match &self.next {
+            _ if planted(Bug::ChangeInFlightIgnored) => (record.status, record.schedulable),
             Some(Some(next)) if shrinks(record, next) => (next.status, false),
             Some(Some(next)) if next.status != NodeStatus::Ready => (next.status, next.schedulable),
             Some(Some(next)) => (record.status, record.schedulable && next.schedulable),
@@ -278,7 +293,11 @@ impl Node {
             id,
             status,
             schedulable: schedulable && self.purging.is_none(),
-            capacity: self.floor.as_ref().unwrap_or(&record.resources),
+            capacity: self
+                .floor
+                .as_ref()
+                .filter(|_| !planted(Bug::ShrinkUnseen))
+                .unwrap_or(&record.resources),
             reserved,
             labels: &record.labels,
             workload_types: &record.supported_workload_types,

@@ -9,6 +9,7 @@ use crate::model::id::{CallId, NodeId, WorkloadId};
 use crate::model::node::NodeStatus;
 use crate::model::units::Resources;
 use crate::model::workload::{DesiredState, FailureKind, TombstoneRecord};
+use crate::planted::{Bug, chance_of_the_machine, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -21,7 +22,7 @@ impl Scheduler {
     /// Makes a call, unless what it is for has changed while it waited for its turn: the latest
     /// decision is the only one that may reach an agent.
     pub(super) fn send(&mut self, call: Call) {
-        if !self.is_still_wanted(&call) {
+        if !self.is_still_wanted(&call) && !planted(Bug::StaleCallSent) {
             if let Some(workload) = call.op.workload().cloned() {
                 self.drop_call(&call, &workload);
             }
@@ -108,7 +109,7 @@ impl Scheduler {
         match result {
             Ok(_) | Err(AgentError::Failed(_) | AgentError::StaleEpoch) => {
                 entity.failures = 0;
-                if entity.unreachable {
+                if entity.unreachable && !planted(Bug::UnreachableForEver) {
                     entity.unreachable = false;
                     self.dirty_nodes.insert(node.clone());
                 }
@@ -155,6 +156,11 @@ impl Scheduler {
                 workload.phase = started;
                 workload.looked = false;
             }
+            Ok(AgentReply::Deleting) if planted(Bug::AcceptedIsGone) => {
+                workload.observed = Observed::Missing;
+                workload.looked = true;
+                workload.phase = started;
+            }
             Ok(AgentReply::Deleting) => {
                 workload.phase = started;
                 // That it was missing before says nothing about what the delete met (S10).
@@ -187,6 +193,10 @@ impl Scheduler {
                 // Asked again soon rather than after the whole deadline.
                 workload.phase = Phase::Deleting(now - retry_delete);
             }
+            Err(AgentError::Unreachable(_)) if planted(Bug::InfrastructureCounts) => {
+                self.fail(id, FailureKind::NodeUnreachable, "its node is not reached");
+                return;
+            }
             Err(AgentError::Unreachable(_)) => {
                 // It certainly did not arrive: nothing changed, and no attempt is used up (S7).
                 workload.not_before = workload.not_before.max(now + pause);
@@ -206,7 +216,10 @@ impl Scheduler {
 
     /// After an action was accepted the node is listed soon, then at growing intervals.
     fn confirm_soon(&mut self, node: &NodeId) {
-        let first = self.config.confirm_interval_min;
+        let mut first = self.config.confirm_interval_min;
+        if planted(Bug::RandomPause) {
+            first += Duration::from_millis(chance_of_the_machine(50));
+        }
         if let Some(entity) = self.nodes.get_mut(node) {
             entity.listing.interval_ms = u64::try_from(first.as_millis()).unwrap_or(u64::MAX);
             if entity.listing.call.is_some() {
@@ -260,6 +273,10 @@ impl Scheduler {
             return;
         }
         entity.listing.call = None;
+        let result = match result {
+            Err(_) if planted(Bug::FailedListingIsEmpty) => Ok(AgentReply::Listing(Vec::new())),
+            result => result,
+        };
         if let Ok(AgentReply::Listing(statuses)) = result {
             entity.listing.seen = true;
             self.take_listing(call, statuses);
@@ -303,6 +320,10 @@ impl Scheduler {
                 continue;
             }
             let known = self.workloads.get(id).is_some_and(|w| w.record().is_some());
+            if known && planted(Bug::ReportOfStranger) {
+                self.take_evidence(call.id, id, seen.get(id));
+                continue;
+            }
             if known || self.graves.holds(node, id) {
                 self.bring_back_tombstone(node, id);
             } else {
@@ -320,6 +341,9 @@ impl Scheduler {
     /// A copy of a workload runs where nobody assigned it now: a delayed command brought it back.
     fn bring_back_tombstone(&mut self, node: &NodeId, id: &WorkloadId) {
         self.stats.orphans_found += 1;
+        if planted(Bug::CopyBroughtBack) {
+            return;
+        }
         self.stage_tombstone(TombstoneRecord {
             workload_id: id.clone(),
             node_id: node.clone(),
@@ -359,7 +383,8 @@ impl Scheduler {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
-        if workload.call.is_some() || call <= workload.evidence_from {
+        let older = call <= workload.evidence_from && !planted(Bug::OlderListingBelieved);
+        if workload.call.is_some() || older {
             return;
         }
         workload.looked = true;
@@ -456,6 +481,15 @@ impl Scheduler {
             .keys()
             .any(|id| !entity.holds.contains_key(id) && !entity.strangers.contains(id.as_str()));
         let ready = entity.status() != NodeStatus::NotReady;
+        if planted(Bug::SilenceBelieved) {
+            let silent = |id: &&WorkloadId| !hints.contains_key(*id);
+            for id in entity.assigned.iter().filter(silent) {
+                if let Some(workload) = self.workloads.get_mut(id) {
+                    (workload.observed, workload.looked) = (Observed::Missing, true);
+                    self.dirty.insert(id.clone());
+                }
+            }
+        }
         if let Some(entity) = self.nodes.get_mut(node) {
             entity.hints = hints;
         }

@@ -11,6 +11,7 @@ use crate::model::workload::{
     TombstoneRecord, WorkloadRecord,
 };
 use crate::placement::{self, Demand, PlacementNote, Strategy};
+use crate::planted::{Bug, planted};
 use crate::reconcile::Phase;
 
 use super::Scheduler;
@@ -102,13 +103,15 @@ impl Scheduler {
         let text = placement::summary(&note);
         let Some(node) = note.node.clone() else {
             let known = record.status.placement.as_ref();
-            let told = !record.status.failure_reason.is_empty();
+            let told = planted(Bug::PendingInSilence) || !record.status.failure_reason.is_empty();
             if !told || !known.is_some_and(|known| says_the_same(known, &note)) {
                 let never = known.is_none_or(|known| known.node.is_some());
                 if never || record.status.failure_reason != text {
                     events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
                 }
-                if let Some(record) = &mut next.record {
+                if let Some(record) = &mut next.record
+                    && !planted(Bug::PendingWithoutFigures)
+                {
                     record.status.placement = Some(note);
                 }
                 next.set_status(ActualState::Pending, &text, self.now);
@@ -180,6 +183,9 @@ impl Scheduler {
     pub(super) fn leave_home(&self, next: &mut Durable) -> Option<TombstoneRecord> {
         let assignment = next.assignment.take()?;
         next.close_intent(IntentOutcome::Superseded);
+        if planted(Bug::TombstoneForgotten) {
+            return None;
+        }
         Some(TombstoneRecord {
             workload_id: assignment.workload_id,
             node_id: assignment.node_id,
@@ -245,6 +251,7 @@ impl Scheduler {
                     | Filter::NotDraining
                     | Filter::Schedulable
                     | Filter::RuntimeAvailable => true,
+                    Filter::Cpu if planted(Bug::GrowthUnchecked) => true,
                     Filter::WorkloadType
                     | Filter::StorageDrivers
                     | Filter::Labels
@@ -328,6 +335,9 @@ impl Scheduler {
     /// Keeps the list of those that wait for room: those that should run and have no home.
     pub(super) fn note_waiting(&mut self, id: &WorkloadId) {
         self.forget_waiting(id);
+        if planted(Bug::WaitingForgotten) {
+            return;
+        }
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
@@ -356,6 +366,9 @@ impl Scheduler {
         let Some(nodes) = self.tombs.get(id) else {
             return false;
         };
+        if planted(Bug::TombstoneIgnored) {
+            return false;
+        }
         nodes.iter().any(|node| {
             node == target
                 || self
@@ -384,6 +397,9 @@ impl Scheduler {
         }
         let before = next.assignment.clone();
         let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
+        if planted(Bug::RetryLostByMove) {
+            next.retry = None;
+        }
         self.settle_in(&mut next, &target, note);
         // One that has not settled since it was moved is still on the move from where that began.
         let unsettled = record.status.actual_state == ActualState::Pending;

@@ -2,6 +2,7 @@
 
 use crate::io::agent::{AgentError, AgentOp, AgentReply};
 use crate::model::id::{CallId, NodeId, WorkloadId};
+use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::timers::Timer;
@@ -33,7 +34,7 @@ impl Scheduler {
                 continue;
             }
             match tombstone.deleted {
-                Some((at, _)) if now < at + timeout => {
+                Some((at, _)) if now < at + timeout && !planted(Bug::DeletesWithoutPause) => {
                     let next = at + timeout;
                     wake = Some(wake.map_or(next, |wake: crate::Timestamp| wake.min(next)));
                 }
@@ -96,6 +97,7 @@ impl Scheduler {
         tombstone.call = None;
         match result {
             Ok(AgentReply::Missing) => tombstone.confirmed = true,
+            Ok(AgentReply::Deleting) if planted(Bug::AcceptedIsGone) => tombstone.confirmed = true,
             Ok(AgentReply::Deleting) => tombstone.deleted = Some((now, newest)),
             Ok(_) | Err(_) => tombstone.deleted = Some((soon, CallId(u64::MAX))),
         }
@@ -118,7 +120,8 @@ impl Scheduler {
         else {
             return;
         };
-        let after_delete = tombstone.deleted.is_some_and(|(_, call)| listing > call);
+        let after = |call| listing > call || planted(Bug::OlderListingBelieved);
+        let after_delete = tombstone.deleted.is_some_and(|(_, call)| after(call));
         if !present && after_delete && tombstone.call.is_none() && !tombstone.confirmed {
             tombstone.confirmed = true;
             self.dirty_nodes.insert(node.clone());

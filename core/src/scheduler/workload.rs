@@ -13,6 +13,7 @@ use crate::model::workload::{
     Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord, RetryRecord,
     RetryState, WorkloadRecord,
 };
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 /// The order of those that wait for room: priority, age, id.
@@ -43,7 +44,7 @@ impl Durable {
         };
         match retry.next_retry_at {
             _ if retry.exhausted => Phase::GivenUp,
-            Some(at) if at > now => Phase::BackingOff(at),
+            Some(at) if at > now && !planted(Bug::MoveSkipsBackoff) => Phase::BackingOff(at),
             Some(_) | None => Phase::Idle,
         }
     }
@@ -52,7 +53,9 @@ impl Durable {
     pub(super) fn mirror(&mut self) {
         let node = self.node().cloned();
         if let Some(record) = &mut self.record {
-            record.assigned_node = node;
+            if node.is_some() || !planted(Bug::RecordKeepsHome) {
+                record.assigned_node = node;
+            }
             let max = record.retry.max_attempts;
             record.retry = self
                 .retry
@@ -76,6 +79,13 @@ impl Durable {
             if state != ActualState::Failed && state != ActualState::Pending {
                 status.failure = None;
             }
+        }
+    }
+
+    /// The status is as of now.
+    pub(super) fn touch_status(&mut self, now: Timestamp) {
+        if let Some(record) = &mut self.record {
+            record.status.last_updated = now;
         }
     }
 

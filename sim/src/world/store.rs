@@ -84,7 +84,7 @@ impl World {
         let Body::StoreCall { call, request } = body else {
             return;
         };
-        let writer = writer_of(from, &request);
+        let writer = self.writer_of(from, &request);
         let stale = self.store.stale.remove(&(from, call));
         let result = self.store_apply(*request, stale);
         self.carry_watches(writer);
@@ -249,6 +249,20 @@ impl World {
         }
     }
 
+    /// Who writes, by the fence of the transaction: elections compare the key's absence. Without a
+    /// fence it is whoever sends it.
+    fn writer_of(&self, from: Process, request: &Request) -> Writer {
+        let (Process::Replica(replica), Request::Txn(txn)) = (from, request) else {
+            return Writer::Election;
+        };
+        let epoch = match txn.compare.first().map(|compare| &compare.target) {
+            Some(CompareTarget::Create(0)) => return Writer::Election,
+            Some(CompareTarget::Create(epoch)) => *epoch,
+            Some(_) | None => self.replicas[replica].epoch().0,
+        };
+        Writer::Scheduler { replica, epoch }
+    }
+
     /// The store answers again: what arrived meanwhile is carried out late.
     pub(super) fn unstall_store(&mut self) {
         self.store.stalled = false;
@@ -260,20 +274,6 @@ impl World {
 
 /// What a request came to.
 type StoreResult = Result<Response, berth_kv::KvError>;
-
-/// Who writes, by the fence of the transaction: elections compare the key's absence.
-fn writer_of(from: Process, request: &Request) -> Writer {
-    let (Process::Replica(replica), Request::Txn(txn)) = (from, request) else {
-        return Writer::Election;
-    };
-    match txn.compare.first().map(|compare| &compare.target) {
-        Some(CompareTarget::Create(epoch)) if *epoch > 0 => Writer::Scheduler {
-            replica,
-            epoch: *epoch,
-        },
-        Some(_) | None => Writer::Election,
-    }
-}
 
 /// A write of somebody else.
 pub(super) fn put(key: String, value: Vec<u8>) -> Request {

@@ -1,6 +1,7 @@
 //! The core's transactions and records as etcd has them.
 
 use berth_core::io::{Op, Stored, Txn};
+use berth_core::planted::{Bug, planted};
 use berth_core::{EventId, Key, StoreRevision};
 use berth_kv as kv;
 use berth_kv::{
@@ -18,7 +19,12 @@ pub(super) fn encode_txn(txn: &Txn) -> TxnRequest {
         op: CompareOp::Equal,
         target: CompareTarget::Create(txn.epoch.0),
     }];
-    compare.extend(txn.compares.iter().map(|(key, at)| Compare {
+    if planted(Bug::FenceDropped) {
+        compare.clear();
+    }
+    let compared = txn.compares.iter();
+    let compared = compared.filter(|_| !planted(Bug::ComparesDropped));
+    compare.extend(compared.map(|(key, at)| Compare {
         range: single(key),
         op: CompareOp::Equal,
         target: CompareTarget::Mod(at.0),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use berth_core::drive::{self, Sink};
 use berth_core::io::request::{RequestError, Response};
 use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Stored, Txn};
+use berth_core::planted::{Bug, planted};
 use berth_core::{
     CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
 };
@@ -220,6 +221,11 @@ impl Replica {
         self.next_call = call;
         self.dead = dead;
         self.up = false;
+    }
+
+    /// The epoch in which it led last.
+    pub(super) const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(super) fn is_leading(&self) -> bool {
@@ -504,7 +510,7 @@ impl World {
             return;
         }
         let stream = stream_of(at, replica.life);
-        let from = replica.seen.0 + 1;
+        let from = replica.seen.0 + 1 + i64::from(planted(Bug::WatchSkips));
         let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
         self.watch_from(at, from);
@@ -573,7 +579,10 @@ impl World {
             }
             (Purpose::Campaign, Ok(kv::Response::Txn(txn))) => {
                 if txn.succeeded {
-                    self.replicas[at].epoch = Epoch(txn.revision);
+                    let first = self.replicas[at].epoch == Epoch(0);
+                    if first || !planted(Bug::EpochReused) {
+                        self.replicas[at].epoch = Epoch(txn.revision);
+                    }
                     self.mark(Mark::LeaderElected);
                     let standing = Standing::Loading {
                         revision: 0,

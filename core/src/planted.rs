@@ -1,0 +1,354 @@
+//! Bugs on purpose: each a small wrong decision that the simulator must find.
+//!
+//! Only builds with the feature `planted` can have them, and only while a [`Planting`] is held on
+//! the same thread. In every other build [`planted`] is the constant `false`, and what it guards
+//! is not compiled into the program.
+
+use std::fmt;
+
+/// Whether this build can have bugs planted at all.
+pub const AVAILABLE: bool = cfg!(feature = "planted");
+
+macro_rules! bugs {
+    ($($bug:ident $id:literal $rule:literal $wrong:literal)+) => {
+        /// A bug that can be planted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "their texts say what they are")]
+        pub enum Bug {
+            $($bug,)+
+        }
+
+        impl Bug {
+            /// All bugs, in the order of the rules that should find them first.
+            pub const ALL: &'static [Self] = &[$(Self::$bug,)+];
+
+            /// Its id.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $id,)+
+                }
+            }
+
+            /// The id of the rule that should find it first.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $rule,)+
+                }
+            }
+
+            /// What is wrong.
+            #[must_use]
+            pub const fn wrong(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $wrong,)+
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    CallBeforeCommit "call-before-commit" "S1"
+        "an agent is called when the intent is decided, not when it is committed"
+    StaleCallSent "stale-call-sent" "S1"
+        "a call that waited for its turn is not checked again before it leaves"
+    TombstoneRevived "tombstone-revived" "S1"
+        "the late answer of a commit puts a tombstone back that was worked off meanwhile"
+    ReportOfStranger "report-of-stranger" "L3"
+        "what another node than its home says of a workload is believed"
+    FenceDropped "fence-dropped" "S2"
+        "transactions do not compare the leadership key"
+    ComparesDropped "compares-dropped" "S8"
+        "transactions do not compare the records that they decide on"
+    AgentObeysOldLeader "agent-obeys-old-leader" "S2"
+        "the agent does not refuse calls of an earlier epoch"
+    AgentForgetsEpoch "agent-forgets-epoch" "S2"
+        "the agent forgets the highest epoch when it restarts"
+    GrowthUnchecked "growth-unchecked" "S3"
+        "a placed workload may ask for more CPU whether its node has it or not"
+    ShrinkUnseen "shrink-unseen" "S3"
+        "the capacity of a node that is about to shrink counts in full until that is committed"
+    UnseenReleased "unseen-released" "S5"
+        "the room that a transaction of unknown fate may still take is given away"
+    UnknownIsFailed "unknown-is-failed" "S5"
+        "a commit of unknown fate counts as failed"
+    RecordKeepsHome "record-keeps-home" "S4"
+        "the canonical record keeps the home that the assignment left"
+    RepairSkipped "repair-skipped" "S4"
+        "record and assignment that name different nodes are not repaired"
+    TieBreak "tie-break" "S5"
+        "of nodes that are equally used the last by id is chosen"
+    StagedNotCounted "staged-not-counted" "S5"
+        "room that a decision in flight takes counts as free"
+    TombstoneNotCounted "tombstone-not-counted" "S5"
+        "room that a copy still takes until it is gone counts as free"
+    DiskNotCounted "disk-not-counted" "S5"
+        "disk is not asked for"
+    ZoneIgnored "zone-ignored" "S5"
+        "labels that a workload demands are not asked for"
+    AntiAffinityIgnored "anti-affinity-ignored" "S5"
+        "workloads that must stay apart are placed together"
+    SpreadIgnored "spread-ignored" "S5"
+        "workloads that should be spread are placed by utilization alone"
+    CordonIgnored "cordon-ignored" "S5"
+        "a cordoned node gets new work"
+    ChangeInFlightIgnored "change-in-flight-ignored" "S5"
+        "a cordon or a drain counts only once it is committed"
+    SecondArtifact "second-artifact" "S6"
+        "the agent makes a new artifact while the former one still runs"
+    AgentForgetsRecords "agent-forgets-records" "S6"
+        "the agent forgets its records when it restarts"
+    InfrastructureCounts "infrastructure-counts" "S7"
+        "a failure of the infrastructure uses up an attempt"
+    OneTryTooMany "one-try-too-many" "S7"
+        "the tries are over one failure too late"
+    BackoffTooLong "backoff-too-long" "S7"
+        "the first wait is already doubled"
+    RetryLostAtTakeover "retry-lost-at-takeover" "S7"
+        "a new leader does not load the retry records"
+    RetryLostByMove "retry-lost-by-move" "S7"
+        "a move forgets the attempts"
+    MoveSkipsBackoff "move-skips-backoff" "S7"
+        "a workload that waits for its next try starts at once at a new home"
+    BackoffInMemory "backoff-in-memory" "S7"
+        "when the next try is due is not persisted"
+    StableAtOnce "stable-at-once" "S7"
+        "the attempts are forgotten as soon as it runs, not when it has run for long"
+    UnknownIsCommitted "unknown-is-committed" "S8"
+        "a commit of unknown fate counts as committed"
+    AnswerBeforeCommit "answer-before-commit" "S8"
+        "a client is answered when its change is decided, not when it is committed"
+    GenerationForgotten "generation-forgotten" "S8"
+        "a client's change does not count the generation up"
+    IfMatchIgnored "if-match-ignored" "S15"
+        "a change is made whatever version the client asked it for"
+    StopsWhatFailed "stops-what-failed" "S9"
+        "the desired state of a workload that failed for good is changed to stopped"
+    DryRunWritten "dry-run-written" "S9"
+        "a dry run is carried out"
+    GoneWithoutLook "gone-without-look" "S10"
+        "that a workload was missing before it was applied proves its deletion"
+    AcceptedIsGone "accepted-is-gone" "S10"
+        "a copy counts as gone as soon as its deletion is accepted"
+    OlderListingBelieved "older-listing-believed" "S10"
+        "a listing that began before the deletion was accepted proves it"
+    LostMeansGone "lost-means-gone" "S10"
+        "the record of a deleted workload goes when its node is lost"
+    FailedListingIsEmpty "failed-listing-is-empty" "S10"
+        "a listing that failed counts as one that shows nothing"
+    SilenceBelieved "silence-believed" "S10"
+        "that a heartbeat does not name a workload proves that it is gone"
+    TombstoneForgotten "tombstone-forgotten" "S13"
+        "a workload leaves its node and nothing says that a copy is there"
+    TombstoneIgnored "tombstone-ignored" "S13"
+        "a workload is applied elsewhere before its copy is gone"
+    EventMissing "event-missing" "S11"
+        "that a workload runs is written into no event"
+    EventTwice "event-twice" "S11"
+        "that the tries are over is written twice"
+    NodeEventMissing "node-event-missing" "S11"
+        "that a node is lost is written into no event"
+    EventsByClock "events-by-clock" "S11"
+        "the ids of a new leader's events follow its clock, however far behind"
+    DeletesWithoutPause "deletes-without-pause" "S12"
+        "a node is asked for a deletion again as soon as it accepted it"
+    HeartbeatsWritten "heartbeats-written" "S12"
+        "every heartbeat is written to the store"
+    StatusRewritten "status-rewritten" "S12"
+        "the status is written again at each look"
+    ParallelismIgnored "parallelism-ignored" "S16"
+        "a drain moves everything at once"
+    MovesForgotten "moves-forgotten" "S16"
+        "a new leader does not count what a drain has on the move"
+    RetentionForgotten "retention-forgotten" "S17"
+        "old events are never removed"
+    IntentLeftBehind "intent-left-behind" "S17"
+        "the intent stays in the store when the workload goes"
+    NoGrace "no-grace" "S18"
+        "a lost node is left at once"
+    NoFreshWindow "no-fresh-window" "S18"
+        "a new leader counts the silence of nodes from their last stored heartbeat"
+    ReturningIsLeft "returning-is-left" "S18"
+        "a node is left although the record that it is back is on its way"
+    PauseIgnored "pause-ignored" "S18"
+        "evictions go on when most nodes are lost at once"
+    RateIgnored "rate-ignored" "S18"
+        "evictions are not bounded in time"
+    HeardIsLeft "heard-is-left" "S18"
+        "a node that heartbeats what it runs is left because it cannot be called"
+    DrainedTooEarly "drained-too-early" "S20"
+        "a drain is complete when nothing is assigned, whatever still runs"
+    PendingInSilence "pending-in-silence" "S21"
+        "a workload that becomes pending again says nothing about why"
+    PendingWithoutFigures "pending-without-figures" "S21"
+        "a pending workload carries no placement note"
+    StoppedIsFine "stopped-is-fine" "L1"
+        "a workload that should run and is stopped counts as settled"
+    RevisionIgnored "revision-ignored" "L1"
+        "a workload that runs at a former revision counts as settled"
+    OldValueAdopted "old-value-adopted" "L1"
+        "a late echo of the watch replaces what is known to be newer"
+    WatchSkips "watch-skips" "L1"
+        "a watch that is made anew goes on one revision too late"
+    QuarantineForEver "quarantine-for-ever" "L1"
+        "a record that could not be read is left alone after it was repaired"
+    UnreachableForEver "unreachable-for-ever" "L1"
+        "a node that could not be called stays lost when it answers again"
+    RoomUnnoticed "room-unnoticed" "L2"
+        "nobody is woken when room appears; only the periodic pass places what waits"
+    WaitingForgotten "waiting-forgotten" "L2"
+        "what could not be placed once is not tried again"
+    CopyBroughtBack "copy-brought-back" "L3"
+        "a copy that a delayed command brings back is left to run"
+    EpochReused "epoch-reused" "L4"
+        "a replica that leads again uses the epoch of its first time"
+    LostForEver "lost-for-ever" "L5"
+        "a lost node is never given up unless an operator fences it"
+    DeleteOnce "delete-once" "L6"
+        "a deletion that was accepted is never asked for again"
+    RandomPause "random-pause" "S22"
+        "the wait before a node is listed is drawn from the machine's randomness"
+}
+
+impl Bug {
+    /// The bug of this id.
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|bug| bug.id() == id)
+    }
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
+    }
+}
+
+/// Whether a bug is planted on this thread.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+/// Plants a bug, if this build can.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn plant(_bug: Bug) -> Option<Planting> {
+    None
+}
+
+/// A bug is planted on this thread while this lives.
+#[cfg(not(feature = "planted"))]
+#[derive(Debug)]
+pub enum Planting {}
+
+#[cfg(feature = "planted")]
+pub use available::{Planting, chance_of_the_machine, plant, planted};
+
+#[cfg(feature = "planted")]
+mod available {
+    use std::cell::Cell;
+    use std::marker::PhantomData;
+
+    use super::Bug;
+
+    thread_local! {
+        // Each thread of a hunt has a bug of its own; decisions take no argument for it, so that
+        // normal builds have none.
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether a bug is planted on this thread.
+    #[must_use]
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Plants a bug on this thread; one that was planted before is back when this one goes.
+    #[must_use]
+    pub fn plant(bug: Bug) -> Option<Planting> {
+        Some(Planting {
+            before: PLANTED.replace(Some(bug)),
+            here: PhantomData,
+        })
+    }
+
+    /// A bug is planted on this thread while this lives.
+    #[derive(Debug)]
+    pub struct Planting {
+        before: Option<Bug>,
+        /// It stays on its thread.
+        here: PhantomData<*const ()>,
+    }
+
+    impl Drop for Planting {
+        fn drop(&mut self) {
+            PLANTED.set(self.before);
+        }
+    }
+
+    /// A number below `below` that no seed determines: what determinism must notice.
+    #[must_use]
+    #[allow(clippy::disallowed_types, reason = "the bug is to use it")]
+    pub fn chance_of_the_machine(below: u64) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0) % below
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_bug_lasts_as_long_as_its_planting() {
+            assert!(!planted(Bug::TieBreak));
+            let outer = plant(Bug::TieBreak);
+            {
+                let _inner = plant(Bug::NoGrace);
+                assert!(planted(Bug::NoGrace) && !planted(Bug::TieBreak));
+            }
+            assert!(planted(Bug::TieBreak));
+            drop(outer);
+            assert!(!planted(Bug::TieBreak));
+        }
+    }
+}
+
+/// A number that no seed determines, where bugs can be planted; else nothing.
+#[cfg(not(feature = "planted"))]
+#[must_use]
+pub const fn chance_of_the_machine(_below: u64) -> u64 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_texts_are_unique() {
+        let ids: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.id()).collect();
+        let texts: BTreeSet<_> = Bug::ALL.iter().map(|bug| bug.wrong()).collect();
+        assert_eq!((ids.len(), texts.len()), (Bug::ALL.len(), Bug::ALL.len()));
+        for bug in Bug::ALL {
+            assert_eq!(Bug::from_id(bug.id()), Some(*bug));
+            let words = bug.id().split('-');
+            assert!(
+                words
+                    .into_iter()
+                    .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
+            );
+        }
+    }
+
+    #[test]
+    fn no_bug_is_there_unless_it_is_planted() {
+        assert!(Bug::ALL.iter().all(|bug| !planted(*bug)));
+        assert_eq!(plant(Bug::TieBreak).is_some(), AVAILABLE);
+    }
+}
