@@ -11,7 +11,7 @@ WORKLOADS ?= 5000
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench determinism coverage deny
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench hunt determinism coverage deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ scale: ## the capacity run: NODES=500 WORKLOADS=5000 against a real etcd
 bench: ## the criterion benchmarks
 	@xtask/deps.sh build
 	@$(CARGO) bench -p berth-benches
+
+hunt: ## plant bugs in the product, and see whether the simulator finds them; ARGS="--bug tie-break"
+	@xtask/deps.sh build
+	@$(CARGO) run --profile simulation --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
 
 determinism: ## the core's outputs: two runs each in debug and release must be equal to the byte
 	@xtask/deps.sh build

@@ -9,24 +9,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use berth_core::planted::{Bug, plant};
+use berth_core::planted::plant;
 use serde::{Serialize, Serializer};
 
-use crate::options::Options;
 use crate::oracle::{Finding, Rule, Violation};
-use crate::run;
+use crate::{Script, World};
 
-/// Plays a seed with the bug in it. `None`: nobody noticed.
+pub use berth_core::planted::{AVAILABLE, Bug};
+
+/// Plays a script with the bug in the product. `None`: nobody noticed.
 ///
-/// `twice`: the seed is played again, and the two must be equal (S22).
+/// `twice`: it is played again, and the two must be equal (S22).
 #[must_use]
-pub fn attempt(bug: Bug, options: &Options, twice: bool) -> Option<Violation> {
+pub fn attempt(bug: Bug, script: &Script, twice: bool) -> Option<Violation> {
     let _planting = plant(bug);
-    let outcome = run(options.clone());
+    let outcome = World::play(script.clone(), false).run();
     if outcome.violation.is_some() || !twice {
         return outcome.violation;
     }
-    let again = run(options.clone());
+    let again = World::play(script.clone(), false).run();
     let (one, other) = (outcome.trace_hash, again.trace_hash);
     (one != other).then(|| {
         let Finding {
@@ -45,10 +46,10 @@ pub fn attempt(bug: Bug, options: &Options, twice: bool) -> Option<Violation> {
     })
 }
 
-/// Whether the seed is clean without any bug: what was found with one is due to it.
+/// Whether the script is clean without any bug: what was found with one is due to it.
 #[must_use]
-pub fn is_clean(options: &Options) -> bool {
-    run(options.clone()).violation.is_none()
+pub fn is_clean(script: &Script) -> bool {
+    World::play(script.clone(), false).run().violation.is_none()
 }
 
 /// Who noticed.

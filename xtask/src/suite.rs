@@ -25,6 +25,20 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
         "-D",
         "warnings",
     ];
+    // Bugs on purpose are no part of any other build: here it is seen that they compile.
+    let planted = [
+        "clippy",
+        "-p=berth-core",
+        "-p=berth-agent",
+        "-p=berth-sim",
+        "-p=berth-simcmd",
+        "--features=planted",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ];
     // All of them, so that one run says everything.
     let done = [
         step("cargo fmt --all --check", || {
@@ -32,6 +46,7 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
         }),
         step("cargo xtask tidy", || tidy::run(root)),
         step("cargo clippy", || cargo(root, &clippy)),
+        step("cargo clippy with planted bugs", || cargo(root, &planted)),
     ];
     done.into_iter().collect()
 }

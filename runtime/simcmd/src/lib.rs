@@ -1,6 +1,7 @@
 //! `berth sim`: the simulator's commands. It is pure; threads, clocks and files are here.
 
 mod exhaust;
+mod hunt;
 mod play;
 mod run;
 mod search;
@@ -28,6 +29,8 @@ pub enum SimCommand {
     Exhaust(exhaust::ExhaustArgs),
     /// Take out of a failing run what it does not need, and write the rest as a scenario
     Shrink(shrink::ShrinkArgs),
+    /// Plant bugs in the product, and see whether the simulator finds them
+    Hunt(hunt::HuntArgs),
     /// List the named scenarios
     Scenarios(OutputArgs),
 }
@@ -62,6 +65,7 @@ pub fn run(command: SimCommand) -> anyhow::Result<ExitCode> {
         SimCommand::Search(args) => search::search(&args),
         SimCommand::Exhaust(args) => exhaust::exhaust(&args),
         SimCommand::Shrink(args) => shrink::shrink(&args),
+        SimCommand::Hunt(args) => hunt::hunt(&args),
         SimCommand::Scenarios(args) => list_scenarios(args.output),
     }
 }

@@ -10,8 +10,12 @@ use berth_sim::{Outcome, Script, World};
 
 /// What a script came to, a panic included.
 pub(super) fn play(script: Script, keep: bool) -> Result<Outcome, String> {
-    let run = AssertUnwindSafe(|| World::play(script, keep).run());
-    catch_unwind(run).map_err(|panic| {
+    guarded(|| World::play(script, keep).run())
+}
+
+/// Does something; a panic is a result.
+pub(super) fn guarded<T>(what: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_else(|| "something that is no text".to_owned())
