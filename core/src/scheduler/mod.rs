@@ -220,7 +220,15 @@ impl Scheduler {
 
     fn handle_request(&mut self, id: RequestId, request: Request) {
         if let Request::Read(query) = request {
-            let answer = self.answer_query(&query);
+            let answer = self.answer_query(&query).map_err(|error| match error {
+                // What a leader created lately may be unknown here: only a leader can say no.
+                RequestError::NoSuchWorkload(_) | RequestError::NoSuchNode(_)
+                    if !self.is_leading() =>
+                {
+                    self.unavailable("this replica does not lead, and it does not know of that")
+                }
+                other => other,
+            });
             self.reply(id, answer);
             return;
         }

@@ -171,6 +171,11 @@ fn a_deposed_replica_reads_stale_writes_nothing_and_evicts_nobody() {
     );
     let view = cluster.get_workload("w").unwrap();
     assert!(view.freshness.stale);
+    // Another replica may have created it since: "no such workload" would be a lie (S15).
+    assert!(matches!(
+        cluster.ask(Request::Read(Query::Workload(id("y")))),
+        Err(RequestError::Unavailable { .. })
+    ));
     assert!(matches!(
         cluster.apply("x", 1),
         Err(RequestError::Unavailable { .. })
