@@ -42,6 +42,9 @@ fn main() {
     for hole in coverage.holes() {
         println!("      hole {hole}");
     }
+    for (mark, why) in coverage.out_of_reach() {
+        println!("       not {mark}: {why}");
+    }
     println!(
         "{} seeds, {failures} failures, {steps} steps, {:?}",
         to - from,

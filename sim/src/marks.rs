@@ -153,6 +153,21 @@ impl Mark {
     }
 }
 
+impl Mark {
+    /// Why nothing can reach it yet, if nothing can: not a hole in the simulator, but something
+    /// that does not exist. Whoever builds it removes the line here.
+    #[must_use]
+    pub const fn out_of_reach(self) -> Option<&'static str> {
+        match self {
+            Self::EventAutomationDecided => Some("there are no automation rules yet"),
+            Self::RescuedByPass => {
+                Some("only while a watch is held back; otherwise it is a violation of L2")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -193,8 +208,18 @@ impl Coverage {
         Mark::ALL.iter().map(|mark| (*mark, self.count(*mark)))
     }
 
-    /// The marks that were not reached.
+    /// The marks that were not reached although they can be.
     pub fn holes(&self) -> impl Iterator<Item = Mark> + '_ {
+        self.missed().filter(|mark| mark.out_of_reach().is_none())
+    }
+
+    /// The marks that nothing can reach yet, and why.
+    pub fn out_of_reach(&self) -> impl Iterator<Item = (Mark, &'static str)> + '_ {
+        self.missed()
+            .filter_map(|mark| Some((mark, mark.out_of_reach()?)))
+    }
+
+    fn missed(&self) -> impl Iterator<Item = Mark> + '_ {
         self.iter()
             .filter(|(_, count)| *count == 0)
             .map(|(mark, _)| mark)
@@ -212,7 +237,9 @@ mod tests {
         all.add(&one);
         all.add(&one);
         assert_eq!(all.count(Mark::Partition), 2);
-        assert_eq!(all.holes().count(), Mark::ALL.len() - 1);
+        let excused = all.out_of_reach().count();
+        assert_eq!(all.holes().count() + excused, Mark::ALL.len() - 1);
+        assert!(all.holes().all(|mark| mark.out_of_reach().is_none()));
         let mut names: Vec<_> = Mark::ALL.iter().map(|mark| mark.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::marks::{Coverage, Mark};
 use crate::oracle::Violation;
+use crate::trace::Mixer;
 use crate::world::Outcome;
 
 /// How a run ended; the process's exit code tells the same.
@@ -100,6 +101,7 @@ pub struct Tally {
     pub failures: Vec<Failure>,
     /// What was reached.
     pub coverage: Coverage,
+    hashes: u128,
 }
 
 /// Failures that are told in full.
@@ -117,14 +119,31 @@ impl Tally {
         let failed = failure.is_some();
         self.failed += u64::from(failed);
         self.failures.extend(failure);
+        self.take_hash(outcome.seed, &outcome.trace_hash);
         self.trim();
         failed
+    }
+
+    /// Adds the hash of a seed's run, mixed with the seed: which run took which way counts, the
+    /// order of the runs does not.
+    fn take_hash(&mut self, seed: u64, trace: &str) {
+        let mut mixer = Mixer::default();
+        mixer.word(seed);
+        mixer.bytes(trace.as_bytes());
+        self.hashes = self.hashes.wrapping_add(mixer.sum());
+    }
+
+    /// The hash of all traces, hexadecimal (S22).
+    #[must_use]
+    pub fn hash(&self) -> String {
+        format!("{:032x}", self.hashes)
     }
 
     /// Adds a run that panicked.
     pub fn add_crash(&mut self, crash: Failure) {
         self.seeds += 1;
         self.failed += 1;
+        self.take_hash(crash.seed, &crash.message);
         self.failures.push(crash);
         self.trim();
     }
@@ -136,6 +155,7 @@ impl Tally {
         self.elapsed_ms += other.elapsed_ms;
         self.failed += other.failed;
         self.coverage.add(&other.coverage);
+        self.hashes = self.hashes.wrapping_add(other.hashes);
         self.failures.extend(other.failures);
         self.trim();
     }
@@ -181,5 +201,19 @@ mod tests {
         assert_eq!(sum(&up).failures.len(), FAILURES_MAX);
         assert_eq!((sum(&up).failed, sum(&up).verdict()), (20, Verdict::Crash));
         assert_eq!(Tally::default().verdict().exit_code(), 0);
+        assert_ne!(sum(&up).hash(), sum(&up[1..]).hash());
+    }
+
+    #[test]
+    fn the_hash_tells_which_seed_took_which_way() {
+        let hash = |runs: [(u64, &str); 2]| {
+            let mut tally = Tally::default();
+            runs.iter()
+                .for_each(|(seed, trace)| tally.take_hash(*seed, trace));
+            tally.hash()
+        };
+        assert_eq!(hash([(1, "a"), (2, "b")]), hash([(2, "b"), (1, "a")]));
+        assert_ne!(hash([(1, "a"), (2, "b")]), hash([(1, "b"), (2, "a")]));
+        assert_ne!(hash([(1, "a"), (2, "a")]), hash([(1, "b"), (2, "b")]));
     }
 }

@@ -62,13 +62,19 @@ impl Mixer {
         }
     }
 
-    /// The hash so far, hexadecimal.
+    /// The hash so far.
     #[must_use]
-    pub fn hex(&self) -> String {
+    pub fn sum(&self) -> u128 {
         let mut end = self.clone();
         end.word(1);
         end.word(2);
-        format!("{:016x}{:016x}", end.lanes[0], end.lanes[1])
+        u128::from(end.lanes[0]) << 64 | u128::from(end.lanes[1])
+    }
+
+    /// The hash so far, hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        format!("{:032x}", self.sum())
     }
 }
 

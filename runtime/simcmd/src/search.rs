@@ -78,6 +78,9 @@ fn print_tally(tally: &Tally, took: Duration) -> std::io::Result<()> {
             writeln!(out, "              {hole}")?;
         }
     }
+    for (mark, why) in tally.coverage.out_of_reach() {
+        writeln!(out, "\ncannot be reached yet: {mark}: {why}")?;
+    }
     let seconds = took.as_secs_f64().max(0.001);
     writeln!(
         out,
@@ -89,6 +92,7 @@ fn print_tally(tally: &Tally, took: Duration) -> std::io::Result<()> {
         tally.steps as f64 / seconds,
         tally.elapsed_ms as f64 / 1_000.0 / seconds,
     )?;
+    writeln!(out, "traces {}", tally.hash())?;
     for failure in &tally.failures {
         writeln!(
             out,
@@ -105,6 +109,7 @@ fn tally_json(tally: &Tally, took: Duration) -> Value {
         "failed": tally.failed,
         "verdict": tally.verdict(),
         "failures": tally.failures,
+        "trace_hash": tally.hash(),
         "steps": tally.steps,
         "virtual_ms": tally.elapsed_ms,
         "wall_ms": millis(took),

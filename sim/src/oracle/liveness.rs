@@ -26,6 +26,8 @@ pub(crate) struct End {
 impl Oracle {
     /// After everything worked for long enough, everything is as it should be.
     pub(crate) fn judge_end(&mut self, end: &End) {
+        let check = self.histories.end(self.now);
+        self.judge(Rule::S15, check);
         if end.leaders != 1 {
             let seen = format!("{} replicas lead", end.leaders);
             self.judge(Rule::L4, Err(Finding::new("one leader", seen)));

@@ -1,6 +1,7 @@
 //! The oracle: it sees everything, and says which rule does not hold. One file for each rule.
 
 pub(crate) mod image;
+mod linear;
 pub(crate) mod liveness;
 mod rule;
 mod s01_persist_before_act;
@@ -15,6 +16,8 @@ mod s09_no_phantom_writes;
 mod s10_deletion;
 mod s11_events;
 mod s12_no_hot_loop;
+mod s13_no_double_run;
+mod s15_linearizable;
 mod s16_drain;
 mod s17_bounded;
 mod s18_eviction;
@@ -26,7 +29,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_agent::FakeRuntime;
-use berth_core::io::request::{Request, Response};
+use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
 use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 use berth_kv as kv;
@@ -58,6 +61,7 @@ pub(crate) struct Oracle {
     pace: s12_no_hot_loop::Pace,
     drains: s16_drain::Drains,
     evictions: s18_eviction::Evictions,
+    histories: s15_linearizable::Histories,
 }
 
 /// How long the traces of somebody else's edit are excused.
@@ -86,6 +90,7 @@ impl Oracle {
             pace: s12_no_hot_loop::Pace::default(),
             drains: s16_drain::Drains::default(),
             evictions: s18_eviction::Evictions::default(),
+            histories: s15_linearizable::Histories::default(),
         }
     }
 
@@ -198,21 +203,38 @@ impl Oracle {
     /// Somebody else edits the records of a workload.
     pub(crate) fn touched(&mut self, id: &WorkloadId) {
         self.touched.insert(id.to_string(), self.now);
+        self.histories.mute(id, self.now + EDIT_SETTLES);
     }
 
     /// A replica begins to lead; `clock`: its own time.
     pub(crate) fn leads(&mut self, replica: usize, clock: Timestamp) {
         self.leads_since.insert(replica, clock);
+        self.evictions.begins(replica);
     }
 
-    /// A scheduler is told something. Answers whether a commit of unknown fate was there.
-    pub(crate) fn told(&mut self, replica: usize, input: &Input) -> Option<bool> {
-        if let Input::Request {
-            request: Request::Purge { .. },
-            ..
-        } = input
-        {
-            self.purging.insert(replica, self.now);
+    /// A scheduler is told something; `clock`: its own time. Answers whether a commit of unknown fate was there.
+    pub(crate) fn told(&mut self, replica: usize, input: &Input, clock: Timestamp) -> Option<bool> {
+        if let Input::Request { request, .. } = input {
+            match request {
+                Request::Purge { .. } => {
+                    self.purging.insert(replica, self.now);
+                }
+                Request::Heartbeat(heartbeat) => {
+                    self.evictions.heard(replica, &heartbeat.node, clock);
+                }
+                Request::Register(registration) => {
+                    self.evictions.heard(replica, &registration.node, clock);
+                }
+                Request::Apply(_)
+                | Request::Delete { .. }
+                | Request::Retry { .. }
+                | Request::SetSchedulable { .. }
+                | Request::Drain { .. }
+                | Request::CancelDrain { .. }
+                | Request::Fence { .. }
+                | Request::Suggest(_)
+                | Request::Read(_) => {}
+            }
         }
         self.views.entry(replica).or_default().told(input)
     }
@@ -220,6 +242,11 @@ impl Oracle {
     /// A scheduler asks for a commit; `clock`: its own time.
     pub(crate) fn commit_asked(&mut self, replica: usize, txn: &Txn, clock: Timestamp) {
         let flight = s05_exact_placement::flight(txn);
+        let grace = self.grace(replica, txn.epoch.0, clock);
+        if let Some(view) = self.views.get(&replica) {
+            let check = self.evictions.asked(replica, view, &flight, &grace);
+            self.judge(Rule::S18, check);
+        }
         let view = self.views.entry(replica).or_default();
         let purges = self.purging.get(&replica);
         if purges.is_none_or(|at| self.now.since(*at) > EDIT_SETTLES) {
@@ -231,8 +258,30 @@ impl Oracle {
         }
     }
 
-    /// A call leaves a scheduler.
-    pub(crate) fn call_leaves(&mut self, replica: usize, call: &AgentCall) {
+    fn grace(&self, replica: usize, epoch: i64, clock: Timestamp) -> s18_eviction::Grace<'_> {
+        s18_eviction::Grace {
+            evictions: &self.evictions,
+            config: &self.config,
+            epoch,
+            leads_since: self.leads_since.get(&replica).copied().unwrap_or_default(),
+            clock,
+        }
+    }
+
+    /// A call leaves a scheduler; `clock`: its own time, `copies`: where a copy of the call's
+    /// workload is live, in truth.
+    pub(crate) fn call_leaves(
+        &mut self,
+        replica: usize,
+        call: &AgentCall,
+        clock: Timestamp,
+        copies: &[NodeId],
+    ) {
+        if let Some(view) = self.views.get(&replica) {
+            let grace = self.grace(replica, call.epoch.0, clock);
+            let check = s13_no_double_run::call_leaves(view, &grace, call, copies);
+            self.judge(Rule::S13, check);
+        }
         let check = s01_persist_before_act::call_leaves(&self.image, replica, call);
         self.judge(Rule::S1, check);
         let check = self.pace.call_leaves(self.now, &self.image, call);
@@ -255,12 +304,38 @@ impl Oracle {
         self.judge(Rule::S6, s06_idempotency::node_stepped(node, runtime));
     }
 
-    pub(crate) fn client_asks(&mut self, request: &Request) {
-        self.asked.asked(request);
+    /// The periodic pass placed what an event should have placed: every event was told, so none
+    /// was missed.
+    pub(crate) fn rescued(&mut self, replica: usize, count: u64) {
+        let seen = format!("scheduler-{replica} found {count} that could be placed and were not");
+        let expected = "placements that follow the event that makes room";
+        self.judge(Rule::L2, Err(Finding::new(expected, seen)));
     }
 
-    pub(crate) fn client_told(&mut self, request: &Request, response: &Response) {
-        let check = self.register.acknowledged(&self.image, request, response);
-        self.judge(Rule::S8, check);
+    pub(crate) fn client_asks(&mut self, name: s15_linearizable::CallName, request: &Request) {
+        self.asked.asked(request);
+        let check = self.histories.asked(self.now, name, request);
+        self.judge(Rule::S15, check);
+    }
+
+    /// The network carries a client's request twice.
+    pub(crate) fn client_doubled(&mut self, request: &Request) {
+        self.histories.doubled(self.now, request);
+    }
+
+    /// A client is told, by this process of a scheduler.
+    pub(crate) fn client_told(
+        &mut self,
+        name: s15_linearizable::CallName,
+        server: s15_linearizable::Server,
+        request: &Request,
+        result: &Result<Response, RequestError>,
+    ) {
+        if let Ok(response) = result {
+            let check = self.register.acknowledged(&self.image, request, response);
+            self.judge(Rule::S8, check);
+        }
+        let check = self.histories.told(name, server, result);
+        self.judge(Rule::S15, check);
     }
 }

@@ -1,21 +1,119 @@
 //! S18: nothing is moved off a node before its grace is over, nor by a scheduler that was itself
-//! blind; and no node is judged by a leader that has only just begun to look.
+//! blind; no node is judged by a leader that has only just begun to look; evictions stay under
+//! their rate, and pause when too many nodes are lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use berth_core::io::{Op, Txn};
 use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
-use berth_core::{Config, EventType, NodeId, Timestamp};
+use berth_core::{Config, EventRecord, EventType, Key, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image};
 use super::rule::{Check, Finding};
+use super::view::{Flight, View};
 
-/// Under which epoch each node was lost: clocks of different schedulers are not compared.
+/// What is known of nodes that were lost. Clocks of different schedulers are not compared.
 #[derive(Debug, Default)]
 pub(crate) struct Evictions {
+    /// Under which epoch each node was lost.
     lost_under: BTreeMap<NodeId, i64>,
+    /// When each scheduler heard of each node, by its own clock.
+    heard: BTreeMap<(usize, NodeId), Timestamp>,
+    /// When workloads were evicted, under each epoch, by the leader's clock.
+    evicted: BTreeMap<i64, VecDeque<Timestamp>>,
+}
+
+/// What a leader must have waited for before it gives a node up.
+#[derive(Debug)]
+pub(crate) struct Grace<'a> {
+    pub(crate) evictions: &'a Evictions,
+    pub(crate) config: &'a Config,
+    pub(crate) epoch: i64,
+    /// When it began to lead, by its own clock.
+    pub(crate) leads_since: Timestamp,
+    /// Its own clock.
+    pub(crate) clock: Timestamp,
+}
+
+impl Grace<'_> {
+    /// The node of this record may be given up.
+    pub(crate) fn is_over(&self, record: &NodeRecord) -> bool {
+        let own = self.evictions.lost_under.get(&record.id) == Some(&self.epoch);
+        let since = if own {
+            record.status_changed_at
+        } else {
+            self.leads_since
+        };
+        let patient = self.clock >= since + self.config.eviction_grace;
+        let fenced = record.status_reason == NodeReason::Fenced;
+        record.status == NodeStatus::NotReady && (fenced || patient)
+    }
 }
 
 impl Evictions {
+    /// A scheduler begins to lead: what it heard before, perhaps by another clock, is nothing.
+    pub(crate) fn begins(&mut self, replica: usize) {
+        self.heard.retain(|(of, _), _| *of != replica);
+    }
+
+    /// A scheduler hears of a node.
+    pub(crate) fn heard(&mut self, replica: usize, node: &NodeId, clock: Timestamp) {
+        self.heard.insert((replica, node.clone()), clock);
+    }
+
+    /// A scheduler asks for a commit.
+    pub(crate) fn asked(
+        &self,
+        replica: usize,
+        view: &View,
+        flight: &Flight,
+        grace: &Grace<'_>,
+    ) -> Check {
+        for (id, next) in &flight.nodes {
+            let missed = next.as_ref().is_some_and(|next| {
+                next.status == NodeStatus::NotReady
+                    && next.status_reason == NodeReason::HeartbeatMissed
+            });
+            let was = view.nodes.get(id).map(|record| record.status);
+            if missed && was.is_some_and(|was| was != NodeStatus::NotReady) {
+                self.is_silent(replica, id, grace)?;
+            }
+        }
+        let leaves = |(id, home): (&WorkloadId, &Option<_>)| {
+            let from = &view.assignments.get(id)?.node_id;
+            let to = home
+                .as_ref()
+                .map(|home: &berth_core::model::workload::AssignmentRecord| &home.node_id);
+            let record = view.nodes.get(from)?;
+            (to != Some(from) && record.status == NodeStatus::NotReady)
+                .then_some((id.clone(), record))
+        };
+        for (id, node) in flight.homes.iter().filter_map(leaves) {
+            let evicted = events(&flight.txn).any(|event| is_eviction(&event) == Some(&id));
+            if evicted && node.status_reason != NodeReason::Fenced {
+                few_are_lost(view, grace.config).map_err(|finding| finding.of(&id).of(&node.id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node is declared lost: nothing was heard of it for a whole lease, by a leader that listened
+    /// for as long.
+    fn is_silent(&self, replica: usize, id: &NodeId, grace: &Grace<'_>) -> Check {
+        let heard = self.heard.get(&(replica, id.clone())).copied();
+        let since = heard.unwrap_or_default().max(grace.leads_since);
+        if grace.clock >= since + grace.config.lease() {
+            return Ok(());
+        }
+        let expected = format!("silence for {:?}", grace.config.lease());
+        let seen = format!(
+            "lost at {}; heard at {heard:?}, led since {}",
+            grace.clock, grace.leads_since
+        );
+        Err(Finding::new(expected, seen).of(id))
+    }
+
     /// `leads_since`: when the writer began to lead, by its own clock.
     pub(crate) fn committed(
         &mut self,
@@ -33,24 +131,12 @@ impl Evictions {
                 self.lost_under.insert(id.clone(), epoch);
             }
         }
-        self.judge(epoch, commit, image, config, leads_since)
-    }
-
-    fn judge(
-        &self,
-        epoch: i64,
-        commit: &Commit,
-        image: &Image,
-        config: &Config,
-        leads_since: Timestamp,
-    ) -> Check {
         for event in &commit.events {
-            if event.event_type != EventType::Rescheduled || !event.reason.contains("was lost") {
-                continue;
-            }
-            let Some(id) = &event.workload_id else {
+            let Some(id) = is_eviction(event) else {
                 continue;
             };
+            self.keeps_the_rate(epoch, event, config)
+                .map_err(|finding| finding.of(id))?;
             let pair = commit.assignments.get(id);
             let Some(from) = pair
                 .and_then(|pair| pair.before.as_ref())
@@ -61,15 +147,14 @@ impl Evictions {
             let Some(node) = image.nodes.get(from).map(|held| &held.record) else {
                 continue;
             };
-            let fenced = node.status_reason == NodeReason::Fenced;
-            let own = self.lost_under.get(from) == Some(&epoch);
-            let since = if own {
-                node.status_changed_at
-            } else {
-                leads_since
+            let grace = Grace {
+                evictions: self,
+                config,
+                epoch,
+                leads_since,
+                clock: event.timestamp,
             };
-            let patient = event.timestamp >= since + config.eviction_grace;
-            if node.status == NodeStatus::NotReady && (fenced || patient) {
+            if grace.is_over(node) {
                 continue;
             }
             let expected = format!(
@@ -84,4 +169,63 @@ impl Evictions {
         }
         Ok(())
     }
+
+    /// The allowance is for whole seconds that begin when the first one needs it: in any second at
+    /// most two of them are used up.
+    fn keeps_the_rate(&mut self, epoch: i64, event: &EventRecord, config: &Config) -> Check {
+        self.evicted.retain(|of, _| *of >= epoch);
+        let evicted = self.evicted.entry(epoch).or_default();
+        let (at, second) = (event.timestamp, Duration::from_secs(1));
+        // Commits may land in another order than they were decided in.
+        evicted.retain(|other| *other + Duration::from_secs(30) > at);
+        evicted.push_back(at);
+        let most = 2 * config.evictions_per_second_max as usize;
+        let within = evicted
+            .iter()
+            .filter(|other| **other <= at && **other + second > at);
+        let seen = within.count();
+        if seen <= most {
+            return Ok(());
+        }
+        let expected = format!("at most {most} evictions in any second");
+        Err(Finding::new(expected, format!("{seen} until {at}")))
+    }
+}
+
+/// The events that a transaction writes.
+fn events(txn: &Txn) -> impl Iterator<Item = EventRecord> + '_ {
+    txn.ops.iter().filter_map(|op| match op {
+        Op::Put {
+            key: Key::Event(_),
+            value,
+        } => serde_json::from_str(value).ok(),
+        Op::Put { .. } | Op::Delete { .. } | Op::DeleteEventsBefore { .. } => None,
+    })
+}
+
+/// The workload that an event tells the eviction of.
+fn is_eviction(event: &EventRecord) -> Option<&WorkloadId> {
+    let evicts = match event.event_type {
+        EventType::Rescheduled | EventType::WorkloadStopped => event.reason.contains("was lost"),
+        _ => false,
+    };
+    event.workload_id.as_ref().filter(|_| evicts)
+}
+
+/// When so many nodes are silent at once, the scheduler is the likelier fault.
+fn few_are_lost(view: &View, config: &Config) -> Check {
+    let silent = |record: &&NodeRecord| {
+        record.status == NodeStatus::NotReady && record.status_reason == NodeReason::HeartbeatMissed
+    };
+    let lost = view.nodes.values().filter(silent).count();
+    let coming = view.flights.values().flat_map(|flight| &flight.nodes);
+    let coming = coming.filter(|(id, next)| next.is_some() && !view.nodes.contains_key(*id));
+    let all = view.nodes.len() + coming.count();
+    let many = lost >= config.eviction_pause_nodes_min as usize
+        && lost * 100 > all * config.eviction_pause_percent as usize;
+    if !many {
+        return Ok(());
+    }
+    let expected = "evictions to pause while so many nodes are lost";
+    Err(Finding::new(expected, format!("{lost} of {all} are lost")))
 }

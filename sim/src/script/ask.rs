@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use berth_core::WorkloadId;
-use berth_core::io::request::{ApplyWorkload, NewSpec, Request};
+use berth_core::io::request::{ApplyWorkload, NewSpec, Query, Request};
 use berth_core::model::spec::{Constraints, ContainerSpec, Spec};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
@@ -25,6 +25,8 @@ pub enum Ask {
     Retry,
     /// That it goes.
     Delete,
+    /// What it is.
+    Read,
 }
 
 /// How a workload should be, and how it behaves.
@@ -146,6 +148,7 @@ impl Ask {
             Self::Start => apply(None, Some(DesiredState::Running)),
             Self::Stop => apply(None, Some(DesiredState::Stopped)),
             Self::Retry => Request::Retry { workload },
+            Self::Read => Request::Read(Query::Workload(workload)),
             Self::Delete => Request::Delete {
                 workload,
                 if_match: None,

@@ -61,7 +61,7 @@ impl World {
         client.outstanding.insert(call, request.clone());
         let to = Process::Replica(client.scheduler);
         self.mark_request(&request);
-        self.oracle.client_asks(&request);
+        self.oracle.client_asks((at, call), &request);
         let body = Body::ClientCall {
             call,
             request: Box::new(request),
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    pub(super) fn client_receive(&mut self, at: usize, body: Body) {
+    pub(super) fn client_receive(&mut self, at: usize, from: Process, body: Body) {
         if at == self.clients.len() {
             self.operator_receive(body);
             return;
@@ -115,6 +115,12 @@ impl World {
         let Some(request) = self.clients[at].outstanding.remove(&call) else {
             return;
         };
+        let server = match from {
+            Process::Replica(replica) => (replica, self.replicas[replica].life),
+            Process::Store | Process::Agent(_) | Process::Client(_) => return,
+        };
+        self.oracle
+            .client_told((at, call), server, &request, &answer);
         match &answer {
             Ok(response) => {
                 self.mark(Mark::ClientAnswered);
@@ -122,7 +128,6 @@ impl World {
                     let id = view.record.id.clone();
                     self.clients[at].versions.insert(id, view.resource_version);
                 }
-                self.oracle.client_told(&request, response);
             }
             Err(RequestError::Unavailable { .. }) => {
                 self.mark(Mark::ClientToldToTryAgain);

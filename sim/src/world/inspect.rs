@@ -59,3 +59,13 @@ pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId>
     live.map(|artifact| artifact.launch.workload.clone())
         .collect()
 }
+
+/// The nodes on which a copy of a workload is live, in truth.
+pub(super) fn copies_of(agents: &[AgentProcess], id: &WorkloadId) -> Vec<NodeId> {
+    let has = |agent: &&AgentProcess| {
+        let mut artifacts = agent.runtime.artifacts();
+        artifacts.any(|it| it.launch.workload == *id && it.state.is_live())
+    };
+    let having = agents.iter().filter(has);
+    having.map(|agent| agent.id.clone()).collect()
+}

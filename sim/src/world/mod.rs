@@ -316,7 +316,7 @@ impl World {
             Process::Store => self.store_receive(from, body),
             Process::Replica(at) => self.replica_receive(at, from, body),
             Process::Agent(at) => self.agent_receive(at, from, body),
-            Process::Client(at) => self.client_receive(at, body),
+            Process::Client(at) => self.client_receive(at, from, body),
         }
     }
 
@@ -327,7 +327,10 @@ impl World {
             match self.twist_message() {
                 Detour::None => {}
                 Detour::Lost => return,
-                Detour::Again => self.send_late(late(body.clone())),
+                Detour::Again => {
+                    self.oracle_sees_double(&body);
+                    self.send_late(late(body.clone()));
+                }
                 Detour::Late => return self.send_late(late(body)),
             }
         }
@@ -340,6 +343,7 @@ impl World {
         }
         if let Some(at) = route.second {
             self.mark(Mark::MessageDoubled);
+            self.oracle_sees_double(&body);
             let envelope = Envelope {
                 from,
                 to,
@@ -350,6 +354,12 @@ impl World {
         if let Some(at) = route.first {
             let envelope = Envelope { from, to, body };
             self.queue.push(at, Happening::Deliver(Box::new(envelope)));
+        }
+    }
+
+    fn oracle_sees_double(&mut self, body: &Body) {
+        if let Body::ClientCall { request, .. } = body {
+            self.oracle.client_doubled(request);
         }
     }
 
@@ -398,6 +408,8 @@ fn core_config(pace: Pace) -> Config {
         list_interval: seconds(20),
         heartbeat_flush_interval: seconds(60),
         events_max: 100,
+        // So few that a node's loss uses them up.
+        evictions_per_second_max: 1,
         ..Config::default()
     }
 }

@@ -36,8 +36,26 @@ pub(super) fn draw(at: usize, options: &Options, streams: &Streams) -> Vec<Act> 
     while now < until {
         now = client.next(now, &mut acts);
     }
+    acts.extend(reads(at, &acts, options, streams));
     acts.retain(|act| act.at.as_millis() < until);
     acts
+}
+
+/// Soon after some of what client `at` asks for, somebody reads what became of it.
+fn reads(at: usize, asked: &[Act], options: &Options, streams: &Streams) -> Vec<Act> {
+    let mut stream = streams.fork(&format!("reads after client {at}"));
+    let mut reads = Vec::new();
+    for asked in asked {
+        let Deed::Ask { workload, .. } = &asked.deed else {
+            continue;
+        };
+        while stream.chance(400_000) {
+            let soon = asked.at.as_millis() + stream.below(3_000);
+            let reader = index(&mut stream, options.clients);
+            reads.push(act(soon, reader, workload.clone(), Ask::Read, None));
+        }
+    }
+    reads
 }
 
 /// In a large world: each workload is created once, by one client after another, in bursts.

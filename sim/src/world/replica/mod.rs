@@ -294,7 +294,7 @@ impl World {
         let replica = &mut self.replicas[at];
         let clock = replica.clock(self.now);
         for input in &inputs {
-            match self.oracle.told(at, input) {
+            match self.oracle.told(at, input, clock) {
                 Some(true) => self.coverage.reach(Mark::CommitUnknownDone),
                 Some(false) => self.coverage.reach(Mark::CommitUnknownNotDone),
                 None => {}
@@ -318,8 +318,13 @@ impl World {
         }
         let rescued = self.replicas[at].core.stats().rescued_by_pass;
         if rescued > self.replicas[at].rescued {
+            if self.damage.hidden.contains(&at) {
+                self.mark(Mark::RescuedByPass);
+            } else {
+                let count = rescued - self.replicas[at].rescued;
+                self.oracle.rescued(at, count);
+            }
             self.replicas[at].rescued = rescued;
-            self.mark(Mark::RescuedByPass);
         }
         let life = self.replicas[at].life;
         for txn in orders.commits {

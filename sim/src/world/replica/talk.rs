@@ -7,6 +7,7 @@ use berth_core::{CallId, RequestId, wire};
 use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::process::Process;
+use crate::world::inspect::copies_of;
 use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage};
 use crate::world::{Happening, World};
 
@@ -132,7 +133,10 @@ impl World {
             .iter()
             .position(|agent| agent.endpoint == call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
-        self.oracle.call_leaves(at, &call);
+        let copies = call.op.workload().map(|id| copies_of(&self.agents, id));
+        let clock = self.replicas[at].clock(self.now);
+        self.oracle
+            .call_leaves(at, &call, clock, &copies.unwrap_or_default());
         self.replicas[at].agent_calls.insert(id, call);
         let Some(to) = to else {
             let error = AgentError::Unreachable("no such host".into());

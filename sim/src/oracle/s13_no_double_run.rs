@@ -1,0 +1,54 @@
+//! S13: no double run. Nobody can stop a copy on a node that is out of reach, so what is judged
+//! is the gate before the second copy: an apply leaves for a node only when every other node that
+//! has a live copy, in truth, was given up: it was declared dead by an operator, it was removed,
+//! or it has not been ready for the whole grace as the caller knows it. A node that is ready, that
+//! is lost for a shorter time, or that is coming back keeps the apply waiting. What the caller was
+//! not told yet does not count against it.
+
+use berth_core::NodeId;
+use berth_core::io::{AgentCall, AgentOp};
+use berth_core::model::node::NodeStatus;
+
+use super::rule::{Check, Finding};
+use super::s18_eviction::Grace;
+use super::view::View;
+
+/// A call leaves a scheduler. `copies`: the nodes where a copy of the call's workload is live, in
+/// truth.
+pub(crate) fn call_leaves(
+    view: &View,
+    grace: &Grace<'_>,
+    call: &AgentCall,
+    copies: &[NodeId],
+) -> Check {
+    let AgentOp::Apply {
+        workload,
+        running: true,
+        ..
+    } = &call.op
+    else {
+        return Ok(());
+    };
+    for node in copies.iter().filter(|node| **node != call.node) {
+        let Some(record) = view.nodes.get(node) else {
+            continue;
+        };
+        let returning = view.flights.values().any(|flight| {
+            let next = flight.nodes.get(node).and_then(Option::as_ref);
+            next.is_some_and(|next| next.status != NodeStatus::NotReady)
+        });
+        if grace.is_over(record) && !returning {
+            continue;
+        }
+        let expected = "no second copy before the node of the first is given up";
+        let seen = format!(
+            "an apply leaves for {} while {node} has a live copy; it is {:?} since {} ({:?})",
+            call.node, record.status, record.status_changed_at, record.status_reason
+        );
+        return Err(Finding::new(expected, seen)
+            .of(workload)
+            .of(node)
+            .of(&call.node));
+    }
+    Ok(())
+}
