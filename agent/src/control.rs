@@ -7,8 +7,9 @@
 //!    └──── refused, no answer ◄─────┴── no answer, lease over
 //! ```
 //!
-//! After a failure the first try comes after 200 ms, then after 1, 2, 4, 8, 16, 30, 30 … s. Only a
-//! heartbeat that was answered ends the series: a scheduler that takes registrations and answers
+//! After a failure the first try comes after 200 ms, then after 1, 2, 4, 8, 16, 30, 30 … s; at a node
+//! that was registered before, never later than a heartbeat would: it would miss the window that a
+//! new leader gives to every node. Only a heartbeat that was answered ends the series: a scheduler that takes registrations and answers
 //! no heartbeat is not called in a tight loop.
 
 use std::time::Duration;
@@ -226,9 +227,13 @@ impl Control {
     }
 
     fn failed(&mut self, now: Timestamp) {
+        let longest = match self.last_heartbeat {
+            Some(_) => self.interval.min(BACKOFF_MAX),
+            None => BACKOFF_MAX,
+        };
         let delay = match self.failures {
             0 => BACKOFF_FIRST,
-            n => Duration::from_secs(1 << (n - 1).min(5)).min(BACKOFF_MAX),
+            n => Duration::from_secs(1 << (n - 1).min(5)).min(longest),
         };
         self.failures = self.failures.saturating_add(1);
         self.lease = None;
@@ -298,7 +303,7 @@ mod tests {
             gaps.push(next.since(now).as_millis());
             now = next;
         }
-        assert_eq!(gaps, [200, 1000, 2000, 4000]);
+        assert_eq!(gaps, [200, 1000, 2000, 2000], "no longer than the interval");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub struct Setup {
     /// Clients.
     #[serde(default = "one")]
     pub clients: usize,
+    /// Clients and the operator try again when they are told to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patient: bool,
     /// How long anything may break.
     #[serde(default = "three_minutes")]
     pub chaos: Span,

@@ -1,6 +1,7 @@
 //! Clients: they ask for what the script says, and remember what they were told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::model::workload::{ActualState, DesiredState};
@@ -10,8 +11,11 @@ use crate::marks::Mark;
 use crate::process::Process;
 use crate::script::Deed;
 
-use super::World;
 use super::message::{Body, RefusedCall};
+use super::{Happening, World};
+
+/// How long a patient client waits before it tries again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A client.
 #[derive(Debug, Default)]
@@ -54,7 +58,18 @@ impl World {
         self.client_asks(*client, request);
     }
 
-    fn client_asks(&mut self, at: usize, request: Request) {
+    /// A patient client that was told to try again does so.
+    pub(super) fn ask_again(&mut self, at: usize, request: Request) {
+        if self.script.world.patient {
+            let again = Happening::AskAgain {
+                client: at,
+                request: Box::new(request),
+            };
+            self.queue.push(self.now + AGAIN, again);
+        }
+    }
+
+    pub(super) fn client_asks(&mut self, at: usize, request: Request) {
         let client = &mut self.clients[at];
         let call = client.next_call;
         client.next_call += 1;
@@ -107,7 +122,9 @@ impl World {
             } => {
                 let replicas = self.replicas.len().max(1);
                 self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
-                self.clients[at].outstanding.remove(&call);
+                if let Some(request) = self.clients[at].outstanding.remove(&call) {
+                    self.ask_again(at, request);
+                }
                 return;
             }
             _ => return,
@@ -133,6 +150,7 @@ impl World {
                 self.mark(Mark::ClientToldToTryAgain);
                 let replicas = self.replicas.len().max(1);
                 self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
+                self.ask_again(at, request);
             }
             Err(RequestError::Stale { .. }) => self.mark(Mark::ClientStale),
             Err(_) => self.mark(Mark::ClientRefused),

@@ -82,6 +82,11 @@ enum Happening {
     Act(usize),
     /// Something that lasted is over.
     Over(Box<Deed>),
+    /// A client that was told to try again does so; the one after the last is the operator.
+    AskAgain {
+        client: usize,
+        request: Box<berth_core::io::request::Request>,
+    },
     /// A process that a twist ended is started again.
     Restart { replica: usize },
     /// A process that a twist stopped goes on.
@@ -291,6 +296,10 @@ impl World {
                 self.begin_act(&act);
             }
             Happening::Over(deed) => self.end_deed(&deed),
+            Happening::AskAgain { client, request } if client == self.clients.len() => {
+                self.operator_asks(*request);
+            }
+            Happening::AskAgain { client, request } => self.client_asks(client, *request),
             Happening::Restart { replica } => self.start_replica(replica),
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),

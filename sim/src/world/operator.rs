@@ -1,9 +1,10 @@
 //! An operator: does what the script says while things break, and puts everything back in order
 //! afterwards.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_core::io::request::Request;
+use berth_core::io::request::{Request, RequestError};
 use berth_core::model::node::{NodeReason, NodeStatus};
 
 use crate::marks::Mark;
@@ -11,13 +12,14 @@ use crate::process::Process;
 use crate::script::Deed;
 
 use super::World;
-use super::message::Body;
+use super::message::{Body, RefusedCall};
 
 /// The operator.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
     next_call: u64,
     scheduler: usize,
+    outstanding: BTreeMap<u64, Request>,
 }
 
 impl World {
@@ -63,7 +65,7 @@ impl World {
         }
     }
 
-    fn operator_asks(&mut self, request: Request) {
+    pub(super) fn operator_asks(&mut self, request: Request) {
         let mark = match &request {
             Request::SetSchedulable {
                 schedulable: false, ..
@@ -80,6 +82,7 @@ impl World {
         }
         let call = self.operator.next_call;
         self.operator.next_call += 1;
+        self.operator.outstanding.insert(call, request.clone());
         let to = Process::Replica(self.operator.scheduler);
         let body = Body::ClientCall {
             call,
@@ -89,13 +92,23 @@ impl World {
     }
 
     pub(super) fn operator_receive(&mut self, body: Body) {
-        let told = match body {
-            Body::ClientAnswered { answer, .. } => answer.is_ok(),
-            _ => false,
+        let (call, told) = match body {
+            Body::ClientAnswered { call, answer } => {
+                let refused = matches!(*answer, Err(RequestError::Unavailable { .. }));
+                (call, !refused)
+            }
+            Body::Refused {
+                call: RefusedCall::Client(call),
+            } => (call, false),
+            _ => return,
         };
+        let request = self.operator.outstanding.remove(&call);
         if !told {
             let replicas = self.replicas.len().max(1);
             self.operator.scheduler = (self.operator.scheduler + 1) % replicas;
+            if let Some(request) = request {
+                self.ask_again(self.clients.len(), request);
+            }
         }
     }
 

@@ -27,6 +27,7 @@ pub fn draw(options: &Options) -> Script {
         clocks: clocks(options, &streams),
         nodes: nodes(options, &streams),
         clients: options.clients,
+        patient: false,
         chaos: options.chaos.into(),
         calm: options.calm.into(),
         pace: if large { Pace::Production } else { Pace::Quick },
