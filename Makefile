@@ -6,12 +6,13 @@ CARGO ?= cargo
 ARGS ?=
 NODES ?= 500
 WORKLOADS ?= 5000
+SEEDS ?= 0..2000
 
 # Cargo would look for the job server of `make -j`, which is not handed down to it.
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench hunt determinism coverage deny
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench search exhaust hunt determinism coverage deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,14 @@ scale: ## the capacity run: NODES=500 WORKLOADS=5000 against a real etcd
 bench: ## the criterion benchmarks
 	@xtask/deps.sh build
 	@$(CARGO) bench -p berth-benches
+
+search: ## run many seeds of the simulator: SEEDS=0..100000
+	@xtask/deps.sh build
+	@$(CARGO) run --profile simulation --quiet -p berth-simcmd -- search --seeds $(SEEDS) $(ARGS)
+
+exhaust: ## run every single fault at every point of every short scenario
+	@xtask/deps.sh build
+	@$(CARGO) run --profile simulation --quiet -p berth-simcmd -- exhaust $(ARGS)
 
 hunt: ## plant bugs in the product, and see whether the simulator finds them; ARGS="--bug tie-break"
 	@xtask/deps.sh build

@@ -3,6 +3,7 @@
 mod bounded;
 mod coverage;
 mod determinism;
+mod simulate;
 mod suite;
 mod tidy;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "usage: cargo xtask tidy | lint | test | determinism | coverage";
+const USAGE: &str = "usage: cargo xtask tidy | lint | test | simulate | determinism | coverage";
 
 fn main() -> ExitCode {
     let chore = std::env::args().nth(1).unwrap_or_default();
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(&root),
         "lint" => suite::lint(&root),
         "test" => suite::test(&root),
+        "simulate" => simulate::run(&root),
         "determinism" => determinism::run(&root),
         "coverage" => coverage::run(&root),
         _ => {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{bounded, determinism, tidy};
+use crate::{bounded, determinism, simulate, tidy};
 
 /// What proptest reads its seed from.
 const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
@@ -52,7 +52,8 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
 }
 
 /// [`lint`], then every test of the workspace, the black-box tests among them, then the core's
-/// recorded history once more in an optimised build: its recorded answers hold in both.
+/// recorded history once more in an optimised build: its recorded answers hold in both. Last, the
+/// simulator's short forms.
 ///
 /// # Errors
 /// When a check or a test fails, or has no end.
@@ -90,7 +91,8 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     );
     step("determinism of the core, optimised", || {
         determinism::optimised(root)
-    })
+    })?;
+    step("simulation", || simulate::run(root))
 }
 
 /// Runs a step under a heading, and says how long it took.
