@@ -3,59 +3,38 @@
 use berth_core::Timestamp;
 
 use crate::failure::{Failure, FailureCode, bounded};
-use crate::io::{Exit, Found, RuntimeCommand, RuntimeEvent};
+use crate::io::{Exit, Found, RuntimeEvent, RuntimeNews};
 use crate::lane::{Lane, RETRY_AFTER, STABLE_AFTER};
 use crate::record::{Artifact, End, Phase};
 
 impl Lane {
-    /// Takes an event in. One of another start, or one that answers nothing that was asked, is
-    /// late news and changes nothing.
-    pub(crate) fn take_event(&mut self, now: Timestamp, event: RuntimeEvent) {
+    /// Takes in what the runtime says. What speaks of another start is late and changes nothing.
+    pub(crate) fn take_news(&mut self, now: Timestamp, news: RuntimeNews) {
+        let RuntimeNews { answers, event } = news;
         let current = self.record.as_ref().and_then(|record| record.launch());
         if current.as_ref() != Some(event.launch()) {
             return;
         }
-        if self.is_answer(&event) {
-            self.command = None;
-        } else if !self.is_news(&event) {
-            return;
-        }
-        self.apply_event(now, event);
-    }
-
-    /// Whether the event is the answer to the command that is under way.
-    fn is_answer(&self, event: &RuntimeEvent) -> bool {
-        let Some(command) = &self.command else {
-            return false;
-        };
-        command.launch() == event.launch()
-            && match event {
-                RuntimeEvent::Started { .. } | RuntimeEvent::StartFailed { .. } => {
-                    matches!(command, RuntimeCommand::Start(_))
-                }
-                RuntimeEvent::Stopped { .. } => matches!(command, RuntimeCommand::Stop(_)),
-                RuntimeEvent::Removed { .. } => matches!(command, RuntimeCommand::Remove(_)),
-                RuntimeEvent::CommandFailed { .. } => {
-                    matches!(command, RuntimeCommand::Stop(_) | RuntimeCommand::Remove(_))
-                }
-                RuntimeEvent::Probed { .. } => matches!(command, RuntimeCommand::Probe(_)),
-                RuntimeEvent::Exited { .. } => false,
+        match (answers, self.command) {
+            (Some(answered), Some(command)) if answered == command => {
+                self.command = None;
+                self.apply_event(now, event);
             }
+            // While a command is under way its answer tells more: the runtime's news come in the
+            // order in which things happened.
+            (_, Some(_)) => {}
+            (None, None) => self.apply_event(now, event),
+            (Some(_), None) => self.look_again(),
+        }
     }
 
-    /// Whether the event tells something although nobody asked: it ended by itself, or a command
-    /// of the agent's former life came to its end only now. While a command is under way its
-    /// answer tells more: the runtime's events come in the order in which things happened.
-    fn is_news(&self, event: &RuntimeEvent) -> bool {
-        match event {
-            RuntimeEvent::Exited { .. }
-            | RuntimeEvent::Stopped { .. }
-            | RuntimeEvent::Removed { .. } => self.command.is_none(),
-            RuntimeEvent::Started { .. }
-            | RuntimeEvent::StartFailed { .. }
-            | RuntimeEvent::CommandFailed { .. }
-            | RuntimeEvent::Probed { .. } => false,
-        }
+    /// A command of the agent's former life came to its end only now. What it says was true then,
+    /// and this life may have done something since: the runtime is asked.
+    fn look_again(&mut self) {
+        let runs = self
+            .artifact_mut()
+            .is_some_and(|artifact| matches!(artifact.phase, Phase::Starting | Phase::Running));
+        self.must_probe |= runs;
     }
 
     fn apply_event(&mut self, now: Timestamp, event: RuntimeEvent) {
@@ -106,6 +85,7 @@ impl Lane {
             }
             Found::Running { message, details } => self.set_running(now, message, details),
             Found::Exited(exit) => self.exited(now, exit),
+            Found::Stopped => self.set_phase(now, Phase::Stopped, "stopped"),
             // The start that was decided did not happen: it happens now.
             Found::Absent if starting => {}
             Found::Absent => {

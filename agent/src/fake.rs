@@ -24,7 +24,7 @@ use std::time::Duration;
 use berth_core::{Revision, Timestamp, WorkloadId};
 
 use crate::failure::{Failure, FailureCode};
-use crate::io::{Exit, Found, RuntimeCommand, RuntimeEvent, StartCommand};
+use crate::io::{CommandId, Exit, Found, RuntimeCommand, RuntimeEvent, RuntimeNews, StartCommand};
 use crate::record::{LaunchId, SpecBlob};
 
 /// The runtime.
@@ -37,7 +37,7 @@ pub struct FakeRuntime {
     /// What is going on, by when it comes to its end; the number keeps the order of equals.
     pending: BTreeMap<(Timestamp, u64), Pending>,
     sequence: u64,
-    events: VecDeque<RuntimeEvent>,
+    news: VecDeque<RuntimeNews>,
 }
 
 /// Something that the runtime made.
@@ -80,9 +80,9 @@ impl FakeState {
 
 #[derive(Debug)]
 enum Pending {
-    Start(LaunchId),
-    Stop(LaunchId),
-    Remove(LaunchId),
+    Start(CommandId, LaunchId),
+    Stop(CommandId, LaunchId),
+    Remove(CommandId, LaunchId),
     Exit(LaunchId),
 }
 
@@ -136,29 +136,28 @@ impl FakeRuntime {
         Self::default()
     }
 
-    /// Carries a command out; what comes of it comes out of [`Self::poll_event`], now or later.
-    pub fn handle(&mut self, now: Timestamp, command: RuntimeCommand) {
+    /// Carries a command out; what comes of it comes out of [`Self::poll_news`], now or later.
+    pub fn handle(&mut self, now: Timestamp, id: CommandId, command: RuntimeCommand) {
         self.advance(now);
         match command {
-            RuntimeCommand::Start(start) => self.start(now, *start),
+            RuntimeCommand::Start(start) => self.start(now, id, *start),
             RuntimeCommand::Stop(launch) => {
                 let delay = self.script(&launch).stop;
-                self.later(now + delay, Pending::Stop(launch));
+                self.later(now + delay, Pending::Stop(id, launch));
             }
             RuntimeCommand::Remove(launch) => {
                 let delay = self.script(&launch).remove;
-                self.later(now + delay, Pending::Remove(launch));
+                self.later(now + delay, Pending::Remove(id, launch));
             }
             RuntimeCommand::Probe(launch) => {
                 let found = self.probe(&launch);
-                self.events
-                    .push_back(RuntimeEvent::Probed { launch, found });
+                self.answer(id, RuntimeEvent::Probed { launch, found });
             }
         }
         self.advance(now);
     }
 
-    /// Lets time pass. Events of the past come out of [`Self::poll_event`].
+    /// Lets time pass. What happened comes out of [`Self::poll_news`].
     pub fn advance(&mut self, now: Timestamp) {
         while let Some(entry) = self.pending.first_entry() {
             if entry.key().0 > now {
@@ -166,27 +165,27 @@ impl FakeRuntime {
             }
             let ((at, _), pending) = entry.remove_entry();
             match pending {
-                Pending::Start(launch) => self.finish_start(at, launch),
-                Pending::Stop(launch) => {
+                Pending::Start(id, launch) => self.finish_start(at, id, launch),
+                Pending::Stop(id, launch) => {
                     let artifact = self.artifact_mut(&launch);
                     if let Some(artifact) = artifact.filter(|it| it.state.is_live()) {
                         artifact.state = FakeState::Stopped;
                     }
-                    self.events.push_back(RuntimeEvent::Stopped { launch });
+                    self.answer(id, RuntimeEvent::Stopped { launch });
                 }
-                Pending::Remove(launch) => {
+                Pending::Remove(id, launch) => {
                     self.artifacts
                         .remove(&(launch.workload.clone(), launch.artifact));
-                    self.events.push_back(RuntimeEvent::Removed { launch });
+                    self.answer(id, RuntimeEvent::Removed { launch });
                 }
                 Pending::Exit(launch) => self.exit(launch),
             }
         }
     }
 
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<RuntimeEvent> {
-        self.events.pop_front()
+    /// The next thing that it says.
+    pub fn poll_news(&mut self) -> Option<RuntimeNews> {
+        self.news.pop_front()
     }
 
     /// When [`Self::advance`] has something to do.
@@ -200,14 +199,14 @@ impl FakeRuntime {
         self.artifacts.values()
     }
 
-    /// The agent is gone: events that it did not take are lost. What goes on goes on.
-    pub fn lose_events(&mut self) {
-        self.events.clear();
+    /// The agent is gone: what it did not hear is lost. What goes on goes on.
+    pub fn lose_news(&mut self) {
+        self.news.clear();
     }
 
     /// The machine is gone (a reboot): nothing runs any more.
     pub fn reboot(&mut self) {
-        self.events.clear();
+        self.news.clear();
         self.pending.clear();
         self.artifacts
             .retain(|_, artifact| !artifact.state.is_live());
@@ -222,11 +221,11 @@ impl FakeRuntime {
         if let Some(artifact) = running {
             artifact.state = FakeState::Exited(code);
             let event = exited(artifact.launch.clone(), code);
-            self.events.push_back(event);
+            self.tell(event);
         }
     }
 
-    fn start(&mut self, now: Timestamp, command: StartCommand) {
+    fn start(&mut self, now: Timestamp, id: CommandId, command: StartCommand) {
         let StartCommand {
             launch,
             revision,
@@ -235,12 +234,13 @@ impl FakeRuntime {
         if let Some(artifact) = self.artifact_mut(&launch) {
             // This very start was carried out before: it is not done again.
             match artifact.state.clone() {
-                FakeState::Starting => return,
-                FakeState::Running => return self.started(launch),
+                FakeState::Starting => {
+                    let at = self.start_ends(&launch).unwrap_or(now);
+                    return self.later(at, Pending::Start(id, launch));
+                }
+                FakeState::Running => return self.started(id, launch),
                 FakeState::Broken(failure) => {
-                    return self
-                        .events
-                        .push_back(RuntimeEvent::StartFailed { launch, failure });
+                    return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
                 }
                 FakeState::Stopped | FakeState::Exited(_) => {}
             }
@@ -257,21 +257,28 @@ impl FakeRuntime {
         };
         self.artifacts
             .insert((launch.workload.clone(), launch.artifact), artifact);
-        self.later(now + delay, Pending::Start(launch));
+        self.later(now + delay, Pending::Start(id, launch));
     }
 
-    fn finish_start(&mut self, at: Timestamp, launch: LaunchId) {
-        let Some(artifact) = self.artifact_mut(&launch).cloned() else {
-            return;
+    fn finish_start(&mut self, at: Timestamp, id: CommandId, launch: LaunchId) {
+        let interrupted = |how: &str| {
+            let text = format!("it was {how} while it started");
+            Failure::new(FailureCode::RuntimeError, text)
         };
-        if let FakeState::Broken(failure) = artifact.state {
-            return self
-                .events
-                .push_back(RuntimeEvent::StartFailed { launch, failure });
+        let artifact = self.artifact_mut(&launch).cloned();
+        let state = artifact.as_ref().map(|artifact| artifact.state.clone());
+        let failure = match state {
+            Some(FakeState::Starting) => None,
+            Some(FakeState::Running) => return self.started(id, launch),
+            Some(FakeState::Broken(failure)) => Some(failure),
+            Some(FakeState::Stopped) => Some(interrupted("stopped")),
+            Some(FakeState::Exited(_)) => Some(interrupted("killed")),
+            None => Some(interrupted("removed")),
+        };
+        if let Some(failure) = failure {
+            return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
         }
-        if artifact.state != FakeState::Starting {
-            return;
-        }
+        let Some(artifact) = artifact else { return };
         let key = (launch.workload.clone(), artifact.revision.clone());
         let tries = self.starts.entry(key).or_default();
         *tries += 1;
@@ -285,9 +292,7 @@ impl FakeRuntime {
             if let Some(artifact) = self.artifact_mut(&launch) {
                 artifact.state = FakeState::Broken(failure.clone());
             }
-            return self
-                .events
-                .push_back(RuntimeEvent::StartFailed { launch, failure });
+            return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
         }
         if let Some(artifact) = self.artifact_mut(&launch) {
             artifact.state = FakeState::Running;
@@ -295,16 +300,20 @@ impl FakeRuntime {
         if let Some(after) = artifact.script.exit_after {
             self.later(at + after, Pending::Exit(launch.clone()));
         }
-        self.started(launch);
+        self.started(id, launch);
     }
 
-    fn started(&mut self, launch: LaunchId) {
+    fn started(&mut self, id: CommandId, launch: LaunchId) {
         let message = "running (fake runtime)".to_owned();
-        self.events.push_back(RuntimeEvent::Started {
-            launch,
-            message,
-            details: BTreeMap::new(),
-        });
+        let details = BTreeMap::new();
+        self.answer(
+            id,
+            RuntimeEvent::Started {
+                launch,
+                message,
+                details,
+            },
+        );
     }
 
     fn exit(&mut self, launch: LaunchId) {
@@ -316,7 +325,7 @@ impl FakeRuntime {
         }
         let code = artifact.script.exit_code;
         artifact.state = FakeState::Exited(code);
-        self.events.push_back(exited(launch, code));
+        self.tell(exited(launch, code));
     }
 
     fn probe(&mut self, launch: &LaunchId) -> Found {
@@ -329,7 +338,7 @@ impl FakeRuntime {
                 message: "running (fake runtime)".to_owned(),
                 details: BTreeMap::new(),
             },
-            FakeState::Stopped => Found::Absent,
+            FakeState::Stopped => Found::Stopped,
             FakeState::Broken(_) => Found::Absent,
             FakeState::Exited(code) => Found::Exited(exit_of(*code)),
         }
@@ -349,6 +358,25 @@ impl FakeRuntime {
         self.artifacts
             .get_mut(&key)
             .filter(|artifact| artifact.launch == *launch)
+    }
+
+    /// When the start that is under way comes to its end.
+    fn start_ends(&self, of: &LaunchId) -> Option<Timestamp> {
+        let is_it =
+            |pending: &Pending| matches!(pending, Pending::Start(_, launch) if launch == of);
+        let mut ends = self.pending.iter().filter(|(_, pending)| is_it(pending));
+        ends.next().map(|((at, _), _)| *at)
+    }
+
+    /// Every command gets one answer.
+    fn answer(&mut self, id: CommandId, event: RuntimeEvent) {
+        let answers = Some(id);
+        self.news.push_back(RuntimeNews { answers, event });
+    }
+
+    fn tell(&mut self, event: RuntimeEvent) {
+        let answers = None;
+        self.news.push_back(RuntimeNews { answers, event });
     }
 
     fn later(&mut self, at: Timestamp, pending: Pending) {

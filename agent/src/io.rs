@@ -23,6 +23,18 @@ pub struct WriteId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControlCallId(pub u64);
 
+/// Names a command to the runtime until it is answered; chosen by the machine.
+///
+/// A runtime may outlive the agent, and so may the commands that it has under way: the life keeps
+/// the completion of an earlier agent's command from being taken for an answer to this one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId {
+    /// The life of the agent that gave it; see [`Restored::life`].
+    pub life: u64,
+    /// Counts the commands of that life.
+    pub number: u64,
+}
+
 /// What a caller says of itself in the metadata of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -57,7 +69,7 @@ pub enum AgentInput {
         result: Result<(), String>,
     },
     /// The runtime did something, or something happened in it.
-    Runtime(RuntimeEvent),
+    Runtime(RuntimeNews),
     /// A call to the scheduler came to its end.
     Control {
         /// Which.
@@ -148,9 +160,14 @@ pub enum AgentOutput {
         /// What to write.
         write: Write,
     },
-    /// Tell the runtime to do something. Answered by events; per workload, never more than one
-    /// is under way.
-    Runtime(RuntimeCommand),
+    /// Tell the runtime to do something. Answered by news that names it; per workload, never more
+    /// than one of this life is under way.
+    Runtime {
+        /// Names it.
+        id: CommandId,
+        /// What to do.
+        command: RuntimeCommand,
+    },
     /// Answer a request.
     Reply {
         /// Which.
@@ -218,6 +235,16 @@ pub struct StartCommand {
 
 /// What the runtime says, in the order in which things happened: the end of what a start or a
 /// probe speaks of is told after the answer to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeNews {
+    /// The command that it answers; `None`: it happened by itself. The machine believes an answer
+    /// to a command of its own; that one of another life came to its end only makes it look again.
+    pub answers: Option<CommandId>,
+    /// What happened.
+    pub event: RuntimeEvent,
+}
+
+/// Something that happened in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeEvent {
     /// It runs.
@@ -306,6 +333,8 @@ pub enum Found {
     },
     /// It ran and ended.
     Exited(Exit),
+    /// It exists and was stopped by a command.
+    Stopped,
     /// There is no trace of this start: it did not happen, or what it made is gone.
     Absent,
     /// The runtime cannot tell now, and why. The machine asks again.
@@ -393,4 +422,7 @@ pub struct Restored {
     pub records: Vec<Record>,
     /// When the agent starts.
     pub now: Timestamp,
+    /// Which life of the agent begins: no earlier one whose commands may still be under way in the
+    /// runtime had this number. How often it was started is such a number.
+    pub life: u64,
 }

@@ -11,7 +11,7 @@ use berth_core::Timestamp;
 use berth_core::planted::{Bug, planted};
 use berth_proto::agent::v1 as proto;
 
-use crate::io::{AgentReply, RequestId, RuntimeCommand, StartCommand, WriteId};
+use crate::io::{AgentReply, CommandId, RequestId, RuntimeCommand, StartCommand, WriteId};
 use crate::record::{Artifact, Phase, Record, Want};
 
 /// After a command or a write that was not possible: try again.
@@ -121,7 +121,7 @@ pub(crate) struct Lane {
     /// Replies that wait for a write.
     pub(crate) waiters: Vec<Waiter>,
     /// The command that is under way.
-    pub(crate) command: Option<RuntimeCommand>,
+    pub(crate) command: Option<CommandId>,
     /// Whether the agent must find out what the artifact is before it does anything about it.
     pub(crate) must_probe: bool,
     /// Nothing is tried before: a command or a write failed.
@@ -168,10 +168,16 @@ impl Lane {
         }
     }
 
-    /// Goes on as far as it can without the outside. Returns the command to give.
+    /// Goes on as far as it can without the outside. Returns the command to give, which is under
+    /// way as `id` from now on.
     ///
     /// `floor` is the highest number that any artifact of this agent got; it grows.
-    pub(crate) fn advance(&mut self, now: Timestamp, floor: &mut u64) -> Option<RuntimeCommand> {
+    pub(crate) fn advance(
+        &mut self,
+        now: Timestamp,
+        id: CommandId,
+        floor: &mut u64,
+    ) -> Option<RuntimeCommand> {
         if self.command.is_some() || self.retry_at.is_some() {
             return None;
         }
@@ -202,7 +208,7 @@ impl Lane {
             return None;
         }
         let command = command(self.record.as_ref()?, step)?;
-        self.command = Some(command.clone());
+        self.command = Some(id);
         Some(command)
     }
 

@@ -15,7 +15,7 @@
 //!     while let Some(output) = agent.poll_output() {
 //!         match output {
 //!             AgentOutput::Write { .. } => {}   // write, then AgentInput::Written
-//!             AgentOutput::Runtime(_) => {}     // do it, then AgentInput::Runtime
+//!             AgentOutput::Runtime { .. } => {} // do it, then AgentInput::Runtime
 //!             AgentOutput::Reply { .. } => {}   // answer the call
 //!             AgentOutput::Control { .. } => {} // call the scheduler, then AgentInput::Control
 //!         }
@@ -47,9 +47,9 @@ mod tasks;
 pub use failure::{Failure, FailureCode};
 pub use fake::FakeRuntime;
 pub use io::{
-    AgentConfig, AgentInput, AgentOutput, AgentReply, AgentRequest, Caller, ControlAnswer,
-    ControlCall, ControlCallId, Exit, Found, Refusal, RequestId, Restored, RuntimeCommand,
-    RuntimeEvent, StartCommand, Write, WriteId,
+    AgentConfig, AgentInput, AgentOutput, AgentReply, AgentRequest, Caller, CommandId,
+    ControlAnswer, ControlCall, ControlCallId, Exit, Found, Refusal, RequestId, Restored,
+    RuntimeCommand, RuntimeEvent, RuntimeNews, StartCommand, Write, WriteId,
 };
 pub use machine::AgentMachine;
 pub use record::{Artifact, LaunchId, Phase, Record, SpecBlob, Stamp, Target, Want};

@@ -11,8 +11,8 @@ use berth_proto::time::timestamp_from_unix_ms_u64;
 use crate::control::{Control, Say};
 use crate::failure::bounded;
 use crate::io::{
-    AgentConfig, AgentInput, AgentOutput, AgentReply, ControlCall, Refusal, RequestId, Restored,
-    Write, WriteId,
+    AgentConfig, AgentInput, AgentOutput, AgentReply, CommandId, ControlCall, Refusal, RequestId,
+    Restored, Write, WriteId,
 };
 use crate::lane::{Lane, RETRY_AFTER};
 use crate::status::control_status;
@@ -36,6 +36,8 @@ pub struct AgentMachine {
     writes_made: u64,
     /// No artifact of this number or below is made any more.
     artifact_floor: u64,
+    /// Names the next command to the runtime.
+    next_command: CommandId,
     silent_until: Option<Timestamp>,
     outputs: VecDeque<AgentOutput>,
 }
@@ -83,6 +85,10 @@ impl AgentMachine {
             writes: BTreeMap::new(),
             writes_made: 0,
             artifact_floor: 0,
+            next_command: CommandId {
+                life: restored.life,
+                number: 0,
+            },
             silent_until: Some(now + SILENCE_MAX),
             outputs: VecDeque::new(),
         };
@@ -105,10 +111,10 @@ impl AgentMachine {
                 self.request(now, id, caller, request);
             }
             AgentInput::Written { id, result } => self.written(now, id, result),
-            AgentInput::Runtime(event) => {
-                let workload = event.launch().workload.clone();
+            AgentInput::Runtime(news) => {
+                let workload = news.event.launch().workload.clone();
                 if let Some(lane) = self.lanes.get_mut(&workload) {
-                    lane.take_event(now, event);
+                    lane.take_news(now, news);
                     self.settle(now, &workload);
                 }
             }
@@ -234,7 +240,8 @@ impl AgentMachine {
         };
         lane.retry_at = lane.retry_at.filter(|at| now < *at);
         lane.drop_what_is_gone(now, self.config.tombstone_ttl);
-        let command = lane.advance(now, &mut self.artifact_floor);
+        let command_id = self.next_command;
+        let command = lane.advance(now, command_id, &mut self.artifact_floor);
         if let Some(write) = lane.write_due(id) {
             let write_id = WriteId(self.writes_made);
             self.writes_made += 1;
@@ -245,7 +252,13 @@ impl AgentMachine {
                 write,
             });
         }
-        self.outputs.extend(command.map(AgentOutput::Runtime));
+        if let Some(command) = command {
+            self.next_command.number += 1;
+            self.outputs.push_back(AgentOutput::Runtime {
+                id: command_id,
+                command,
+            });
+        }
         self.outputs.extend(lane.replies_due());
         lane.update_task(now, &mut self.tasks);
         if lane.has_news() {

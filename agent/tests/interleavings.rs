@@ -47,7 +47,7 @@ enum Op {
     NextEpoch,
     Write(bool),
     Command(usize),
-    Event,
+    Hear,
     Pass(u64),
     Crash,
     Boot,
@@ -70,7 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::NextEpoch),
         8 => prop::bool::weighted(0.9).prop_map(Op::Write),
         8 => any::<usize>().prop_map(Op::Command),
-        8 => Just(Op::Event),
+        8 => Just(Op::Hear),
         4 => (1..1_500_u64).prop_map(Op::Pass),
         1 => Just(Op::Crash),
         2 => Just(Op::Boot),
@@ -129,16 +129,11 @@ impl Run {
             }
             Op::Write(works) => world.write(works),
             Op::Command(at) => world.command(at),
-            Op::Event => world.event(),
+            Op::Hear => world.hear(),
             Op::Pass(ms) => world.pass(Duration::from_millis(ms)),
             Op::Crash => world.crash(),
             Op::Boot => world.boot(),
-            Op::Kill(at) => {
-                let now = world.now;
-                world
-                    .runtime
-                    .kill(now, &WORKLOADS[at].parse().unwrap(), 137);
-            }
+            Op::Kill(at) => world.kill(WORKLOADS[at]),
         }
         self.check();
     }
@@ -237,7 +232,8 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    // `PROPTEST_CASES` may ask for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
 
     #[test]
     fn one_artifact_and_the_last_word_counts(

@@ -239,6 +239,25 @@ fn a_restart_adopts_what_runs_and_finishes_what_was_decided() {
 }
 
 #[test]
+fn a_stop_of_a_former_life_that_ends_late_is_no_answer() {
+    let mut world = World::new();
+    let slow = [("fake/stop-ms", "300")];
+    world.apply("web", "r1", &slow);
+    world.call(Caller::default(), apply("web", "r1", false, &slow));
+    world.run();
+    world.crash();
+    world.boot();
+    world.call(Caller::default(), apply("web", "r1", true, &slow));
+    world.run();
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    world.pass(Duration::from_millis(300));
+    assert_eq!(world.live(&"web".parse().unwrap()), 0, "stopped only now");
+    world.run();
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    assert_eq!(world.live(&"web".parse().unwrap()), 1, "it looked again");
+}
+
+#[test]
 fn what_vanished_meanwhile_has_failed() {
     let mut world = World::new();
     world.apply("web", "r1", &[]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use berth_agent::{
     AgentConfig, AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller,
-    ControlCall, ControlCallId, FakeRuntime, Record, RequestId, Restored, RuntimeCommand,
-    RuntimeEvent, Stamp, Write, WriteId,
+    CommandId, ControlCall, ControlCallId, FakeRuntime, Record, RequestId, Restored,
+    RuntimeCommand, RuntimeNews, Stamp, Write, WriteId,
 };
 use berth_core::{Epoch, Timestamp, WorkloadId};
 use berth_proto::agent::v1 as proto;
@@ -24,8 +24,11 @@ pub(crate) struct World {
     pub(crate) disk: BTreeMap<WorkloadId, Record>,
     pub(crate) disk_epoch: Option<Epoch>,
     pub(crate) writes: VecDeque<(WriteId, Write)>,
-    pub(crate) commands: Vec<RuntimeCommand>,
-    pub(crate) events: VecDeque<RuntimeEvent>,
+    pub(crate) commands: Vec<(CommandId, RuntimeCommand)>,
+    pub(crate) news: VecDeque<RuntimeNews>,
+    /// Commands of this life that were not answered yet.
+    under_way: BTreeMap<CommandId, WorkloadId>,
+    life: u64,
     pub(crate) replies: BTreeMap<RequestId, AgentReply>,
     pub(crate) control: VecDeque<(ControlCallId, ControlCall)>,
     stamps: BTreeMap<RequestId, (WorkloadId, Stamp)>,
@@ -49,7 +52,9 @@ impl World {
             disk_epoch: None,
             writes: VecDeque::new(),
             commands: Vec::new(),
-            events: VecDeque::new(),
+            news: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            life: 0,
             replies: BTreeMap::new(),
             control: VecDeque::new(),
             stamps: BTreeMap::new(),
@@ -66,7 +71,9 @@ impl World {
                 epoch: self.disk_epoch,
                 records: self.disk.values().cloned().collect(),
                 now: self.now,
+                life: self.life,
             };
+            self.life += 1;
             self.agent = Some(AgentMachine::new(self.config.clone(), restored));
             self.collect();
         }
@@ -77,9 +84,10 @@ impl World {
         self.agent = None;
         self.writes.clear();
         self.commands.clear();
-        self.events.clear();
+        self.news.clear();
+        self.under_way.clear();
         self.control.clear();
-        self.runtime.lose_events();
+        self.runtime.lose_news();
     }
 
     pub(crate) fn input(&mut self, input: AgentInput) {
@@ -96,15 +104,13 @@ impl World {
         while let Some(output) = agent.poll_output() {
             match output {
                 AgentOutput::Write { id, write } => self.writes.push_back((id, write)),
-                AgentOutput::Runtime(command) => {
+                AgentOutput::Runtime { id, command } => {
                     check_persisted_first(&self.disk, &command);
                     let workload = &command.launch().workload;
-                    let busy = self
-                        .commands
-                        .iter()
-                        .any(|c| c.launch().workload == *workload);
+                    let busy = self.under_way.values().any(|of| of == workload);
                     assert!(!busy, "{workload} has two commands under way");
-                    self.commands.push(command);
+                    self.under_way.insert(id, workload.clone());
+                    self.commands.push((id, command));
                 }
                 AgentOutput::Reply { id, reply } => {
                     if let Some((workload, stamp)) = self.stamps.get(&id) {
@@ -160,40 +166,49 @@ impl World {
     /// Hands a command to the runtime.
     pub(crate) fn command(&mut self, at: usize) {
         if !self.commands.is_empty() {
-            let command = self.commands.remove(at % self.commands.len());
-            self.runtime.handle(self.now, command);
+            let (id, command) = self.commands.remove(at % self.commands.len());
+            self.runtime.handle(self.now, id, command);
         }
-        self.take_events();
+        self.take_news();
     }
 
-    fn take_events(&mut self) {
-        while let Some(event) = self.runtime.poll_event() {
+    fn take_news(&mut self) {
+        while let Some(news) = self.runtime.poll_news() {
             if self.agent.is_some() {
-                self.events.push_back(event);
+                self.news.push_back(news);
             }
         }
     }
 
-    /// Tells the agent the oldest event.
-    pub(crate) fn event(&mut self) {
-        if let Some(event) = self.events.pop_front() {
-            self.input(AgentInput::Runtime(event));
+    /// Tells the agent the oldest of what the runtime said.
+    pub(crate) fn hear(&mut self) {
+        if let Some(news) = self.news.pop_front() {
+            if let Some(answered) = news.answers {
+                self.under_way.remove(&answered);
+            }
+            self.input(AgentInput::Runtime(news));
         }
+    }
+
+    /// Somebody from outside kills what runs of a workload.
+    pub(crate) fn kill(&mut self, workload: &str) {
+        self.runtime.kill(self.now, &workload.parse().unwrap(), 137);
+        self.take_news();
     }
 
     pub(crate) fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
         self.runtime.advance(self.now);
-        self.take_events();
+        self.take_news();
         self.input(AgentInput::Tick);
     }
 
     /// Lets everything happen that can happen now.
     pub(crate) fn run(&mut self) {
-        while !(self.writes.is_empty() && self.commands.is_empty() && self.events.is_empty()) {
+        while !(self.writes.is_empty() && self.commands.is_empty() && self.news.is_empty()) {
             self.write(true);
             self.command(0);
-            self.event();
+            self.hear();
         }
     }
 
@@ -209,7 +224,10 @@ impl World {
                 .min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.pass(at.since(self.now)),
-                None => return self.pass(end.since(self.now)),
+                None => {
+                    self.pass(end.since(self.now));
+                    return self.run();
+                }
             }
         }
         panic!("the agent is never content: {:?}", self.agent);

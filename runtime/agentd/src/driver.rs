@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_agent::{
-    AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller, RequestId,
-    RuntimeEvent,
+    AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller, RequestId, RuntimeNews,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +32,7 @@ pub(crate) struct Driver {
     /// Calls of the agent's own service.
     pub(crate) calls: mpsc::Receiver<Call>,
     /// What the runtime says.
-    pub(crate) events: mpsc::UnboundedReceiver<RuntimeEvent>,
+    pub(crate) news: mpsc::UnboundedReceiver<RuntimeNews>,
     /// What everything else says: writes, the scheduler, the host's utilisation.
     pub(crate) inputs: mpsc::UnboundedReceiver<AgentInput>,
     pub(crate) inputs_sender: mpsc::UnboundedSender<AgentInput>,
@@ -52,7 +51,7 @@ impl Driver {
                 biased;
                 () = self.ended.cancelled() => return,
                 Some(input) = self.inputs.recv() => input,
-                Some(event) = self.events.recv() => AgentInput::Runtime(event),
+                Some(news) = self.news.recv() => AgentInput::Runtime(news),
                 Some(call) = self.calls.recv() => {
                     requests += 1;
                     let id = RequestId(requests);
@@ -74,7 +73,7 @@ impl Driver {
                         drop(self.inputs_sender.send(AgentInput::Written { id, result }));
                     }
                 }
-                AgentOutput::Runtime(command) => self.runtime.execute(command),
+                AgentOutput::Runtime { id, command } => self.runtime.execute(id, command),
                 AgentOutput::Reply { id, reply } => {
                     if let Some(caller) = waiting.remove(&id) {
                         // A caller that went away needs no answer.

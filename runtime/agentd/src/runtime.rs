@@ -1,6 +1,6 @@
 //! The runtime that a host drives: one of two, chosen once.
 
-use berth_agent::{FakeRuntime, RuntimeCommand, RuntimeEvent};
+use berth_agent::{CommandId, FakeRuntime, RuntimeCommand, RuntimeNews};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -11,34 +11,34 @@ use crate::exec::ExecRuntime;
 #[derive(Debug)]
 pub(crate) enum Runtime {
     Exec(ExecRuntime),
-    Fake(mpsc::UnboundedSender<RuntimeCommand>),
+    Fake(mpsc::UnboundedSender<(CommandId, RuntimeCommand)>),
 }
 
 impl Runtime {
     /// The runtime in memory, on a task of its own.
     pub(crate) fn fake(
         clock: Clock,
-        events: mpsc::UnboundedSender<RuntimeEvent>,
+        news: mpsc::UnboundedSender<RuntimeNews>,
         ended: CancellationToken,
     ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(run_fake(clock, receiver, events, ended));
+        tokio::spawn(run_fake(clock, receiver, news, ended));
         Self::Fake(commands)
     }
 
-    pub(crate) fn execute(&self, command: RuntimeCommand) {
+    pub(crate) fn execute(&self, id: CommandId, command: RuntimeCommand) {
         match self {
-            Self::Exec(runtime) => runtime.execute(command),
+            Self::Exec(runtime) => runtime.execute(id, command),
             // Nobody receives any more only when the agent ends.
-            Self::Fake(commands) => drop(commands.send(command)),
+            Self::Fake(commands) => drop(commands.send((id, command))),
         }
     }
 }
 
 async fn run_fake(
     clock: Clock,
-    mut commands: mpsc::UnboundedReceiver<RuntimeCommand>,
-    events: mpsc::UnboundedSender<RuntimeEvent>,
+    mut commands: mpsc::UnboundedReceiver<(CommandId, RuntimeCommand)>,
+    news: mpsc::UnboundedSender<RuntimeNews>,
     ended: CancellationToken,
 ) {
     let mut runtime = FakeRuntime::new();
@@ -47,13 +47,13 @@ async fn run_fake(
         tokio::select! {
             () = ended.cancelled() => return,
             command = commands.recv() => match command {
-                Some(command) => runtime.handle(clock.now(), command),
+                Some((id, command)) => runtime.handle(clock.now(), id, command),
                 None => return,
             },
             () = wake => runtime.advance(clock.now()),
         }
-        while let Some(event) = runtime.poll_event() {
-            if events.send(event).is_err() {
+        while let Some(said) = runtime.poll_news() {
+            if news.send(said).is_err() {
                 return;
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use berth_agent::{AgentConfig, AgentInput, AgentMachine, Restored, RuntimeEvent};
+use berth_agent::{AgentConfig, AgentInput, AgentMachine, Restored, RuntimeNews};
 use berth_core::NodeId;
 use berth_core::model::units::Resources;
 use berth_proto::agent::v1::agent_service_server::AgentServiceServer;
@@ -135,13 +135,14 @@ pub async fn start(
         epoch: found.epoch,
         records: found.records,
         now: clock.now(),
+        life: found.incarnation,
     };
     let machine = AgentMachine::new(machine_config, restored);
 
-    let (events_sender, events) = mpsc::unbounded_channel();
+    let (news_sender, news) = mpsc::unbounded_channel();
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-    let runtime = runtime(&config, clock, &data_dir, events_sender, ended.clone());
+    let runtime = runtime(&config, clock, &data_dir, news_sender, ended.clone());
     let to_driver = inputs_sender.clone();
     let (writer, writer_thread) = spawn_writer(state, move |input| drop(to_driver.send(input)))?;
     tokio::spawn(sample(
@@ -164,7 +165,7 @@ pub async fn start(
         writer,
         scheduler,
         calls,
-        events,
+        news,
         inputs,
         inputs_sender,
         ended: ended.clone(),
@@ -201,16 +202,16 @@ fn runtime(
     config: &AgentdConfig,
     clock: Clock,
     data_dir: &Path,
-    events: mpsc::UnboundedSender<RuntimeEvent>,
+    news: mpsc::UnboundedSender<RuntimeNews>,
     ended: CancellationToken,
 ) -> Runtime {
     match config.runtime {
-        RuntimeKind::Fake => Runtime::fake(clock, events, ended),
+        RuntimeKind::Fake => Runtime::fake(clock, news, ended),
         RuntimeKind::Exec => Runtime::Exec(ExecRuntime::new(
             config.node_id.to_string(),
             data_dir.to_owned(),
             config.stop_grace,
-            events,
+            news,
             ended,
         )),
     }

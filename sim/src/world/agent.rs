@@ -62,6 +62,7 @@ impl AgentProcess {
             config.clone(),
             Restored {
                 now: super::BEGINNING,
+                life: 0,
                 ..Restored::default()
             },
         );
@@ -94,7 +95,7 @@ impl AgentProcess {
         self.life += 1;
         self.calls.clear();
         self.control.clear();
-        self.runtime.lose_events();
+        self.runtime.lose_news();
     }
 
     /// The process starts on what its disk holds.
@@ -105,6 +106,7 @@ impl AgentProcess {
             epoch: self.epoch,
             records,
             now,
+            life: self.life,
         };
         self.machine = AgentMachine::new(self.config.clone(), restored);
     }
@@ -144,8 +146,8 @@ impl World {
             let agent = &mut self.agents[at];
             if let Some(output) = agent.machine.poll_output() {
                 self.agent_output(at, output);
-            } else if let Some(event) = agent.runtime.poll_event() {
-                agent.machine.handle(now, AgentInput::Runtime(event));
+            } else if let Some(news) = agent.runtime.poll_news() {
+                agent.machine.handle(now, AgentInput::Runtime(news));
             } else {
                 break;
             }
@@ -187,7 +189,7 @@ impl World {
                     .machine
                     .handle(now, AgentInput::Written { id, result: Ok(()) });
             }
-            AgentOutput::Runtime(command) => agent.runtime.handle(now, command),
+            AgentOutput::Runtime { id, command } => agent.runtime.handle(now, id, command),
             AgentOutput::Reply { id, reply } => self.agent_reply(at, id, reply),
             AgentOutput::Control { id, call } => self.agent_control(at, id, call),
         }

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_agent::{
-    Exit, Failure, FailureCode, Found, LaunchId, RuntimeCommand, RuntimeEvent, StartCommand,
+    CommandId, Exit, Failure, FailureCode, Found, LaunchId, RuntimeCommand, RuntimeEvent,
+    RuntimeNews, StartCommand,
 };
 use berth_core::WorkloadId;
 use berth_proto::agent::v1::{ContainerSpec, workload_spec::Spec};
@@ -63,7 +64,7 @@ struct Inner {
     boot_id: String,
     stop_grace: Duration,
     ledger: Ledger,
-    events: mpsc::UnboundedSender<RuntimeEvent>,
+    news: mpsc::UnboundedSender<RuntimeNews>,
     /// The agent ends: processes are left alone, watching ends.
     ended: CancellationToken,
 }
@@ -73,7 +74,7 @@ impl ExecRuntime {
         node_id: String,
         data_dir: PathBuf,
         stop_grace: Duration,
-        events: mpsc::UnboundedSender<RuntimeEvent>,
+        news: mpsc::UnboundedSender<RuntimeNews>,
         ended: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -82,14 +83,14 @@ impl ExecRuntime {
             stop_grace,
             ledger: Ledger::new(data_dir.join("run")),
             data_dir,
-            events,
+            news,
             ended,
         }))
     }
 
     /// Carries a command out in the background. The agent gives no second one for the same
     /// workload before the first is answered.
-    pub(crate) fn execute(&self, command: RuntimeCommand) {
+    pub(crate) fn execute(&self, id: CommandId, command: RuntimeCommand) {
         let runtime = self.clone();
         tokio::spawn(async move {
             let (event, watch) = match command {
@@ -99,7 +100,7 @@ impl ExecRuntime {
                 RuntimeCommand::Probe(launch) => runtime.probe(launch).await,
             };
             // In this order: the end of a process is told after its start.
-            runtime.report(event);
+            runtime.report(Some(id), event);
             match watch {
                 Some(Watch::Child(entry, child)) => runtime.watch_child(entry, child).await,
                 Some(Watch::Adopted(entry, process)) => runtime.watch_adopted(entry, process).await,
@@ -108,9 +109,9 @@ impl ExecRuntime {
         });
     }
 
-    fn report(&self, event: RuntimeEvent) {
+    fn report(&self, answers: Option<CommandId>, event: RuntimeEvent) {
         // Nobody listens any more only when the agent ends.
-        let _ = self.0.events.send(event);
+        let _ = self.0.news.send(RuntimeNews { answers, event });
     }
 
     fn mark(&self, launch: &LaunchId) -> String {
@@ -327,7 +328,7 @@ impl ExecRuntime {
             }
         })
         .await;
-        self.report(RuntimeEvent::Exited { launch, exit });
+        self.report(None, RuntimeEvent::Exited { launch, exit });
     }
 
     async fn stop(&self, launch: LaunchId) -> RuntimeEvent {
