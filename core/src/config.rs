@@ -46,6 +46,9 @@ pub struct Config {
     pub confirm_interval_max: Duration,
     /// How often last heartbeats are written to the store.
     pub heartbeat_flush_interval: Duration,
+    /// A transaction of unknown fate that was not there when it was looked for is not carried out
+    /// after this. What it would create again is not removed before.
+    pub stray_commit_max: Duration,
     /// Agent calls in flight at once.
     pub calls_max: usize,
     /// Agent calls in flight to one node at once.
@@ -95,6 +98,7 @@ impl Default for Config {
             confirm_interval_min: Duration::from_millis(200),
             confirm_interval_max: seconds(5),
             heartbeat_flush_interval: seconds(300),
+            stray_commit_max: seconds(30),
             calls_max: 256,
             calls_per_node_max: 4,
             unreachable_after_failures: 3,

@@ -314,7 +314,10 @@ impl Scheduler {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
-        if workload.phase == Phase::GivenUp && !matches!(workload.observed, Observed::Running(_)) {
+        let wanted = workload.record().map(|record| &record.revision_id);
+        // A former revision may run on where the wanted one failed.
+        let runs = matches!(&workload.observed, Observed::Running(at) if at.as_ref() == wanted);
+        if workload.phase == Phase::GivenUp && !runs {
             self.unsettled.remove(id);
             self.finish_move(id);
             return;
@@ -425,6 +428,12 @@ impl Scheduler {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
+        let strays_until = workload.strays_until;
+        if self.now < strays_until {
+            // Without the record it would come back to life by a transaction that was given up.
+            self.timers.set(Timer::Workload(id.clone()), strays_until);
+            return;
+        }
         let node = workload.durable.node().cloned();
         let events = vec![Draft::new(
             EventType::WorkloadDeleted,

@@ -116,6 +116,10 @@ impl Scheduler {
         let Some(record) = workload.record() else {
             return;
         };
+        if record.retry.exhausted {
+            // It has failed, wherever it is: no node that returns changes that.
+            return;
+        }
         let note = self.choose(id, record);
         let text = format!("its node was lost; {}", placement::summary(&note));
         let mut next = workload.durable.clone();

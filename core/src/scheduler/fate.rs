@@ -341,10 +341,14 @@ impl Scheduler {
         }
         self.cancel_move(id, home.as_ref());
         let pause = self.now + self.config.reconcile_interval;
+        let strays_until = self.now + self.config.stray_commit_max;
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
         workload.staged = None;
+        if unseen {
+            workload.strays_until = strays_until;
+        }
         workload.ghosts.extend(target.filter(|_| unseen));
         let missed = std::mem::take(&mut workload.missed);
         match (plan.request, undone) {

@@ -102,6 +102,13 @@ impl Scheduler {
         let note = self.choose(id, record);
         let text = placement::summary(&note);
         let Some(node) = note.node.clone() else {
+            if next.resting_phase(self.now) == Phase::GivenUp {
+                // Its tries are over: it waits for a client, not for room.
+                if let Some(record) = &mut next.record {
+                    record.status.placement = Some(note);
+                }
+                return None;
+            }
             let known = record.status.placement.as_ref();
             let told = planted(Bug::PendingInSilence) || !record.status.failure_reason.is_empty();
             if !told || !known.is_some_and(|known| says_the_same(known, &note)) {

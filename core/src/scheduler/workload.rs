@@ -165,6 +165,9 @@ pub(super) struct Workload {
     /// Where transactions of unknown fate, which were not there when they were read back, may
     /// still assign it: the room stays reserved until another one makes that impossible.
     pub(super) ghosts: Vec<NodeId>,
+    /// Until then such a transaction may still be carried out. All that stands against one that
+    /// creates the records is that they are there.
+    pub(super) strays_until: Timestamp,
     /// Its place among those that wait for room.
     pub(super) waits_as: Option<WaitingKey>,
     /// How often the same apply was needed again since the workload last ran stably.
@@ -194,6 +197,7 @@ impl Workload {
             not_before: Timestamp::ZERO,
             refused_until: Timestamp::ZERO,
             ghosts: Vec::new(),
+            strays_until: Timestamp::ZERO,
             waits_as: None,
             reapplied: 0,
             wanted_since: None,
