@@ -37,7 +37,7 @@ impl View {
     /// Answers whether a commit of unknown fate turned out to be there.
     pub(crate) fn told(&mut self, input: &Input) -> Option<bool> {
         match input {
-            Input::Lead { snapshot, .. } => {
+            Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::default();
                 snapshot.records.iter().for_each(|stored| self.take(stored));
             }
