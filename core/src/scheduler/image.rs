@@ -22,14 +22,7 @@ impl Scheduler {
     pub(super) fn lead(&mut self, epoch: Epoch, snapshot: Snapshot) {
         self.give_up(Deposed::LostLeadership);
         self.leadership = Leadership::Leading { epoch };
-        self.mirrors = false;
         self.next_event = 0;
-        self.load_image(snapshot);
-        self.settle_image();
-    }
-
-    /// The image is what the snapshot says, and nothing else.
-    pub(super) fn load_image(&mut self, snapshot: Snapshot) {
         let newest = snapshot
             .records
             .iter()
@@ -66,6 +59,7 @@ impl Scheduler {
         for stored in tombstones {
             self.load(stored);
         }
+        self.settle_image();
     }
 
     /// Takes one record of a snapshot.
@@ -210,13 +204,6 @@ impl Scheduler {
         self.timers.clear_all();
         self.dirty.clear();
         self.dirty_nodes.clear();
-        // The image was kept up until now; from now on it grows old.
-        if self.is_leading() {
-            self.current_at = self.now;
-        }
-        if reason != Deposed::LostLeadership {
-            self.mirrors = false;
-        }
         self.leadership = Leadership::Following { reason };
     }
 
@@ -332,7 +319,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn is_news(&self, stored: &Stored) -> bool {
+    fn is_news(&self, stored: &Stored) -> bool {
         let known = match &stored.key {
             Key::Workload(id) => self.workloads.get(id).map(|w| w.revisions.record),
             Key::Assignment(id) => self.workloads.get(id).map(|w| w.revisions.assignment),
@@ -368,7 +355,7 @@ impl Scheduler {
     }
 
     /// Puts one record into the image.
-    pub(super) fn take(&mut self, stored: &Stored) -> Result<(), String> {
+    fn take(&mut self, stored: &Stored) -> Result<(), String> {
         let revision = match stored.value {
             Some(_) => stored.mod_revision,
             None => StoreRevision(0),

@@ -2,7 +2,6 @@
 
 mod clients;
 mod cluster;
-mod follow;
 mod history;
 mod nodes;
 mod review;

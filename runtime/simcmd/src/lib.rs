@@ -3,6 +3,7 @@
 mod exhaust;
 mod hunt;
 mod play;
+mod report;
 mod run;
 mod search;
 mod shrink;
@@ -21,6 +22,9 @@ pub enum SimCommand {
     /// Run one seed, or a scenario
     #[command(after_help = EXIT_CODES)]
     Run(run::RunArgs),
+    /// Run one seed, or a scenario, and write what happened as a page for a browser
+    #[command(after_help = EXIT_CODES)]
+    Report(report::ReportArgs),
     /// Run many seeds and say what they found
     #[command(after_help = EXIT_CODES)]
     Search(search::SearchArgs),
@@ -62,6 +66,7 @@ enum Format {
 pub fn run(command: SimCommand) -> anyhow::Result<ExitCode> {
     match command {
         SimCommand::Run(args) => run::run(&args),
+        SimCommand::Report(args) => report::report(&args),
         SimCommand::Search(args) => search::search(&args),
         SimCommand::Exhaust(args) => exhaust::exhaust(&args),
         SimCommand::Shrink(args) => shrink::shrink(&args),

@@ -156,6 +156,9 @@ impl World {
             self.violate(Rule::S6, "a sound agent", format!("node-{at}: {problem}"));
         }
         self.oracle.node_stepped(at, &self.agents[at].runtime);
+        if let Some(camera) = &mut self.camera {
+            camera.stepped(at);
+        }
         self.schedule_agent_wake(at);
     }
 

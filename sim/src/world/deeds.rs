@@ -26,6 +26,9 @@ impl World {
             return;
         }
         self.note(&format_args!("{}", act.deed));
+        if let Some(camera) = &mut self.camera {
+            camera.acted(self.now, act);
+        }
         let ever = act.lasting == Some(Lasting::Ever);
         if let Some(Lasting::For(span)) = act.lasting {
             let over = Happening::Over(Box::new(act.deed.clone()));

@@ -1,6 +1,7 @@
 //! The world: processes that only talk through the network, one queue of events, one clock.
 
 mod agent;
+mod camera;
 mod client;
 mod deeds;
 mod edits;
@@ -28,6 +29,7 @@ use crate::script::{self, Act, Counters, Deed, Pace, Script};
 use crate::trace::{Line, Trace};
 
 use agent::AgentProcess;
+use camera::Camera;
 use client::Client;
 use deeds::Damage;
 use message::{Body, Envelope};
@@ -121,6 +123,8 @@ pub struct World {
     counters: Counters,
     /// When each process is woken next.
     wakes: BTreeMap<Process, Timestamp>,
+    /// Keeps what happens, if it is wanted.
+    camera: Option<Box<Camera>>,
 }
 
 /// Midnight of some day: virtual time begins there.
@@ -178,6 +182,7 @@ impl World {
             coverage: Coverage::default(),
             counters: Counters::default(),
             wakes: BTreeMap::new(),
+            camera: None,
             check_every: 1 + (size / 1_500) as u64,
             script,
         };
@@ -218,32 +223,52 @@ impl World {
             .idle_from(heal + self.script.world.calm.duration() / 2);
     }
 
+    /// A world that keeps a recording, for [`take_recording`](Self::take_recording).
+    #[must_use]
+    pub fn recorded(script: Script) -> Self {
+        let length = script.world.chaos.duration() + script.world.calm.duration();
+        let mut world = Self::play(script, false);
+        world.camera = Some(Box::new(Camera::new(BEGINNING, length)));
+        world
+    }
+
     /// Runs to the end, or to the first violation.
     #[must_use]
     pub fn run(mut self) -> Outcome {
-        let mut violation = None;
+        let violation = self.live();
+        self.outcome(violation)
+    }
+
+    /// Everything happens, to the end or to the first violation.
+    pub fn live(&mut self) -> Option<Violation> {
         while let Some((at, happening)) = self.queue.pop() {
             if at > self.end {
                 break;
             }
+            if self.camera.is_some() && at != self.now {
+                self.look();
+            }
             self.now = at;
             self.oracle.at(at, self.trace.steps());
             self.happen(happening);
-            violation = self.oracle.take_violation();
+            let violation = self.oracle.take_violation();
             if violation.is_some() {
-                break;
+                return violation;
             }
         }
-        if violation.is_none() {
-            let end = self.end();
-            self.oracle.judge_end(&end);
-            for number in 0..self.script.expect.len() {
-                if self.script.expect[number].at.is_none() {
-                    self.judge_expectation(number);
-                }
+        let end = self.end();
+        self.oracle.judge_end(&end);
+        for number in 0..self.script.expect.len() {
+            if self.script.expect[number].at.is_none() {
+                self.judge_expectation(number);
             }
-            violation = self.oracle.take_violation();
         }
+        self.oracle.take_violation()
+    }
+
+    /// What it came to.
+    #[must_use]
+    pub fn outcome(self, violation: Option<Violation>) -> Outcome {
         Outcome {
             seed: self.script.world.seed,
             violation,
@@ -320,6 +345,9 @@ impl World {
 
     fn deliver(&mut self, envelope: Envelope) {
         self.note(&envelope);
+        if let Some(camera) = &mut self.camera {
+            camera.delivered(self.now, &envelope);
+        }
         let Envelope { from, to, body, .. } = envelope;
         match to {
             Process::Store => self.store_receive(from, body),
@@ -331,6 +359,9 @@ impl World {
 
     /// Sends a message; the network decides when it arrives, and whether, and how often.
     fn send(&mut self, from: Process, to: Process, body: Body) {
+        if let Some(camera) = &mut self.camera {
+            camera.sent(self.now, from, &body);
+        }
         if Self::may_be_lost(from, to) {
             let late = |body| Envelope { from, to, body };
             match self.twist_message() {

@@ -109,6 +109,11 @@ impl Network {
         self.cut.remove(&(from, to));
     }
 
+    /// The directed links that lose everything.
+    pub(super) const fn cuts(&self) -> &BTreeSet<(Process, Process)> {
+        &self.cut
+    }
+
     /// Everything works.
     pub(super) fn heal(&mut self) {
         self.cut.clear();

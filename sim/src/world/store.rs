@@ -236,6 +236,9 @@ impl World {
             let revision = first.kv.mod_revision;
             let truth = |node: &berth_core::NodeId| runs_on(agents, node);
             let commit = self.oracle.committed(revision, writer, of_one, &truth);
+            if let Some(camera) = &mut self.camera {
+                camera.committed(self.now, &commit, &self.oracle.image);
+            }
             for event in &commit.events {
                 self.coverage.reach(Mark::of_event(event.event_type));
             }

@@ -59,6 +59,20 @@ enum Standing {
     Leading,
 }
 
+/// Where a replica stands, as others see it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It waits for its turn.
+    #[default]
+    Waits,
+    /// It asks for the lease and the leadership key.
+    Campaigns,
+    /// It has the key and reads the store.
+    Loads(i64),
+    /// It leads.
+    Leads(i64),
+}
+
 /// What a call to the store is for.
 #[derive(Debug)]
 enum Purpose {
@@ -226,6 +240,15 @@ impl Replica {
     /// The epoch in which it led last.
     pub(super) const fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    pub(super) const fn role(&self) -> Role {
+        match self.standing {
+            Standing::Idle | Standing::Looking => Role::Waits,
+            Standing::Granting | Standing::Campaigning => Role::Campaigns,
+            Standing::Loading { .. } => Role::Loads(self.epoch.0),
+            Standing::Leading => Role::Leads(self.epoch.0),
+        }
     }
 
     pub(super) fn is_leading(&self) -> bool {

@@ -137,6 +137,9 @@ impl World {
         let clock = self.replicas[at].clock(self.now);
         self.oracle
             .call_leaves(at, &call, clock, &copies.unwrap_or_default());
+        if let Some(camera) = &mut self.camera {
+            camera.calls(self.now, at, &call);
+        }
         self.replicas[at].agent_calls.insert(id, call);
         let Some(to) = to else {
             let error = AgentError::Unreachable("no such host".into());
@@ -209,6 +212,9 @@ impl World {
         result: Result<berth_core::io::AgentReply, AgentError>,
     ) {
         if self.replicas[at].agent_calls.remove(&call).is_some() {
+            if let Some(camera) = &mut self.camera {
+                camera.call_ends(self.now, at, call, &result);
+            }
             self.feed(at, vec![Input::Agent { call, result }]);
         }
     }

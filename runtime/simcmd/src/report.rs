@@ -1,0 +1,173 @@
+//! `berth sim report`: one run as a page that needs nothing else.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use berth_sim::{Recording, Verdict, World};
+use clap::Args;
+
+use super::play::{Quiet, guarded};
+use super::source::WorldArgs;
+
+const PAGE: &str = include_str!("report/page.html");
+const STYLE: &str = include_str!("report/page.css");
+const MODEL: &str = include_str!("report/model.js");
+const DRAW: &str = include_str!("report/draw.js");
+const ACT: &str = include_str!("report/act.js");
+
+/// `berth sim report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The seed, from which everything follows
+    #[arg(long, required_unless_present = "scenario")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    world: WorldArgs,
+    /// Where the page is written
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+}
+
+pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let source = args.world.source()?;
+    let script = source.script(args.seed);
+    let seed = script.world.seed;
+    let again = source.command_line(seed);
+    let mut world = World::recorded(script);
+    let quiet = Quiet::new();
+    let (violation, crash) = match guarded(|| world.live()) {
+        Ok(violation) => (violation, None),
+        Err(message) => (None, Some(message)),
+    };
+    drop(quiet);
+    let verdict = match &crash {
+        Some(_) => Verdict::Crash,
+        None => Verdict::of(violation.as_ref()),
+    };
+    let recording = world
+        .take_recording(again, violation.as_ref(), crash)
+        .context("nothing was recorded")?;
+    let page = page(&recording).context("cannot write the recording as text")?;
+    std::fs::write(&args.output, &page)
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    match (&violation, &recording.header.crash) {
+        (Some(violation), _) => println!("seed {seed}: {violation}"),
+        (None, Some(message)) => println!("seed {seed}: it panicked: {message}"),
+        (None, None) => println!("seed {seed}: every rule held"),
+    }
+    println!(
+        "{}: {} items of {} lanes, {} KiB",
+        args.output.display(),
+        recording.items.len(),
+        recording.lanes.len(),
+        page.len() / 1_024
+    );
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// The page: the template with its parts put in, from the front to the back, so that nothing in
+/// a part is taken for a place.
+fn page(recording: &Recording) -> serde_json::Result<String> {
+    // In JSON a `<` stands in texts only; written like this it cannot end the element around it.
+    let data = serde_json::to_string(recording)?.replace('<', "\\u003c");
+    let script = [MODEL, DRAW, ACT].concat();
+    let parts = [
+        ("{{style}}", STYLE),
+        ("{{recording}}", data.as_str()),
+        ("{{script}}", script.as_str()),
+    ];
+    let mut page = String::with_capacity(PAGE.len() + STYLE.len() + data.len() + script.len());
+    let mut rest = PAGE;
+    for (place, part) in parts {
+        let (before, after) = rest.split_once(place).unwrap_or((rest, ""));
+        page.push_str(before);
+        page.push_str(part);
+        rest = after;
+    }
+    page.push_str(rest);
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_sim::record::Broken;
+    use berth_sim::{Options, script};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn recording(seed: u64) -> Recording {
+        let mut world = World::recorded(script::draw(&Options::small(seed)));
+        let violation = world.live();
+        let recording = world.take_recording("again".to_owned(), violation.as_ref(), None);
+        recording.expect("it was asked for")
+    }
+
+    /// What stands between the tags of the recording.
+    fn data(page: &str) -> Value {
+        let (_, rest) = page
+            .split_once(r#"<script type="application/json" id="recording">"#)
+            .expect("the recording is there");
+        let (data, _) = rest.split_once("</script>").expect("its element ends");
+        serde_json::from_str(data).expect("it is JSON")
+    }
+
+    #[test]
+    fn the_page_needs_nothing_else() {
+        let page = page(&recording(1)).expect("only text and numbers");
+        let words = [
+            "http:", "https:", "src=", "href=", "url(", "@import", "import(", "fetch(",
+        ];
+        for word in words {
+            assert!(!page.contains(word), "{word}");
+        }
+        assert!(!page.contains("{{"), "a place is empty");
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert_eq!(data(&page)["header"]["verdict"], "clean");
+        assert_eq!(data(&page)["header"]["command"], "again");
+    }
+
+    #[test]
+    fn a_violation_is_told_and_no_text_ends_the_element() {
+        let mut recording = recording(1);
+        let hostile = "</script><!-- <script> {{script}} \u{2028}";
+        recording.header.verdict = "safety".to_owned();
+        recording.header.violation = Some(Broken {
+            rule: "S3".to_owned(),
+            title: "capacity".to_owned(),
+            expected: hostile.to_owned(),
+            seen: "more".to_owned(),
+            entities: vec!["node-1".to_owned()],
+            at: 5,
+            step: 7,
+        });
+        let page = page(&recording).expect("only text and numbers");
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert!(!page.contains("<!--"), "a comment would hide the rest");
+        let told = &data(&page)["header"]["violation"];
+        assert_eq!(told["expected"], hostile);
+        assert_eq!(told["rule"], "S3");
+    }
+
+    /// The page has a style for every kind, and a title for every group and tone.
+    #[test]
+    fn the_page_knows_everything_that_can_be_recorded() {
+        for kind in berth_sim::record::Kind::ALL {
+            let name = kind.info().name;
+            assert!(DRAW.contains(&format!("{name}: [\"#")), "{name}");
+        }
+        let words = serde_json::to_value(recording(1)).expect("only text and numbers");
+        let named = |list: &str, field: &str| -> Vec<String> {
+            let list = words[list].as_array().expect("a list");
+            let names = list.iter().filter_map(|entry| entry[field].as_str());
+            names.map(str::to_owned).collect()
+        };
+        for group in named("lanes", "group") {
+            assert!(MODEL.contains(&format!("{group}: \"")), "{group}");
+        }
+        for tone in named("story", "tone") {
+            assert!(MODEL.contains(&format!("{tone}: [\"")), "{tone}");
+        }
+    }
+}
