@@ -1,12 +1,15 @@
-//! The core against a model of what its users see (issue: a scheduler is wrong in rare histories).
+//! The core against a model of what its users see.
 //!
 //! `transition` draws what happens, `reference` says in a few dozen lines where that leads, `system`
 //! is the core with a store and agents in memory (`agent`), `assertions` says what must hold after
 //! every step and when everything has settled. A failure is printed as the shortest history that
-//! shows it, one line for each thing that happens: keep it in `regressions`.
+//! shows it, one line for each thing that happens: keep it in `regressions`. That the checks can
+//! fail is checked by bugs on purpose (`hunt`; `cargo test -p berth-core --features planted`).
 
 mod agent;
 mod assertions;
+#[cfg(feature = "planted")]
+mod hunt;
 mod reference;
 mod regressions;
 mod system;

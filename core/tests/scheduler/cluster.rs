@@ -369,20 +369,7 @@ impl Cluster {
             told: Vec::new(),
         };
         self.agents.entry(node(name)).or_insert(fresh);
-        let registration = Registration {
-            node: node(name),
-            endpoint: format!("{name}:50051"),
-            cpu_total: size.cpu,
-            memory_total: size.memory_mb,
-            disk_total: Some(size.disk_gb),
-            supported_workload_types: WorkloadType::ALL.into(),
-            supported_storage_drivers: ["local".to_owned()].into(),
-            labels: BTreeMap::from([("zone".to_owned(), name.to_owned())]),
-            agent_version: String::new(),
-            boot_id: String::new(),
-            incarnation: String::new(),
-        };
-        self.ask(Request::Register(registration))
+        self.ask(Request::Register(registration(name, size)))
             .expect("a good registration");
     }
 
@@ -472,6 +459,23 @@ impl Cluster {
 
     pub(crate) fn count(&self, event: EventType) -> usize {
         self.events.iter().filter(|e| e.event_type == event).count()
+    }
+}
+
+/// What the agent of a node says of itself.
+pub(crate) fn registration(name: &str, size: Resources) -> Registration {
+    Registration {
+        node: node(name),
+        endpoint: format!("{name}:50051"),
+        cpu_total: size.cpu,
+        memory_total: size.memory_mb,
+        disk_total: Some(size.disk_gb),
+        supported_workload_types: WorkloadType::ALL.into(),
+        supported_storage_drivers: ["local".to_owned()].into(),
+        labels: BTreeMap::from([("zone".to_owned(), name.to_owned())]),
+        agent_version: String::new(),
+        boot_id: String::new(),
+        incarnation: String::new(),
     }
 }
 

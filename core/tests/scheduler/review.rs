@@ -6,10 +6,11 @@ use berth_core::io::agent::AgentOp;
 use berth_core::io::request::{ApplyWorkload, Request, RequestError};
 use berth_core::io::{Output, Stored};
 use berth_core::model::node::NodeStatus;
+use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
 use berth_core::{EventType, Input, Key, StoreRevision};
 
-use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
+use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 
 /// The agent mutations of a workload in the order in which they left: `node action`.
 fn mutations(cluster: &Cluster, workload: &str) -> Vec<String> {
@@ -334,6 +335,15 @@ fn a_workload_deleted_right_after_its_apply_is_deleted_on_its_node_too() {
     assert_eq!(cluster.seen("w").0, "Deleting");
     let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
     (agent.heartbeats, agent.reachable) = (true, true);
+    // A new process of the agent: its node is ready at once, before anybody has listed it.
+    let mut anew = registration("n-0", Resources::new(4_000, 8_192, 100));
+    anew.incarnation = "2".into();
+    cluster.ask(Request::Register(anew)).unwrap();
+    assert_eq!(
+        cluster.get_node("n-0").unwrap().record.status,
+        NodeStatus::Ready
+    );
+    assert_eq!(cluster.seen("w").0, "Deleting");
     cluster.pass(seconds(30));
     assert_eq!(cluster.seen("w").0, "Gone");
     // Not found later as an orphan and cleaned up: its record waited for it.

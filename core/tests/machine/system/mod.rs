@@ -1,26 +1,28 @@
 //! The system: a scheduler, a store that is a map, agents, and everything that is on its way
 //! between them. Nothing here decides anything.
 
+mod calls;
+mod commits;
+mod requests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use berth_core::io::agent::{AgentError, AgentReply, AgentState};
-use berth_core::io::request::{
-    ApplyWorkload, Heartbeat, NewSpec, Registration, Request, RequestError,
-};
-use berth_core::io::{AgentCall, Fate, Op, Snapshot, Stored, Txn};
-use berth_core::model::node::NodeUsage;
-use berth_core::model::spec::{Constraints, ContainerSpec, Spec, WorkloadType};
-use berth_core::model::units::Resources;
+use berth_core::io::request::{Request, RequestError};
+use berth_core::io::{AgentCall, Fate, Snapshot, Txn};
 use berth_core::model::workload::{DesiredState, FailureKind};
 use berth_core::{
     Config, Epoch, Input, Key, NodeId, Output, RequestId, Scheduler, StoreRevision, Timestamp,
-    TxnId, WorkloadId,
+    WorkloadId,
 };
+
+pub(crate) use requests::image;
+use requests::{apply, schedulable, set};
 
 use crate::agent::{Agent, Broken};
 use crate::assertions::{Before, Watch};
-use crate::transition::{CallFate, CommitFate, Transition};
+use crate::transition::{CommitFate, Transition};
 
 /// What the store holds, and the revisions that wrote it.
 pub(crate) type Store = BTreeMap<Key, (String, i64)>;
@@ -275,201 +277,6 @@ impl System {
         }
     }
 
-    fn commit(&mut self, txn: Txn) {
-        assert_eq!(txn.epoch, Epoch(self.epoch), "a former leader commits");
-        let unsure = self.unsure_nodes();
-        let before = self.watch.decided(&self.store, &txn, &unsure);
-        let id = txn.id;
-        match self.next_commits.pop_front() {
-            None => {
-                let fate = self.write_or_conflict(&txn, &before);
-                self.fate(id, fate);
-            }
-            Some(CommitFate::Late) => self.held.push_back(Held::Commit {
-                txn,
-                before,
-                given_up: None,
-            }),
-            Some(CommitFate::LateAnswer) => {
-                let fate = self.write_or_conflict(&txn, &before);
-                self.changed(&txn);
-                self.held.push_back(Held::Fate { txn, fate });
-            }
-            Some(CommitFate::UnknownWritten) => {
-                self.write(&txn, &before);
-                self.fate(id, Fate::Unknown);
-            }
-            Some(CommitFate::UnknownLost) => self.fate(id, Fate::Unknown),
-            Some(CommitFate::UnknownLate) => {
-                self.fate(id, Fate::Unknown);
-                let given_up = Some(self.now);
-                self.held.push_back(Held::Commit {
-                    txn,
-                    before,
-                    given_up,
-                });
-            }
-            Some(CommitFate::Conflict) => {
-                let existing = txn.compares.iter().map(|(key, _)| key);
-                let existing = existing.filter(|key| self.store.contains_key(key)).next();
-                if let Some(key) = existing {
-                    self.revision += 1;
-                    self.store.get_mut(key).expect("it is there").1 = self.revision;
-                }
-                let fate = self.write_or_conflict(&txn, &before);
-                self.fate(id, fate);
-            }
-        }
-    }
-
-    fn fate(&mut self, txn: TxnId, fate: Fate) {
-        self.inputs.push_back(Input::Commit { txn, fate });
-    }
-
-    /// What the store's watch says of a transaction.
-    fn changed(&mut self, txn: &Txn) {
-        let keys: Vec<Key> = txn
-            .ops
-            .iter()
-            .filter_map(|op| match op {
-                Op::Put { key, .. } | Op::Delete { key } => Some(key.clone()),
-                Op::DeleteEventsBefore { .. } => None,
-            })
-            .collect();
-        let records = self.get(&keys);
-        let revision = StoreRevision(self.revision);
-        self.inputs.push_back(Input::Changed { revision, records });
-    }
-
-    fn write_or_conflict(&mut self, txn: &Txn, before: &Before) -> Fate {
-        if self.write(txn, before) {
-            return Fate::Committed(StoreRevision(self.revision));
-        }
-        let keys: Vec<Key> = txn.compares.iter().map(|(key, _)| key.clone()).collect();
-        Fate::Conflict {
-            revision: StoreRevision(self.revision),
-            current: self.get(&keys),
-        }
-    }
-
-    fn write(&mut self, txn: &Txn, before: &Before) -> bool {
-        let holds = |(key, at): &(Key, StoreRevision)| {
-            self.store.get(key).map_or(0, |(_, revision)| *revision) == at.0
-        };
-        if !txn.compares.iter().all(holds) {
-            return false;
-        }
-        let was = self.store.clone();
-        self.revision += 1;
-        for op in &txn.ops {
-            match op {
-                Op::Put { key, value } => {
-                    let stored = (value.clone(), self.revision);
-                    self.store.insert(key.clone(), stored);
-                }
-                Op::Delete { key } => {
-                    self.store.remove(key);
-                }
-                Op::DeleteEventsBefore { before } => {
-                    self.store
-                        .retain(|key, _| !matches!(key, Key::Event(id) if id < before));
-                }
-            }
-        }
-        self.watch
-            .committed(&was, &self.store, txn, before, &self.agents);
-        true
-    }
-
-    fn get(&self, keys: &[Key]) -> Vec<Stored> {
-        let one = |key: &Key| {
-            let stored = self.store.get(key);
-            Stored {
-                key: key.clone(),
-                value: stored.map(|(value, _)| value.clone()),
-                mod_revision: StoreRevision(stored.map_or(0, |(_, at)| *at)),
-            }
-        };
-        keys.iter().map(one).collect()
-    }
-
-    /// Nodes whose record in the store may be another one than the core knows.
-    fn unsure_nodes(&self) -> Vec<NodeId> {
-        let written = self.held.iter().filter_map(|held| match held {
-            Held::Fate { txn, .. } => Some(txn),
-            Held::Commit { .. } | Held::Call { .. } | Held::Answer { .. } => None,
-        });
-        let keys = written.flat_map(|txn| txn.compares.iter().map(|(key, _)| key));
-        keys.filter_map(|key| match key {
-            Key::Node(id) => Some(id.clone()),
-            _ => None,
-        })
-        .collect()
-    }
-
-    /// Whether the store may know more of a workload than the core does.
-    fn is_unsure(&self, id: &WorkloadId) -> bool {
-        self.held.iter().any(|held| match held {
-            Held::Fate { txn, .. } => txn
-                .ops
-                .iter()
-                .any(|op| crate::agent::workload_of(op) == Some(id)),
-            Held::Commit { .. } | Held::Call { .. } | Held::Answer { .. } => false,
-        })
-    }
-
-    fn call(&mut self, call: AgentCall) {
-        assert_eq!(call.epoch, Epoch(self.epoch), "a former leader calls");
-        if let (Some(id), true) = (call.op.workload(), call.op.is_mutation())
-            && !self.is_unsure(id)
-        {
-            let (now, agents) = (self.now, &self.agents);
-            self.watch.called(now, &self.store, &call, agents);
-        }
-        let agent = self.agents.get_mut(&call.node).expect("a known node");
-        let answers = agent.up && !agent.deaf;
-        let script = match call.op.is_mutation() && answers {
-            true => agent.next_call.take(),
-            false => None,
-        };
-        let deadline = self.now + call.timeout;
-        let result = match script {
-            None => self.execute(&call),
-            Some(CallFate::Refused) => Ok(refusal(&call, FailureKind::NetworkError)),
-            Some(CallFate::RefusedForGood) => Ok(refusal(&call, FailureKind::InvalidSpec)),
-            Some(CallFate::TimeoutDone) => {
-                let _ = self.execute(&call);
-                Err(AgentError::Timeout)
-            }
-            Some(CallFate::TimeoutLost) => Err(AgentError::Timeout),
-            Some(CallFate::Error) => Err(AgentError::Failed("internal".into())),
-            Some(CallFate::LateCall) => {
-                self.held.push_back(Held::Call {
-                    call,
-                    deadline,
-                    given_up: false,
-                });
-                return;
-            }
-            Some(CallFate::LateAnswer) => {
-                let result = self.execute(&call);
-                self.held.push_back(Held::Answer {
-                    call,
-                    deadline,
-                    result,
-                });
-                return;
-            }
-        };
-        let call = call.id;
-        self.inputs.push_back(Input::Agent { call, result });
-    }
-
-    fn execute(&mut self, call: &AgentCall) -> Result<AgentReply, AgentError> {
-        let agent = self.agents.get_mut(&call.node).expect("a known node");
-        agent.execute(call, &mut self.broken)
-    }
-
     /// Something that is on its way arrives.
     fn deliver(&mut self, which: usize) {
         if self.held.is_empty() {
@@ -512,33 +319,6 @@ impl System {
         }
     }
 
-    /// Calls whose deadline is over have no answer.
-    fn give_up_calls(&mut self) {
-        let now = self.now;
-        let mut over = Vec::new();
-        self.held.retain_mut(|held| match held {
-            Held::Call {
-                call,
-                deadline,
-                given_up,
-            } => {
-                if *deadline <= now && !std::mem::replace(given_up, true) {
-                    over.push(call.id);
-                }
-                true
-            }
-            Held::Answer { call, deadline, .. } if *deadline <= now => {
-                over.push(call.id);
-                false
-            }
-            Held::Answer { .. } | Held::Commit { .. } | Held::Fate { .. } => true,
-        });
-        for call in over {
-            let result = Err(AgentError::Timeout);
-            self.feed(Input::Agent { call, result });
-        }
-    }
-
     /// Lets time pass: deadlines are met, agents heartbeat every 10 s.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
@@ -575,107 +355,4 @@ impl System {
         }
         self.now = end;
     }
-
-    fn all_heartbeat(&mut self) {
-        let up = self.agents.iter().filter(|(_, agent)| agent.up);
-        let up: Vec<NodeId> = up.map(|(id, _)| id.clone()).collect();
-        for node in up {
-            let mut statuses = self.agents[&node].statuses();
-            for status in &mut statuses {
-                status.revision = None;
-            }
-            let heartbeat = Heartbeat {
-                node: node.clone(),
-                usage: NodeUsage::default(),
-                statuses,
-            };
-            let id = self.ask(Request::Heartbeat(heartbeat));
-            let unknown = self.answers.iter().any(|(request, error)| {
-                *request == id && matches!(error, Some(RequestError::NoSuchNode(_)))
-            });
-            if unknown {
-                self.register(&node);
-            }
-        }
-    }
-
-    fn ask(&mut self, request: Request) -> RequestId {
-        let id = RequestId(self.requests);
-        self.requests += 1;
-        self.feed(Input::Request { id, request });
-        id
-    }
-
-    fn register(&mut self, id: &NodeId) -> RequestId {
-        let number: usize = id.as_str()[2..].parse().expect("n and a number");
-        let size = Resources::new(self.sizes[id], 64_000, 1_000);
-        self.ask(Request::Register(Registration {
-            node: id.clone(),
-            endpoint: format!("{id}:50051"),
-            cpu_total: size.cpu,
-            memory_total: size.memory_mb,
-            disk_total: Some(size.disk_gb),
-            supported_workload_types: WorkloadType::ALL.into(),
-            supported_storage_drivers: ["local".to_owned()].into(),
-            labels: BTreeMap::from([("zone".to_owned(), zone(number).to_owned())]),
-            agent_version: String::new(),
-            boot_id: String::new(),
-            incarnation: String::new(),
-        }))
-    }
-}
-
-fn refusal(call: &AgentCall, failure: FailureKind) -> AgentReply {
-    let message = "no".to_owned();
-    match call.op {
-        berth_core::io::AgentOp::Delete { .. } => AgentReply::DeleteRefused { message },
-        _ => AgentReply::ApplyRefused { failure, message },
-    }
-}
-
-/// The image of a version of a spec.
-pub(crate) fn image(version: u8) -> String {
-    format!("example:{version}")
-}
-
-fn apply(w: usize, version: u8, cpu: u64, at: Option<usize>) -> Request {
-    let labels = at.map(|at| ("zone".to_owned(), zone(at).to_owned()));
-    Request::Apply(ApplyWorkload {
-        workload: workload(w),
-        spec: Some(NewSpec {
-            spec: Spec::Container(ContainerSpec {
-                image: image(version),
-                ..ContainerSpec::default()
-            }),
-            resources: Resources::new(cpu, 64, 1),
-            constraints: Constraints {
-                labels: labels.into_iter().collect(),
-                ..Constraints::default()
-            },
-            tenant: None,
-            priority: 0,
-            max_attempts: None,
-            labels: BTreeMap::new(),
-        }),
-        revision: None,
-        desired_state: None,
-        if_match: None,
-        dry_run: false,
-    })
-}
-
-fn schedulable(n: usize, schedulable: bool) -> Request {
-    let node = node(n);
-    Request::SetSchedulable { node, schedulable }
-}
-
-fn set(w: usize, desired: DesiredState) -> Request {
-    Request::Apply(ApplyWorkload {
-        workload: workload(w),
-        spec: None,
-        revision: None,
-        desired_state: Some(desired),
-        if_match: None,
-        dry_run: false,
-    })
 }
