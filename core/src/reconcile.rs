@@ -186,7 +186,7 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
     };
     match at.observed {
         Observed::Nothing => Verdict::Observe,
-        Observed::Stopped if planted(Bug::StoppedIsFine) && at.applied => Verdict::Settled,
+        Observed::Stopped if planted(Bug::StoppedIsFine) => Verdict::Settled,
         Observed::Running(Some(revision)) if at.wants(revision) => match phase {
             // It is on its way out; what runs now will not for long.
             Phase::Deleting(since) => wait_or(

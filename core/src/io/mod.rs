@@ -27,6 +27,12 @@ pub enum Input {
         /// All records.
         snapshot: Snapshot,
     },
+    /// This replica does not lead, and `snapshot` is the whole store: reads are answered from it,
+    /// and [`Input::Changed`] keeps it up. A replica that leads ignores it.
+    Follow {
+        /// All records.
+        snapshot: Snapshot,
+    },
     /// This replica leads no more, or cannot reach the store: it answers reads, marked stale,
     /// refuses writes, calls nobody and evicts nobody. Calls and transactions in flight are
     /// forgotten; what became of them is found out by the next [`Input::Lead`].
@@ -66,6 +72,7 @@ pub enum Input {
         result: Result<AgentReply, AgentError>,
     },
     /// Records changed in the store. Echoes of the core's own writes are told apart by revision.
+    /// Without records: nothing changed up to this revision, as a follower's image may say too.
     Changed {
         /// The revision of the store after the changes.
         revision: StoreRevision,

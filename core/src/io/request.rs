@@ -299,6 +299,9 @@ pub struct Freshness {
     pub revision: StoreRevision,
     /// The store is out of reach, or this replica does not lead: it may be old.
     pub stale: bool,
+    /// How long ago it was known to be the newest, milliseconds; 0 from the leader.
+    #[serde(default)]
+    pub age_ms: u64,
 }
 
 /// Why a request was not granted. Shown to people as it is.

@@ -111,6 +111,9 @@ impl Scheduler {
                 let desired = apply.desired_state.unwrap_or(record.desired_state);
                 if let Some(record) = &mut next.record {
                     record.desired_state = desired;
+                    if planted(Bug::LabelsDropped) {
+                        record.labels.clear();
+                    }
                 }
                 Ok(self.plan_change(id, &now, next, false))
             }

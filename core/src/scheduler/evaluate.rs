@@ -579,10 +579,6 @@ impl Scheduler {
             state.next_retry_at = Some(now + backoff(repeated, &self.config));
         }
         message.clone_into(&mut record.metadata.last_error);
-        if planted(Bug::StopsWhatFailed) && state.exhausted {
-            record.desired_state = DesiredState::Stopped;
-            record.metadata.generation += 1;
-        }
         let revision_id = record.revision_id.clone();
         next.retry = Some(RetryRecord {
             workload_id: id.clone(),

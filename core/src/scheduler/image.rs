@@ -22,7 +22,14 @@ impl Scheduler {
     pub(super) fn lead(&mut self, epoch: Epoch, snapshot: Snapshot) {
         self.give_up(Deposed::LostLeadership);
         self.leadership = Leadership::Leading { epoch };
+        self.mirrors = false;
         self.next_event = 0;
+        self.load_image(snapshot);
+        self.settle_image();
+    }
+
+    /// The image is what the snapshot says, and nothing else.
+    pub(super) fn load_image(&mut self, snapshot: Snapshot) {
         let newest = snapshot
             .records
             .iter()
@@ -59,7 +66,6 @@ impl Scheduler {
         for stored in tombstones {
             self.load(stored);
         }
-        self.settle_image();
     }
 
     /// Takes one record of a snapshot.
@@ -204,6 +210,13 @@ impl Scheduler {
         self.timers.clear_all();
         self.dirty.clear();
         self.dirty_nodes.clear();
+        // The image was kept up until now; from now on it grows old.
+        if self.is_leading() {
+            self.current_at = self.now;
+        }
+        if reason != Deposed::LostLeadership {
+            self.mirrors = false;
+        }
         self.leadership = Leadership::Following { reason };
     }
 
@@ -319,7 +332,7 @@ impl Scheduler {
         }
     }
 
-    fn is_news(&self, stored: &Stored) -> bool {
+    pub(super) fn is_news(&self, stored: &Stored) -> bool {
         let known = match &stored.key {
             Key::Workload(id) => self.workloads.get(id).map(|w| w.revisions.record),
             Key::Assignment(id) => self.workloads.get(id).map(|w| w.revisions.assignment),
@@ -355,7 +368,7 @@ impl Scheduler {
     }
 
     /// Puts one record into the image.
-    fn take(&mut self, stored: &Stored) -> Result<(), String> {
+    pub(super) fn take(&mut self, stored: &Stored) -> Result<(), String> {
         let revision = match stored.value {
             Some(_) => stored.mod_revision,
             None => StoreRevision(0),

@@ -11,6 +11,7 @@ mod evaluate;
 mod events;
 mod eviction;
 mod fate;
+mod follow;
 mod graves;
 mod health;
 mod image;
@@ -76,6 +77,10 @@ pub struct Scheduler {
     leadership: Leadership,
     now: Timestamp,
     revision: StoreRevision,
+    /// When the image was known to be what the store holds, or held.
+    current_at: Timestamp,
+    /// It does not lead, and the watch keeps its image up.
+    mirrors: bool,
     workloads: BTreeMap<WorkloadId, Workload>,
     nodes: BTreeMap<NodeId, Node>,
     /// Where each workload has tombstones.
@@ -126,6 +131,8 @@ impl Scheduler {
             },
             now: Timestamp::ZERO,
             revision: StoreRevision(0),
+            current_at: Timestamp::ZERO,
+            mirrors: false,
             workloads: BTreeMap::new(),
             nodes: BTreeMap::new(),
             tombs: BTreeMap::new(),
@@ -161,6 +168,7 @@ impl Scheduler {
         self.now = self.now.max(now);
         match input {
             Input::Lead { epoch, snapshot } => self.lead(epoch, snapshot),
+            Input::Follow { snapshot } => self.follow(snapshot),
             Input::Deposed { reason } => self.give_up(reason),
             Input::Request { id, request } => self.handle_request(id, request),
             Input::Commit { txn, fate } => self.handle_fate(txn, fate),
@@ -178,6 +186,8 @@ impl Scheduler {
                     for stored in records {
                         self.handle_change(stored);
                     }
+                } else if self.mirrors {
+                    self.mirror(revision, &records);
                 }
             }
             Input::Wake => {}

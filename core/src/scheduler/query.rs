@@ -19,6 +19,11 @@ impl Scheduler {
         Freshness {
             revision: self.revision,
             stale: !self.is_leading(),
+            age_ms: if self.is_leading() {
+                0
+            } else {
+                u64::try_from(self.now.since(self.current_at).as_millis()).unwrap_or(u64::MAX)
+            },
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Cluster {
     pub(crate) events: Vec<EventRecord>,
     pub(crate) journal: Vec<(Timestamp, Input)>,
     pub(crate) outputs: Vec<Output>,
+    /// What a watch of the store would tell, revision by revision.
+    pub(crate) changes: Vec<(i64, Vec<Stored>)>,
     replies: BTreeMap<RequestId, Result<Response, RequestError>>,
     next_request: u64,
     next_heartbeat: Timestamp,
@@ -94,6 +96,7 @@ impl Cluster {
             events: Vec::new(),
             journal: Vec::new(),
             outputs: Vec::new(),
+            changes: Vec::new(),
             replies: BTreeMap::new(),
             next_request: 0,
             next_heartbeat: Timestamp::ZERO,
@@ -104,16 +107,7 @@ impl Cluster {
 
     /// Another leader, or this one again, on what the store holds.
     pub(crate) fn lead(&mut self, epoch: i64) {
-        let records = self.store.iter().map(|(key, (value, at))| Stored {
-            key: key.clone(),
-            value: Some(value.clone()),
-            mod_revision: StoreRevision(*at),
-        });
-        let snapshot = Snapshot {
-            revision: StoreRevision(self.revision),
-            records: records.collect(),
-            strangers: Vec::new(),
-        };
+        let snapshot = self.snapshot();
         self.feed(Input::Lead {
             epoch: Epoch(epoch),
             snapshot,
@@ -206,7 +200,22 @@ impl Cluster {
         assert!(txn.ops.len() <= 12, "one decision is small: {txn:?}");
         self.commits += 1;
         self.revision += 1;
-        for op in &txn.ops {
+        let before: Vec<Key> = self.store.keys().cloned().collect();
+        self.apply_ops(&txn.ops);
+        let gone = before.into_iter().filter(|k| !self.store.contains_key(k));
+        let mut changed: Vec<Key> = gone.collect();
+        let written = self
+            .store
+            .iter()
+            .filter(|(_, (_, at))| *at == self.revision);
+        changed.extend(written.map(|(key, _)| key.clone()));
+        let told = self.get(&changed);
+        self.changes.push((self.revision, told));
+        true
+    }
+
+    fn apply_ops(&mut self, ops: &[Op]) {
+        for op in ops {
             match op {
                 Op::Put { key, value } => {
                     self.store
@@ -221,7 +230,20 @@ impl Cluster {
                 }
             }
         }
-        true
+    }
+
+    /// The whole store.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let records = self.store.iter().map(|(key, (value, at))| Stored {
+            key: key.clone(),
+            value: Some(value.clone()),
+            mod_revision: StoreRevision(*at),
+        });
+        Snapshot {
+            revision: StoreRevision(self.revision),
+            records: records.collect(),
+            strangers: Vec::new(),
+        }
     }
 
     fn get(&self, keys: &[Key]) -> Vec<Stored> {

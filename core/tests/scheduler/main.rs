@@ -2,6 +2,7 @@
 
 mod clients;
 mod cluster;
+mod follow;
 mod history;
 mod nodes;
 mod review;

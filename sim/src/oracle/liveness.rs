@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_core::model::node::NodeRecord;
+use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use berth_core::{NodeId, WorkloadId};
@@ -50,6 +50,8 @@ impl Oracle {
                 }),
             );
         }
+        let check = self.nodes_are_back(end);
+        self.judge(Rule::L1, check);
         let check = self.orphans(end);
         self.judge(Rule::L3, check);
         let check = self.graves(end);
@@ -154,6 +156,19 @@ impl Oracle {
                 Finding::new("it to be placed where there is room", "it waits").of(&held.record.id),
             ),
         }
+    }
+
+    /// L1: every machine that is on is a node again, and ready.
+    fn nodes_are_back(&self, end: &End) -> Check {
+        let on = end.running.keys().filter(|node| !end.dead.contains(node));
+        for node in on {
+            let status = self.image.nodes.get(node).map(|held| held.record.status);
+            if status.is_none_or(|status| status == NodeStatus::NotReady) {
+                let seen = format!("{status:?}");
+                return Err(Finding::new("a node that works to be ready", seen).of(node));
+            }
+        }
+        Ok(())
     }
 
     /// L3: no node runs what is not assigned to it.

@@ -169,7 +169,8 @@ impl Oracle {
             (Rule::S11, self.events.committed(&commit)),
             (
                 Rule::S12,
-                self.pace.committed(self.now, &commit, &self.image),
+                self.pace
+                    .committed(self.now, &commit, &self.image, &self.config),
             ),
             (
                 Rule::S16,
@@ -221,6 +222,7 @@ impl Oracle {
                 }
                 Request::Heartbeat(heartbeat) => {
                     self.evictions.heard(replica, &heartbeat.node, clock);
+                    self.evictions.told(replica, heartbeat);
                 }
                 Request::Register(registration) => {
                     self.evictions.heard(replica, &registration.node, clock);
@@ -245,7 +247,9 @@ impl Oracle {
         let grace = self.grace(replica, txn.epoch.0, clock);
         if let Some(view) = self.views.get(&replica) {
             let check = self.evictions.asked(replica, view, &flight, &grace);
+            let law = s07_retry_law::asked(view, &flight, clock, &self.config);
             self.judge(Rule::S18, check);
+            self.judge(Rule::S7, law);
         }
         let view = self.views.entry(replica).or_default();
         let purges = self.purging.get(&replica);

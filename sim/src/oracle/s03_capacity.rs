@@ -30,8 +30,9 @@ impl Capacity {
                     .as_ref()
                     .filter(|before| before.node_id == after.node_id);
                 let held = held.map_or(Resources::default(), |before| before.resources);
-                if after.resources - held != Resources::default() {
-                    grown.insert(after.node_id.clone(), (id, after.resources));
+                let new = after.resources - held;
+                if new != Resources::default() {
+                    grown.insert(after.node_id.clone(), (id, new));
                 }
             }
         }
@@ -43,9 +44,10 @@ impl Capacity {
                 continue;
             };
             let (sum, total) = (self.assigned[&node], &record.resources);
-            let fits = sum.cpu <= total.cpu_total
-                && sum.memory_mb <= total.memory_total
-                && total.disk_total.is_none_or(|disk| sum.disk_gb <= disk);
+            // What asks for nothing more of a resource takes none that is not there.
+            let fits = (asked.cpu.0 == 0 || sum.cpu <= total.cpu_total)
+                && (asked.memory_mb.0 == 0 || sum.memory_mb <= total.memory_total)
+                && (asked.disk_gb.0 == 0 || total.disk_total.is_none_or(|it| sum.disk_gb <= it));
             if !fits {
                 let expected = format!("at most {total:?}");
                 let seen = format!("{sum:?} assigned, {asked:?} of that new");

@@ -112,11 +112,16 @@ pub(crate) fn passes(
         && labels
         && apart
         && drivers
-        && taken.cpu.0 + asks.cpu.0 <= has.cpu_total.0
-        && taken.memory_mb.0 + asks.memory_mb.0 <= has.memory_total.0
+        && fits(asks.cpu.0, taken.cpu.0, has.cpu_total.0)
+        && fits(asks.memory_mb.0, taken.memory_mb.0, has.memory_total.0)
         && has
             .disk_total
-            .is_none_or(|disk| taken.disk_gb.0 + asks.disk_gb.0 <= disk.0)
+            .is_none_or(|disk| fits(asks.disk_gb.0, taken.disk_gb.0, disk.0))
+}
+
+/// Who asks for nothing fits, even where a node that shrank has more taken than it has.
+const fn fits(asked: u64, taken: u64, total: u64) -> bool {
+    asked <= total.saturating_sub(taken)
 }
 
 /// How many are spread alike under the node's value; a node without the label comes last.

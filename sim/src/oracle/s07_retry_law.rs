@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use berth_core::Config;
+use berth_core::io::Op;
 use berth_core::model::workload::{
     Action, ActualState, FailureClass, IntentOutcome, RetryRecord, WorkloadRecord,
 };
+use berth_core::{Config, EventType, Key, Timestamp};
 
 use super::image::{Commit, Image, Pair, Writer};
 use super::rule::{Check, Finding};
+use super::view::{Flight, View, events};
 
 pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
     if commit.writer == Writer::Stranger {
@@ -39,6 +41,37 @@ pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Chec
         if due.is_some_and(|due| after.decided_at < due) {
             let expected = format!("no action before {due:?}");
             let seen = format!("{:?} decided at {}", after.action, after.decided_at);
+            return Err(Finding::new(expected, seen).of(id));
+        }
+    }
+    Ok(())
+}
+
+/// A scheduler asks for a commit: attempts are forgotten for running well only after it ran for
+/// long by the clock that judges it. `clock`: its own.
+pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp, config: &Config) -> Check {
+    for op in &flight.txn.ops {
+        let Op::Delete {
+            key: Key::Retry(id),
+        } = op
+        else {
+            continue;
+        };
+        let (was, is) = (view.workloads.get(id), flight.workloads.get(id));
+        let (Some(was), Some(is)) = (was, is.or(was)) else {
+            continue;
+        };
+        let by_client = was.metadata.generation != is.metadata.generation
+            || events(&flight.txn).any(|event| {
+                event.event_type == EventType::RetryTriggered
+                    && event.workload_id.as_ref() == Some(id)
+            });
+        let Some(since) = is.status.running_since.filter(|_| !by_client) else {
+            continue;
+        };
+        if clock < since + config.stable_after {
+            let expected = format!("attempts to be kept for {:?}", config.stable_after);
+            let seen = format!("forgotten at {clock}, running since {since}");
             return Err(Finding::new(expected, seen).of(id));
         }
     }

@@ -82,12 +82,12 @@ fn explains(request: &Request, before: Option<&WorkloadRecord>, after: &Workload
             }
             None => {
                 apply.desired_state == Some(after.desired_state)
-                    && before.is_some_and(|before| before.spec == after.spec)
+                    && before.is_some_and(|before| is_as_it_was(before, after))
             }
         },
         Request::Delete { .. } => {
             after.desired_state == DesiredState::Deleted
-                && before.is_some_and(|before| before.spec == after.spec)
+                && before.is_some_and(|before| is_as_it_was(before, after))
         }
         Request::Retry { .. }
         | Request::Register(_)
@@ -100,4 +100,15 @@ fn explains(request: &Request, before: Option<&WorkloadRecord>, after: &Workload
         | Request::Suggest(_)
         | Request::Read(_) => false,
     }
+}
+
+/// Nothing of what clients say of a workload is another, but for whether it should run.
+fn is_as_it_was(before: &WorkloadRecord, after: &WorkloadRecord) -> bool {
+    before.spec == after.spec
+        && before.revision_id == after.revision_id
+        && before.resources == after.resources
+        && before.labels == after.labels
+        && before.constraints == after.constraints
+        && before.tenant == after.tenant
+        && before.priority == after.priority
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_core::io::AgentCall;
 use berth_core::model::node::NodeRecord;
-use berth_core::{Timestamp, WorkloadId};
+use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Pair, Writer};
 use super::rule::{Check, Finding};
@@ -18,6 +18,8 @@ const CALLS_PER_MINUTE_MAX: usize = 60;
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     calls: BTreeMap<WorkloadId, VecDeque<Timestamp>>,
+    /// When the heartbeat of each node was last written, and under which epoch.
+    beats: BTreeMap<NodeId, (Timestamp, Option<i64>)>,
     /// From then on nothing should happen any more.
     pub(crate) idle_from: Option<Timestamp>,
 }
@@ -46,7 +48,13 @@ impl Pace {
         Ok(())
     }
 
-    pub(crate) fn committed(&self, now: Timestamp, commit: &Commit, image: &Image) -> Check {
+    pub(crate) fn committed(
+        &mut self,
+        now: Timestamp,
+        commit: &Commit,
+        image: &Image,
+        config: &Config,
+    ) -> Check {
         if !self.is_idle(now) || commit.writer == Writer::Stranger {
             return Ok(());
         }
@@ -63,8 +71,22 @@ impl Pace {
                 let expected = "no writes but coarse heartbeats when idle";
                 return Err(Finding::new(expected, format!("{pair:?}")).of(id));
             }
+            self.beats(now, id, commit.epoch(), config)?;
         }
         Ok(())
+    }
+
+    /// Coarse: as often as it is configured, with what timers may be off.
+    fn beats(&mut self, now: Timestamp, id: &NodeId, epoch: Option<i64>, config: &Config) -> Check {
+        let last = self.beats.insert(id.clone(), (now, epoch));
+        let least = config.heartbeat_flush_interval / 2;
+        match last {
+            Some((at, under)) if under == epoch && now.since(at) < least => {
+                let expected = format!("heartbeats to be written every {least:?} at most");
+                Err(Finding::new(expected, format!("again after {:?}", now.since(at))).of(id))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn is_idle(&self, now: Timestamp) -> bool {

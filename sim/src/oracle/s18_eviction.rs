@@ -2,16 +2,17 @@
 //! blind; no node is judged by a leader that has only just begun to look; evictions stay under
 //! their rate, and pause when too many nodes are lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use berth_core::io::{Op, Txn};
+use berth_core::io::AgentState;
+use berth_core::io::request::Heartbeat;
 use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
-use berth_core::{Config, EventRecord, EventType, Key, NodeId, Timestamp, WorkloadId};
+use berth_core::{Config, EventRecord, EventType, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image};
 use super::rule::{Check, Finding};
-use super::view::{Flight, View};
+use super::view::{Flight, View, events};
 
 /// What is known of nodes that were lost. Clocks of different schedulers are not compared.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Evictions {
     lost_under: BTreeMap<NodeId, i64>,
     /// When each scheduler heard of each node, by its own clock.
     heard: BTreeMap<(usize, NodeId), Timestamp>,
+    /// What each node told each scheduler that it runs, in its last heartbeat.
+    runs: BTreeMap<(usize, NodeId), BTreeSet<WorkloadId>>,
     /// When workloads were evicted, under each epoch, by the leader's clock.
     evicted: BTreeMap<i64, VecDeque<Timestamp>>,
 }
@@ -55,6 +58,16 @@ impl Evictions {
     /// A scheduler begins to lead: what it heard before, perhaps by another clock, is nothing.
     pub(crate) fn begins(&mut self, replica: usize) {
         self.heard.retain(|(of, _), _| *of != replica);
+        self.runs.retain(|(of, _), _| *of != replica);
+    }
+
+    /// A scheduler is told what a node runs.
+    pub(crate) fn told(&mut self, replica: usize, heartbeat: &Heartbeat) {
+        let running = heartbeat.statuses.iter();
+        let running = running.filter(|status| status.state == AgentState::Running);
+        let running = running.filter_map(|status| status.workload.clone());
+        let key = (replica, heartbeat.node.clone());
+        self.runs.insert(key, running.collect());
     }
 
     /// A scheduler hears of a node.
@@ -93,9 +106,29 @@ impl Evictions {
             let evicted = events(&flight.txn).any(|event| is_eviction(&event) == Some(&id));
             if evicted && node.status_reason != NodeReason::Fenced {
                 few_are_lost(view, grace.config).map_err(|finding| finding.of(&id).of(&node.id))?;
+                self.is_not_heard_of(replica, &id, node, grace)?;
             }
         }
         Ok(())
+    }
+
+    /// A node that cannot be called and still says that it runs a workload keeps it.
+    fn is_not_heard_of(
+        &self,
+        replica: usize,
+        id: &WorkloadId,
+        node: &NodeRecord,
+        grace: &Grace<'_>,
+    ) -> Check {
+        let key = (replica, node.id.clone());
+        let heard = self.heard.get(&key);
+        let fresh = heard.is_some_and(|at| grace.clock < *at + grace.config.lease());
+        if !fresh || !self.runs.get(&key).is_some_and(|runs| runs.contains(id)) {
+            return Ok(());
+        }
+        let expected = "what a node says it runs to stay there";
+        let seen = format!("moved at {}, heard at {heard:?}", grace.clock);
+        Err(Finding::new(expected, seen).of(id).of(&node.id))
     }
 
     /// A node is declared lost: nothing was heard of it for a whole lease, by a leader that listened
@@ -190,17 +223,6 @@ impl Evictions {
         let expected = format!("at most {most} evictions in any second");
         Err(Finding::new(expected, format!("{seen} until {at}")))
     }
-}
-
-/// The events that a transaction writes.
-fn events(txn: &Txn) -> impl Iterator<Item = EventRecord> + '_ {
-    txn.ops.iter().filter_map(|op| match op {
-        Op::Put {
-            key: Key::Event(_),
-            value,
-        } => serde_json::from_str(value).ok(),
-        Op::Put { .. } | Op::Delete { .. } | Op::DeleteEventsBefore { .. } => None,
-    })
 }
 
 /// The workload that an event tells the eviction of.

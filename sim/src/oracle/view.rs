@@ -7,7 +7,7 @@ use berth_core::io::{Fate, Input, Op, Stored, Txn};
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
-use berth_core::{Key, NodeId, StoreRevision, TxnId, WorkloadId};
+use berth_core::{EventRecord, Key, NodeId, StoreRevision, TxnId, WorkloadId};
 
 /// One transaction on its way.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl View {
     /// Answers whether a commit of unknown fate turned out to be there.
     pub(crate) fn told(&mut self, input: &Input) -> Option<bool> {
         match input {
-            Input::Lead { snapshot, .. } => {
+            Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::default();
                 snapshot.records.iter().for_each(|stored| self.take(stored));
             }
@@ -288,6 +288,17 @@ impl View {
             groups,
         )
     }
+}
+
+/// The events that a transaction writes.
+pub(crate) fn events(txn: &Txn) -> impl Iterator<Item = EventRecord> + '_ {
+    txn.ops.iter().filter_map(|op| match op {
+        Op::Put {
+            key: Key::Event(_),
+            value,
+        } => serde_json::from_str(value).ok(),
+        Op::Put { .. } | Op::Delete { .. } | Op::DeleteEventsBefore { .. } => None,
+    })
 }
 
 /// Whose decisions are one after another.

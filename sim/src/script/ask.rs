@@ -44,6 +44,9 @@ pub struct Wish {
     /// A start takes so long.
     #[serde(skip_serializing_if = "is_zero")]
     pub start: Span,
+    /// A stop takes so long.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stop: Span,
     /// So many starts fail first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_starts: Option<u64>,
@@ -79,6 +82,7 @@ impl Default for Wish {
             memory: 512,
             disk: 1,
             start: Span::default(),
+            stop: Span::default(),
             fail_starts: None,
             exit_after: None,
             exit_code: None,
@@ -99,6 +103,7 @@ impl Wish {
             }
         };
         say("start-ms", Some(self.start.as_millis()));
+        say("stop-ms", Some(self.stop.as_millis()).filter(|ms| *ms > 0));
         say("fail-starts", self.fail_starts);
         say("exit-after-ms", self.exit_after.map(Span::as_millis));
         say("exit-code", self.exit_code);

@@ -362,6 +362,7 @@ async fn reads_say_how_old_they_are() {
             freshness: Freshness {
                 revision: StoreRevision(51),
                 stale: true,
+                age_ms: 40,
             },
         }),
         _ => Ok(Answer::Nodes {

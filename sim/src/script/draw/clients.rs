@@ -140,6 +140,12 @@ impl Client {
             start: Span::millis(stream.below(3_000)),
             ..Wish::default()
         };
+        if stream.chance(300_000) {
+            wish.stop = Span::millis(stream.below(5_000));
+        }
+        if stream.chance(50_000) {
+            wish.disk = stream.between(10, 30);
+        }
         if stream.chance(100_000) {
             wish.fail_starts = Some(stream.between(1, 7));
         }

@@ -171,6 +171,7 @@ async fn pages_link_to_the_next() {
             freshness: Freshness {
                 revision: StoreRevision(60),
                 stale: true,
+                age_ms: 40,
             },
         })
     });

@@ -1,0 +1,210 @@
+//! Replicas that do not lead: their image follows the store.
+
+use berth_core::io::request::{NodeFilter, Query, Request, RequestError, Response, WorkloadFilter};
+use berth_core::io::view::{ClusterSummary, NodeView, WorkloadView};
+use berth_core::io::{Deposed, Snapshot};
+use berth_core::model::workload::DesiredState;
+use berth_core::{
+    Config, EventRecord, Input, Output, RequestId, Scheduler, StoreRevision, Timestamp,
+};
+
+use crate::cluster::{Cluster, id, node, seconds};
+
+/// A replica that follows, and how much of the store's history it was told.
+struct Follower {
+    core: Scheduler,
+    told: usize,
+    requests: u64,
+}
+
+impl Follower {
+    fn new(now: Timestamp, snapshot: Snapshot, told: usize) -> Self {
+        let mut core = Scheduler::new(Config::default());
+        core.handle(now, Input::Follow { snapshot });
+        assert_eq!(core.poll_output(), None);
+        Self {
+            core,
+            told,
+            requests: 0,
+        }
+    }
+
+    fn of(cluster: &Cluster) -> Self {
+        Self::new(cluster.now, cluster.snapshot(), cluster.changes.len())
+    }
+
+    /// Is told everything that happened since; it wants nothing done.
+    fn catch_up(&mut self, cluster: &Cluster) {
+        for (revision, records) in &cluster.changes[self.told..] {
+            let revision = StoreRevision(*revision);
+            let records = records.clone();
+            self.core
+                .handle(cluster.now, Input::Changed { revision, records });
+            assert_eq!(self.core.poll_output(), None, "a follower decides nothing");
+            assert_eq!(self.core.poll_deadline(), None, "nor waits for anything");
+        }
+        self.told = cluster.changes.len();
+        let violation = self.core.check_invariants();
+        assert!(violation.is_ok(), "{violation:?}");
+    }
+
+    fn ask(&mut self, now: Timestamp, request: Request) -> Result<Response, RequestError> {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.core.handle(now, Input::Request { id, request });
+        match self.core.poll_output() {
+            Some(Output::Reply { result, .. }) => *result,
+            other => panic!("expected a reply: {other:?}"),
+        }
+    }
+}
+
+/// What readers see, without how fresh it is and what only a leader hears.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    workloads: Vec<WorkloadView>,
+    nodes: Vec<NodeView>,
+    summary: ClusterSummary,
+    events: Vec<EventRecord>,
+}
+
+fn seen(mut ask: impl FnMut(Query) -> Result<Response, RequestError>) -> Seen {
+    let Ok(Response::Workloads { mut workloads, .. }) =
+        ask(Query::Workloads(WorkloadFilter::default()))
+    else {
+        panic!("workloads")
+    };
+    let Ok(Response::Nodes { mut nodes, .. }) = ask(Query::Nodes(NodeFilter::default())) else {
+        panic!("nodes")
+    };
+    let Ok(Response::Summary(mut summary)) = ask(Query::Summary) else {
+        panic!("a summary")
+    };
+    let events = Query::Events {
+        after: None,
+        workload: None,
+        node: None,
+        limit: 0,
+    };
+    let Ok(Response::Events(page)) = ask(events) else {
+        panic!("events")
+    };
+    for view in &mut workloads {
+        view.freshness = Default::default();
+    }
+    for view in &mut nodes {
+        view.freshness = Default::default();
+        view.usage = Default::default();
+        view.strangers = 0;
+        view.record.last_heartbeat = Timestamp::ZERO;
+    }
+    summary.freshness = Default::default();
+    summary.generated_at = Timestamp::ZERO;
+    Seen {
+        workloads,
+        nodes,
+        summary,
+        events: page.events,
+    }
+}
+
+/// Whether both a follower of old and a new one show what the leader shows.
+fn agree(cluster: &mut Cluster, follower: &mut Follower) {
+    follower.catch_up(cluster);
+    let now = cluster.now;
+    let mut fresh = Follower::of(cluster);
+    let leader = seen(|query| cluster.ask(Request::Read(query)));
+    assert_eq!(seen(|q| follower.ask(now, Request::Read(q))), leader);
+    assert_eq!(seen(|q| fresh.ask(now, Request::Read(q))), leader);
+}
+
+#[test]
+fn a_follower_shows_what_the_leader_shows() {
+    let mut cluster = Cluster::new();
+    let mut follower = Follower::of(&cluster);
+    cluster.nodes(3);
+    agree(&mut cluster, &mut follower);
+    for n in 0..6 {
+        cluster.apply(&format!("w-{n}"), 700).unwrap();
+    }
+    agree(&mut cluster, &mut follower);
+    cluster.pass(seconds(5));
+    agree(&mut cluster, &mut follower);
+    cluster.set("w-1", DesiredState::Stopped).unwrap();
+    cluster.delete("w-2").unwrap();
+    cluster.pass(seconds(20));
+    agree(&mut cluster, &mut follower);
+    // A node is lost, its workloads move and leave tombstones.
+    let lost = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (lost.heartbeats, lost.reachable) = (false, false);
+    cluster.pass(seconds(180));
+    agree(&mut cluster, &mut follower);
+    let back = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (back.heartbeats, back.reachable) = (true, true);
+    cluster.pass(seconds(180));
+    agree(&mut cluster, &mut follower);
+    assert!(cluster.changes.len() > 20, "it was told something");
+}
+
+#[test]
+fn a_follower_says_how_old_its_image_is_and_refuses_to_decide() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let mut follower = Follower::of(&cluster);
+    let later = cluster.now + seconds(7);
+    let read = Request::Read(Query::Workload(id("w")));
+    let Ok(Response::Workload(view)) = follower.ask(later, read.clone()) else {
+        panic!("a workload")
+    };
+    assert!(view.freshness.stale);
+    assert_eq!(view.freshness.age_ms, 7_000);
+    // That nothing changed is news too.
+    let (revision, records) = (StoreRevision(cluster.revision), Vec::new());
+    follower
+        .core
+        .handle(later, Input::Changed { revision, records });
+    let Ok(Response::Workload(view)) = follower.ask(later, read) else {
+        panic!("a workload")
+    };
+    assert_eq!(view.freshness.age_ms, 0);
+    let unknown = follower.ask(later, Request::Read(Query::Workload(id("x"))));
+    assert!(
+        matches!(unknown, Err(RequestError::Unavailable { .. })),
+        "{unknown:?}"
+    );
+    let write = Request::Retry { workload: id("w") };
+    let refused = follower.ask(later, write);
+    assert!(matches!(refused, Err(RequestError::Unavailable { .. })));
+}
+
+#[test]
+fn who_loses_the_store_keeps_its_image_and_hears_nothing_more() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let mut follower = Follower::of(&cluster);
+    let reason = Deposed::StoreUnavailable;
+    follower.core.handle(cluster.now, Input::Deposed { reason });
+    let before = cluster.seen("w").0;
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(60));
+    follower.catch_up(&cluster);
+    let read = Request::Read(Query::Workload(id("w")));
+    let Ok(Response::Workload(view)) = follower.ask(cluster.now, read) else {
+        panic!("the workload as it was, before it was {before}")
+    };
+    assert!(view.freshness.age_ms >= 60_000);
+    assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+#[test]
+fn a_leader_does_not_follow() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let snapshot = Snapshot::default();
+    cluster.feed(Input::Follow { snapshot });
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").0, "Running");
+}
