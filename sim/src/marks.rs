@@ -98,6 +98,7 @@ marks! {
     CommitUnknown => "seen commit unknown",
     CommitUnknownDone => "seen commit unknown and committed",
     CommitUnknownNotDone => "seen commit unknown and not committed",
+    CommitLate => "seen commit carried out late",
     CommitConflict => "seen commit conflict",
     CommitFenced => "seen commit fenced",
     WatchCompacted => "seen watch cancelled by compaction",

@@ -112,6 +112,11 @@ impl Scheduler {
         let (now, id) = (self.now, heartbeat.node);
         self.stats.heartbeats += 1;
         let lease = self.config.lease();
+        if planted(Bug::OneForAll) {
+            self.nodes
+                .values_mut()
+                .for_each(|entity| entity.heard_at = now);
+        }
         let known = self.nodes.get_mut(&id).filter(|entity| {
             // One that was declared dead must register as a new process does.
             entity

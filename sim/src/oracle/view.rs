@@ -30,6 +30,17 @@ pub(crate) struct View {
     known: BTreeMap<Key, StoreRevision>,
     pub(crate) flights: BTreeMap<TxnId, Flight>,
     missed: Vec<Stored>,
+    /// Homes that transactions of unknown fate may still give to workloads: they were not there
+    /// when they were read back, and no other transaction has taken their place.
+    ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
+}
+
+/// What a workload may still take somewhere.
+#[derive(Debug)]
+struct Ghost {
+    node: NodeId,
+    resources: Resources,
+    group: Option<String>,
 }
 
 impl View {
@@ -64,7 +75,11 @@ impl View {
                 self.catch_up();
             }
             Fate::Conflict { current, .. } => {
-                self.flights.remove(&txn);
+                if let Some(flight) = self.flights.remove(&txn) {
+                    for id in flight.workloads.keys().chain(flight.homes.keys()) {
+                        self.ghosts.remove(id);
+                    }
+                }
                 current.iter().for_each(|stored| self.take_news(stored));
                 self.catch_up();
             }
@@ -105,10 +120,28 @@ impl View {
         if let (true, Some(at)) = (done, at) {
             self.land(&flight.txn.ops, at);
         } else {
+            self.leave_ghosts(&flight);
             records.iter().for_each(|stored| self.take_news(stored));
         }
         self.catch_up();
         Some(done)
+    }
+
+    fn leave_ghosts(&mut self, flight: &Flight) {
+        let touched: BTreeSet<_> = flight.workloads.keys().chain(flight.homes.keys()).collect();
+        for id in touched {
+            let home = match flight.homes.get(id) {
+                Some(home) => home.as_ref(),
+                None => self.assignments.get(id),
+            };
+            let record = flight.workloads.get(id).or(self.workloads.get(id));
+            let ghost = home.map(|home| Ghost {
+                node: home.node_id.clone(),
+                resources: home.resources,
+                group: record.and_then(|record| record.constraints.anti_affinity.clone()),
+            });
+            self.ghosts.entry(id.clone()).or_default().extend(ghost);
+        }
     }
 
     /// What a transaction wrote is there.
@@ -175,6 +208,11 @@ impl View {
             return;
         }
         self.known.insert(stored.key.clone(), stored.mod_revision);
+        if let Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) =
+            &stored.key
+        {
+            self.ghosts.remove(id);
+        }
         let value = stored.value.as_deref();
         match &stored.key {
             Key::Node(id) => set(&mut self.nodes, id.clone(), value),
@@ -274,6 +312,12 @@ impl View {
                     share(id, home.resources);
                     groups.extend(group(flight.workloads.get(id).or(self.workloads.get(id))));
                 }
+            }
+        }
+        for (id, ghosts) in self.ghosts.iter().filter(|(id, _)| *id != except) {
+            for ghost in ghosts.iter().filter(|ghost| ghost.node == *node) {
+                share(id, ghost.resources);
+                groups.extend(ghost.group.clone());
             }
         }
         for ((at, id), tombstone) in &self.tombstones {

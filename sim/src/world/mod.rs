@@ -448,6 +448,10 @@ fn core_config(pace: Pace) -> Config {
         list_interval: seconds(20),
         heartbeat_flush_interval: seconds(60),
         events_max: 100,
+        // A node that takes no calls is seen to be one, and calls wait for each other.
+        agent_call_timeout: seconds(4),
+        apply_timeout: seconds(8),
+        calls_per_node_max: 2,
         // So few that a node's loss uses them up.
         evictions_per_second_max: 1,
         ..Config::default()

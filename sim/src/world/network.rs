@@ -78,6 +78,13 @@ impl Network {
         }
     }
 
+    /// Whether something that waited at a broken member of the store takes its time still.
+    pub(super) fn strays(&mut self) -> Option<Duration> {
+        self.stream
+            .chance(300_000)
+            .then(|| Duration::from_millis(self.stream.between(500, 5_000)))
+    }
+
     /// A copy may come long after, past everything that was said meanwhile.
     fn late(&mut self) -> Duration {
         let quick = self.delay();

@@ -17,9 +17,9 @@ use crate::oracle::Truth;
 use crate::oracle::image::{Commit, Image, Writer};
 use crate::process::Process;
 
-use super::World;
 use super::inspect::runs_on;
-use super::message::Body;
+use super::message::{Body, Envelope};
+use super::{Happening, World};
 
 /// The stream of the oracle's own watch: it sees every revision at once.
 const ORACLE: StreamId = StreamId(u64::MAX);
@@ -270,7 +270,23 @@ impl World {
     pub(super) fn unstall_store(&mut self) {
         self.store.stalled = false;
         for (from, body) in std::mem::take(&mut self.store.held) {
-            self.store_receive(from, body);
+            // A member of the store that was cut off hands on late what it took.
+            let late = match &body {
+                Body::StoreCall { request, .. } if matches!(**request, Request::Txn(_)) => {
+                    self.network.strays()
+                }
+                _ => None,
+            };
+            match late {
+                None => self.store_receive(from, body),
+                Some(after) => {
+                    self.mark(Mark::CommitLate);
+                    let to = Process::Store;
+                    let envelope = Envelope { from, to, body };
+                    let arrives = Happening::Deliver(Box::new(envelope));
+                    self.queue.push(self.now + after, arrives);
+                }
+            }
         }
     }
 }

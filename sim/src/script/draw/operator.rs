@@ -25,7 +25,17 @@ pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
                 parallelism: u32::try_from(stream.between(1, 2)).unwrap_or(1),
             },
             70..=84 => Deed::CancelDrain { node },
-            85..=94 => Deed::Fence { node },
+            85..=94 => {
+                // Often it is taken off the list soon after.
+                if stream.chance(500_000) {
+                    acts.push(Act {
+                        at: Span::millis(now + stream.between(3_000, 25_000)),
+                        lasting: None,
+                        deed: Deed::Purge { node },
+                    });
+                }
+                Deed::Fence { node }
+            }
             _ => Deed::Purge { node },
         };
         acts.push(Act {
@@ -35,5 +45,6 @@ pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
         });
         now += stream.between(500, 20_000);
     }
+    acts.retain(|act| act.at.as_millis() < until);
     acts
 }
