@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::dispatch::Dispatcher;
 use crate::handle::Submission;
 use crate::metrics::DriverMetrics;
-use crate::store::{FromStore, Leadership, Reporter};
+use crate::store::{FromStore, Leadership, Reporter, Source};
 
 /// Inputs of one turn.
 const TURN_MAX: usize = 256;
@@ -55,6 +55,8 @@ pub(crate) struct CoreLoop {
     pub(crate) clock: Clock,
     pub(crate) inbox: Inbox,
     pub(crate) dispatcher: Dispatcher,
+    /// The round of following, if somebody else is known to lead.
+    pub(crate) round: Option<u64>,
     pub(crate) stats: watch::Sender<Arc<Stats>>,
     pub(crate) health: Reporter,
     pub(crate) metrics: Arc<DriverMetrics>,
@@ -180,8 +182,12 @@ impl CoreLoop {
     /// Turns an arrival into an input, if it is still of use.
     fn take(&mut self, arrival: Arrival, inputs: &mut Vec<Input>) {
         match arrival {
-            Arrival::Store(FromStore { epoch, input }) => {
-                if self.dispatcher.epoch() == Some(epoch) {
+            Arrival::Store(FromStore { source, input }) => {
+                let current = match source {
+                    Source::Term(epoch) => self.dispatcher.epoch() == Some(epoch),
+                    Source::Round(round) => self.round == Some(round),
+                };
+                if current {
                     if matches!(input, Input::Commit { .. } | Input::ReadBack { .. }) {
                         self.dispatcher.answered();
                     }
@@ -223,6 +229,7 @@ impl CoreLoop {
                 taken,
             } => {
                 let epoch = term.epoch;
+                self.round = None;
                 self.dispatcher.begin(term);
                 self.health.update(|health| {
                     health.leading = true;
@@ -232,7 +239,18 @@ impl CoreLoop {
                 let _ = taken.send(());
                 Input::Lead { epoch, snapshot }
             }
+            Leadership::Follow {
+                round,
+                snapshot,
+                taken,
+            } => {
+                self.dispatcher.end();
+                self.round = Some(round);
+                let _ = taken.send(());
+                Input::Follow { snapshot }
+            }
             Leadership::Deposed(reason) => {
+                self.round = None;
                 self.dispatcher.end();
                 self.health.update(|health| health.leading = false);
                 Input::Deposed { reason }

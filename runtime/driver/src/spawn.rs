@@ -1,6 +1,7 @@
 //! Starts the driver and ends it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use berth_core::Scheduler;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -99,6 +100,7 @@ impl Driver {
                 submissions,
             },
             dispatcher: Dispatcher::new(agent_client, events.clone(), Arc::clone(&metrics)),
+            round: None,
             stats,
             health: health.clone(),
             metrics: Arc::clone(&metrics),
@@ -115,6 +117,7 @@ impl Driver {
             answers: answered,
             changes: changed,
             stop: stop.clone(),
+            rounds: AtomicU64::new(0),
         };
         // However the loop ends, even by a panic, leadership is given up then.
         let give_up = stop.drop_guard();

@@ -119,6 +119,7 @@ pub(crate) fn fresh(revision: i64) -> Freshness {
     Freshness {
         revision: StoreRevision(revision),
         stale: false,
+        age_ms: 0,
     }
 }
 

@@ -16,7 +16,7 @@ use super::health::Reporter;
 use super::keys::Keys;
 use super::read_back::read_back;
 use super::txn::{self, Answer};
-use super::{End, FromStore};
+use super::{End, FromStore, Source};
 use crate::config::StoreConfig;
 use crate::metrics::{DriverMetrics, FateKind};
 
@@ -129,7 +129,10 @@ impl Committer {
             self.work.reads.spawn(async move {
                 let input = read_back(client, &layout, &config, txn, keys).await;
                 DriverMetrics::count(&metrics.read_backs);
-                FromStore { epoch, input }
+                FromStore {
+                    source: Source::Term(epoch),
+                    input,
+                }
             });
         }
     }
@@ -257,7 +260,7 @@ impl Committer {
             fate,
         };
         let answer = FromStore {
-            epoch: self.epoch,
+            source: Source::Term(self.epoch),
             input,
         };
         self.answers.send(answer).await.err().map(|_| End::Stopped)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use berth_core::Epoch;
-use etcd_client::{Client, Compare, CompareOp, EventType, PutOptions, Txn, TxnOp, WatchOptions};
+use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use tokio::time::Instant;
 
 use super::error::{StoreError, within};
@@ -24,8 +24,8 @@ pub(crate) struct Won {
 pub(crate) enum Campaign {
     /// This replica leads.
     Won(Won),
-    /// Somebody else does, as of this revision.
-    Led(i64),
+    /// Somebody else does.
+    Led,
 }
 
 /// Campaigns once.
@@ -42,8 +42,7 @@ pub(crate) async fn campaign(
         if let Some(record) = answer.take_kvs().into_iter().next() {
             health.store_works();
             health.leader_is(serde_json::from_slice(record.value()).ok());
-            let revision = answer.header().map_or(0, |header| header.revision());
-            return Ok(Campaign::Led(revision));
+            return Ok(Campaign::Led);
         }
         health.leader_is(None);
         if let Some(won) = try_once(client, keys, config, replica).await? {
@@ -105,32 +104,6 @@ async fn create_key(
         .ok_or(StoreError::Nonsense("election"))?
         .revision();
     Ok(answer.succeeded().then_some(Epoch(revision)))
-}
-
-/// Waits until the leadership key is deleted after `revision`, or for so long that it is better to look again.
-pub(crate) async fn wait_until_gone(
-    client: &mut Client,
-    keys: &Keys,
-    config: &StoreConfig,
-    revision: i64,
-) -> Result<(), StoreError> {
-    let options = WatchOptions::new().with_start_revision(revision + 1);
-    let opening = client.watch(keys.leader(), Some(options));
-    let mut stream = within(config.request_timeout, "watch of the leader", opening).await?;
-    // A watch can fall silent without an error.
-    let deadline = Instant::now() + config.lease_ttl * 2;
-    loop {
-        let Ok(message) = tokio::time::timeout_at(deadline, stream.message()).await else {
-            return Ok(());
-        };
-        let Some(message) = message? else {
-            return Ok(());
-        };
-        let gone = |event: &etcd_client::Event| event.event_type() == EventType::Delete;
-        if message.canceled() || message.events().iter().any(gone) {
-            return Ok(());
-        }
-    }
 }
 
 /// Whether this epoch still leads.

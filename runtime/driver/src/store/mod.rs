@@ -17,6 +17,8 @@ mod watch;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use berth_core::io::{Deposed, Snapshot};
@@ -34,7 +36,7 @@ pub(crate) use health::Reporter;
 pub(crate) use lease::LeaseGuard;
 
 use self::commit::{Committer, Work};
-use self::election::{Campaign, Won, campaign, revoke, still_leads, wait_until_gone};
+use self::election::{Campaign, Won, campaign, revoke, still_leads};
 use self::error::{StoreError, is_compacted, within};
 use self::keys::Keys;
 use self::lease::{LeaseEnd, keep, usable};
@@ -45,10 +47,19 @@ use crate::metrics::DriverMetrics;
 /// Pages and watch messages may be large; etcd itself bounds requests, not answers.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// An input of the core from one term of leadership: of no use in another.
+/// What an input of the core belongs to. It is of no use in another term or round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A term of leadership.
+    Term(Epoch),
+    /// A round of following somebody else: one load, and what changed after it.
+    Round(u64),
+}
+
+/// An input of the core.
 #[derive(Debug)]
 pub(crate) struct FromStore {
-    pub(crate) epoch: Epoch,
+    pub(crate) source: Source,
     pub(crate) input: Input,
 }
 
@@ -60,6 +71,13 @@ pub(crate) enum Leadership {
         term: Term,
         snapshot: Snapshot,
         /// Told when the core knows: only then may its term's other inputs come.
+        taken: oneshot::Sender<()>,
+    },
+    /// Somebody else leads, and this is the store.
+    Follow {
+        round: u64,
+        snapshot: Snapshot,
+        /// Told when the core knows: only then may what changes afterwards come.
         taken: oneshot::Sender<()>,
     },
     /// It does not.
@@ -122,6 +140,8 @@ pub(crate) struct StoreTask {
     pub(crate) answers: mpsc::Sender<FromStore>,
     pub(crate) changes: mpsc::Sender<FromStore>,
     pub(crate) stop: CancellationToken,
+    /// Rounds of following so far.
+    pub(crate) rounds: AtomicU64,
 }
 
 impl StoreTask {
@@ -216,11 +236,50 @@ impl StoreTask {
         loop {
             match campaign(client, keys, &self.config, &self.replica, &self.health).await? {
                 Campaign::Won(won) => return Ok(won),
-                Campaign::Led(revision) => {
+                Campaign::Led => {
                     self.depose(told, Deposed::LostLeadership).await;
-                    wait_until_gone(client, keys, &self.config, revision).await?;
+                    self.follow(client, keys).await?;
                 }
             }
+        }
+    }
+
+    /// Follows whoever leads, until nobody does: the core answers reads from what the store holds.
+    async fn follow(&self, client: &Client, keys: &Keys) -> Result<(), StoreError> {
+        let snapshot = self.read_everything(client, keys).await?;
+        let next = snapshot.revision.0 + 1;
+        let round = self.rounds.fetch_add(1, Relaxed);
+        tracing::info!(
+            revision = snapshot.revision.0,
+            records = snapshot.records.len(),
+            "this replica follows"
+        );
+        let (taken, known) = oneshot::channel();
+        let follow = Leadership::Follow {
+            round,
+            snapshot,
+            taken,
+        };
+        if self.leadership.send(follow).await.is_err() || known.await.is_err() {
+            // The core is gone: the driver ends.
+            return Ok(());
+        }
+        let watcher = self.watcher(client, keys, Source::Round(round), next);
+        watcher.follow(&self.health).await
+    }
+
+    /// Tells the core what changes from revision `next` on.
+    fn watcher(&self, client: &Client, keys: &Keys, source: Source, next: i64) -> Watcher {
+        Watcher {
+            client: client
+                .watch_client()
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+            keys: keys.clone(),
+            source,
+            config: Arc::clone(&self.config),
+            metrics: Arc::clone(&self.metrics),
+            changes: self.changes.clone(),
+            next,
         }
     }
 
@@ -306,17 +365,7 @@ impl StoreTask {
             work: Work::default(),
         };
         tasks.spawn(committer.run());
-        let watcher = Watcher {
-            client: client
-                .watch_client()
-                .max_decoding_message_size(MESSAGE_BYTES_MAX),
-            keys: keys.clone(),
-            epoch,
-            config: Arc::clone(&self.config),
-            metrics: Arc::clone(&self.metrics),
-            changes: self.changes.clone(),
-            next,
-        };
+        let watcher = self.watcher(client, keys, Source::Term(epoch), next);
         tasks.spawn(watcher.run());
         let compaction = compact::compact_on_schedule(
             client.clone(),
@@ -337,6 +386,12 @@ impl StoreTask {
         keys: &Keys,
         epoch: Epoch,
     ) -> Result<Snapshot, StoreError> {
+        let snapshot = self.read_everything(client, keys).await?;
+        still_leads(&mut client.clone(), keys, &self.config, epoch).await?;
+        Ok(snapshot)
+    }
+
+    async fn read_everything(&self, client: &Client, keys: &Keys) -> Result<Snapshot, StoreError> {
         /// Compactions that may cut a load short before it is given up.
         const TRIES: u32 = 3;
         let began = Instant::now();
@@ -350,7 +405,6 @@ impl StoreTask {
                 loaded => break loaded?,
             }
         };
-        still_leads(&mut client.clone(), keys, &self.config, epoch).await?;
         let took: Duration = began.elapsed();
         self.metrics.load_time.record_duration(took);
         Ok(snapshot)

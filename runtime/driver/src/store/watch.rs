@@ -3,28 +3,35 @@
 use std::sync::Arc;
 
 use berth_core::io::Stored;
-use berth_core::{Epoch, Input, Key, StoreRevision};
-use etcd_client::{Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse};
+use berth_core::{Input, Key, StoreRevision};
+use etcd_client::{
+    Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
+};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
 use super::error::{StoreError, within};
+use super::health::Reporter;
 use super::keys::{Keys, Place};
 use super::txn::text_of;
-use super::{End, FromStore};
+use super::{End, FromStore, Source};
 use crate::config::StoreConfig;
 use crate::metrics::DriverMetrics;
 
-/// Tells the core what changes while one term of leadership lasts.
+/// Tells the core what changes while one term of leadership lasts, or one round of following.
 pub(crate) struct Watcher {
     pub(crate) client: WatchClient,
     pub(crate) keys: Keys,
-    pub(crate) epoch: Epoch,
+    pub(crate) source: Source,
     pub(crate) config: Arc<StoreConfig>,
     pub(crate) metrics: Arc<DriverMetrics>,
     pub(crate) changes: mpsc::Sender<FromStore>,
     /// The revision from which on changes have not been told.
     pub(crate) next: i64,
 }
+
+/// How often in a row a follower's broken stream is resumed.
+const RESUMES_MAX: u32 = 3;
 
 /// Why a stream of changes ended.
 enum Broken {
@@ -62,15 +69,97 @@ impl Watcher {
         }
     }
 
-    /// One stream, until it breaks.
-    async fn stream(&mut self) -> Broken {
+    /// Runs until nobody leads any more, or until everything has to be loaded anew. A stream that
+    /// breaks is resumed a few times; then the store is out of reach.
+    ///
+    /// # Errors
+    /// The store cannot be watched.
+    pub(crate) async fn follow(mut self, health: &Reporter) -> Result<(), StoreError> {
+        let mut tries = 0;
+        loop {
+            let seen = self.next;
+            match self.stream_of_leader(health).await {
+                Broken::Over(_) => return Ok(()),
+                Broken::Error(error) => {
+                    tries = if self.next > seen { 1 } else { tries + 1 };
+                    if tries > RESUMES_MAX {
+                        return Err(error);
+                    }
+                    tracing::info!(%error, from = self.next, "resuming the watch of the store");
+                    DriverMetrics::count(&self.metrics.watch_resumes);
+                    tokio::time::sleep(self.config.backoff_min * tries).await;
+                }
+            }
+        }
+    }
+
+    /// One stream of a follower: asks now and then how far it is, and notices silence.
+    async fn stream_of_leader(&mut self, health: &Reporter) -> Broken {
+        let mut stream = match self.open().await {
+            Ok(stream) => stream,
+            Err(error) => return error.into(),
+        };
+        let interval = self.config.lease_ttl / 2;
+        let mut heard = Instant::now();
+        loop {
+            match timeout(interval, stream.message()).await {
+                Ok(Ok(Some(message))) => {
+                    heard = Instant::now();
+                    if let Err(broken) = self.take_of_leader(&message, health).await {
+                        return broken;
+                    }
+                }
+                Ok(Ok(None)) => return StoreError::Nonsense("watch").into(),
+                Ok(Err(error)) => return StoreError::Etcd(error).into(),
+                Err(_) if heard.elapsed() > self.config.lease_ttl * 2 => {
+                    return StoreError::Timeout("watch", heard.elapsed()).into();
+                }
+                Err(_) => {
+                    let asking = stream.request_progress();
+                    if let Err(error) = within(interval, "watch", asking).await {
+                        return error.into();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_of_leader(
+        &mut self,
+        message: &WatchResponse,
+        health: &Reporter,
+    ) -> Result<(), Broken> {
+        self.take(message).await?;
+        if message.events().is_empty() && !message.created() {
+            // Nothing changed: the image is as old as this message. (Some versions of etcd send
+            // it before changes that came earlier; their age is told as too small, no more.)
+            self.send(StoreRevision(0), Vec::new()).await?;
+        }
+        for event in message.events() {
+            let Some(record) = event.kv() else { continue };
+            if record.key() == self.keys.leader().as_bytes() {
+                match event.event_type() {
+                    EventType::Put => health.leader_is(serde_json::from_slice(record.value()).ok()),
+                    EventType::Delete => return Err(Broken::Over(End::Lost)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<WatchStream, StoreError> {
         let options = WatchOptions::new()
             .with_range(self.keys.root_end())
             .with_start_revision(self.next)
             .with_fragment()
             .with_progress_notify();
         let opening = self.client.watch(self.keys.root(), Some(options));
-        let mut stream = match within(self.config.request_timeout, "watch", opening).await {
+        within(self.config.request_timeout, "watch", opening).await
+    }
+
+    /// One stream, until it breaks.
+    async fn stream(&mut self) -> Broken {
+        let mut stream = match self.open().await {
             Ok(stream) => stream,
             Err(error) => return error.into(),
         };
@@ -102,7 +191,7 @@ impl Watcher {
         if message.events().is_empty() {
             // Progress: everything up to the header's revision was told.
             let told = message.header().map_or(0, |header| header.revision());
-            if !message.created() {
+            if !message.created() && matches!(self.source, Source::Term(_)) {
                 self.next = self.next.max(told + 1);
             }
             return Ok(());
@@ -123,8 +212,9 @@ impl Watcher {
         for event in events {
             let Some(record) = event.kv() else { continue };
             match self.keys.place(record.key()) {
-                // We alone write events, and they never change.
-                Place::Record(Key::Event(_)) | Place::Stranger(_) => {}
+                // A leader alone writes events, and they never change: it knows them.
+                Place::Record(Key::Event(_)) if matches!(self.source, Source::Term(_)) => {}
+                Place::Stranger(_) => {}
                 Place::Record(key) => records.push(changed(key, event.event_type(), record)),
                 Place::Election => self.check_leader(event.event_type(), record)?,
             }
@@ -135,13 +225,13 @@ impl Watcher {
         if records.is_empty() {
             return Ok(());
         }
-        let input = Input::Changed {
-            revision: StoreRevision(revision),
-            records,
-        };
+        self.send(StoreRevision(revision), records).await
+    }
+
+    async fn send(&self, revision: StoreRevision, records: Vec<Stored>) -> Result<(), Broken> {
         let change = FromStore {
-            epoch: self.epoch,
-            input,
+            source: self.source,
+            input: Input::Changed { revision, records },
         };
         let sent = self.changes.send(change).await;
         sent.map_err(|_| Broken::Over(End::Stopped))
@@ -149,11 +239,14 @@ impl Watcher {
 
     /// The leadership key is ours as long as it was created at our epoch.
     fn check_leader(&self, what: EventType, record: &KeyValue) -> Result<(), Broken> {
+        let Source::Term(epoch) = self.source else {
+            return Ok(());
+        };
         if record.key() != self.keys.leader().as_bytes() {
             return Ok(());
         }
         let ours = match what {
-            EventType::Put => record.create_revision() == self.epoch.0,
+            EventType::Put => record.create_revision() == epoch.0,
             EventType::Delete => false,
         };
         if ours {

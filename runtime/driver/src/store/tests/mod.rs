@@ -3,6 +3,7 @@
 
 mod commits;
 mod elections;
+mod follows;
 mod loads;
 mod watches;
 
@@ -179,6 +180,7 @@ impl Subject {
             answers: answered,
             changes: changed,
             stop: stop.clone(),
+            rounds: AtomicU64::new(0),
         };
         Self {
             leadership,
@@ -203,6 +205,7 @@ impl Subject {
                     taken.send(()).unwrap();
                     return (term, snapshot);
                 }
+                Leadership::Follow { taken, .. } => drop(taken.send(())),
                 Leadership::Deposed(_) => {}
             }
         }
@@ -210,9 +213,30 @@ impl Subject {
 
     /// The next that is told is that it does not lead.
     async fn deposed(&mut self) -> Deposed {
-        match soon(self.leadership.recv()).await {
-            Leadership::Deposed(reason) => reason,
-            Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
+        loop {
+            match soon(self.leadership.recv()).await {
+                Leadership::Deposed(reason) => return reason,
+                Leadership::Follow { taken, .. } => drop(taken.send(())),
+                Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
+            }
+        }
+    }
+
+    /// Waits until it follows.
+    async fn follows(&mut self) -> (u64, Snapshot) {
+        loop {
+            match soon(self.leadership.recv()).await {
+                Leadership::Follow {
+                    round,
+                    snapshot,
+                    taken,
+                } => {
+                    taken.send(()).unwrap();
+                    return (round, snapshot);
+                }
+                Leadership::Deposed(_) => {}
+                Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
+            }
         }
     }
 
