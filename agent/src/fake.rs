@@ -199,6 +199,13 @@ impl FakeRuntime {
         self.artifacts.values()
     }
 
+    /// Whether a start of this revision of a workload ever came to its end here, well or badly.
+    #[must_use]
+    pub fn has_started(&self, workload: &WorkloadId, revision: &Revision) -> bool {
+        let key = (workload.clone(), revision.clone());
+        self.starts.contains_key(&key)
+    }
+
     /// The agent is gone: what it did not hear is lost. What goes on goes on.
     pub fn lose_news(&mut self) {
         self.news.clear();

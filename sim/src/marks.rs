@@ -38,9 +38,12 @@ marks! {
     AgentTwice => "fault second agent process with the same node id",
     AgentCapacity => "fault agent registers with other capacity",
     AgentLies => "fault agent answers wrongly",
+    AgentSpeaksForOthers => "fault agent tells of what is not its own",
     NodeReboot => "fault node reboot",
     NodeReplaced => "fault node replaced",
     NodeDeadForGood => "fault node dead for good",
+    SchedulerDeadForGood => "fault scheduler dead for good",
+    NodeCutForGood => "fault node cut off for good",
     Partition => "fault partition",
     MessageLost => "fault message lost",
     MessageDoubled => "fault message doubled",
@@ -91,6 +94,8 @@ marks! {
     ClientStale => "seen stale If-Match refused",
     ClientDoubled => "seen request asked twice",
     ClientRecreated => "seen delete then create",
+    DryRunCompared => "seen dry run and then the same in earnest",
+    StaleReadSeen => "seen read that may be old",
     LeaderElected => "seen leader elected",
     LeaderStoppedInTime => "seen leader stopped before its lease ran out",
     LeaseExpired => "seen lease expired",
@@ -115,6 +120,8 @@ marks! {
     Retention => "seen old events removed",
     RescuedByPass => "seen placement rescued by the periodic pass",
     DrainDone => "seen drain completed",
+    ProbeRan => "seen workload of the calm running in time",
+    MovedInTime => "seen workloads of a node that is lost for good moved in time",
 }
 
 impl Mark {

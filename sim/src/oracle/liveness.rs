@@ -1,6 +1,8 @@
 //! The liveness rules, judged at the end of the calm: L1 to L7.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
@@ -21,6 +23,8 @@ pub(crate) struct End {
     pub(crate) running: BTreeMap<NodeId, BTreeMap<WorkloadId, String>>,
     /// Nodes that are lost for ever.
     pub(crate) dead: Vec<NodeId>,
+    /// Something is broken for good.
+    pub(crate) damaged: bool,
 }
 
 impl Oracle {
@@ -58,6 +62,63 @@ impl Oracle {
         self.judge(Rule::L3, check);
     }
 
+    /// After the faults have stopped: how long until what lost nodes had runs elsewhere. A leader
+    /// is found, listens for a lease, waits for the grace, and evicts at its rate.
+    pub(crate) fn lost_nodes_are_left_within(&self) -> Duration {
+        self.config.lease() + self.config.eviction_grace * 2 + Duration::from_secs(60)
+    }
+
+    /// L5: what nodes had that are lost for good is elsewhere by now, unless there is no room, or
+    /// it has failed and waits for its next try. Answers whether any node was lost.
+    pub(crate) fn judge_moved(&mut self, end: &End) -> bool {
+        let records = self
+            .image
+            .workloads
+            .values()
+            .map(|held| held.record.clone());
+        let wanted = |record: &Arc<WorkloadRecord>| {
+            record.desired_state == DesiredState::Running
+                && !fails_by_itself(record)
+                && !self.image.retries.contains_key(&record.id)
+        };
+        let records: Vec<_> = records.filter(wanted).collect();
+        for record in records {
+            let at = record.assigned_node.as_ref();
+            if at.is_some_and(|node| end.dead.contains(node)) {
+                let check = self.nowhere_else(&record);
+                self.judge(Rule::L5, check.map_err(|finding| finding.of(&record.id)));
+            }
+        }
+        !end.dead.is_empty()
+    }
+
+    /// L7: what a client asked for in the calm runs by now, whatever stays broken elsewhere, unless
+    /// there is no room for it. Answers whether it does.
+    pub(crate) fn judge_due(&mut self, id: &WorkloadId, generation: u64, end: &End) -> bool {
+        let Some(record) = self.image.workloads.get(id).map(|held| held.record.clone()) else {
+            return false;
+        };
+        let changed = record.metadata.generation != generation
+            || record.desired_state != DesiredState::Running;
+        if changed || fails_by_itself(&record) {
+            return false;
+        }
+        let home = record.assigned_node.as_ref();
+        let on = home.and_then(|node| end.running.get(node));
+        let runs = record.status.actual_state == ActualState::Running
+            && on.is_some_and(|on| on.contains_key(id));
+        let rule = if end.damaged { Rule::L7 } else { Rule::L1 };
+        if home.is_none() {
+            let check = self.nowhere_else(&record);
+            self.judge(rule, check.map_err(|finding| finding.of(id)));
+        } else if !runs {
+            let seen = format!("it does not: {record:?}");
+            let finding = Finding::new("what was asked for in the calm to run soon", seen);
+            self.judge(rule, Err(finding.of(id)));
+        }
+        runs
+    }
+
     fn judge_workload(&self, record: &WorkloadRecord, end: &End) -> (Rule, Check) {
         let state = record.status.actual_state;
         let stranded = record
@@ -88,8 +149,7 @@ impl Oracle {
 
     fn judge_running(&self, record: &WorkloadRecord, end: &End, stranded: bool) -> (Rule, Check) {
         let state = record.status.actual_state;
-        let fails = record.labels.contains_key("fake/exit-after-ms")
-            || record.labels.contains_key("fake/fail-starts");
+        let fails = fails_by_itself(record);
         if stranded {
             return (Rule::L5, self.nowhere_else(record));
         }
@@ -206,6 +266,12 @@ impl Oracle {
             }
         }
     }
+}
+
+/// It fails or ends by itself, as its script says.
+fn fails_by_itself(record: &WorkloadRecord) -> bool {
+    record.labels.contains_key("fake/exit-after-ms")
+        || record.labels.contains_key("fake/fail-starts")
 }
 
 fn is_home(oracle: &Oracle, id: &WorkloadId, node: &NodeId) -> bool {

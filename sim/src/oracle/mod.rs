@@ -17,10 +17,12 @@ mod s10_deletion;
 mod s11_events;
 mod s12_no_hot_loop;
 mod s13_no_double_run;
+mod s14_isolation;
 mod s15_linearizable;
 mod s16_drain;
 mod s17_bounded;
 mod s18_eviction;
+mod s19_dry_run;
 mod s20_drained;
 mod s21_pending_is_explained;
 mod view;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use berth_agent::FakeRuntime;
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
-use berth_core::{Config, NodeId, Timestamp, WorkloadId};
+use berth_core::{Config, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
 pub use rule::{Check, Finding, Rule, Violation};
@@ -62,6 +64,8 @@ pub(crate) struct Oracle {
     drains: s16_drain::Drains,
     evictions: s18_eviction::Evictions,
     histories: s15_linearizable::Histories,
+    isolation: s14_isolation::Isolation,
+    foretold: s19_dry_run::Foretold,
 }
 
 /// How long the traces of somebody else's edit are excused.
@@ -91,6 +95,8 @@ impl Oracle {
             drains: s16_drain::Drains::default(),
             evictions: s18_eviction::Evictions::default(),
             histories: s15_linearizable::Histories::default(),
+            isolation: s14_isolation::Isolation::default(),
+            foretold: s19_dry_run::Foretold::default(),
         }
     }
 
@@ -145,6 +151,7 @@ impl Oracle {
         writer: Writer,
         events: &[kv::Event],
         truth: Truth<'_>,
+        started: s14_isolation::Started<'_>,
     ) -> Commit {
         let commit = self.image.take(revision, writer, events);
         let runs = |node: &NodeId, id: &WorkloadId| truth(node).contains(id);
@@ -171,6 +178,11 @@ impl Oracle {
                 Rule::S12,
                 self.pace
                     .committed(self.now, &commit, &self.image, &self.config),
+            ),
+            (
+                Rule::S14,
+                self.isolation
+                    .committed(self.now, &commit, &self.image, started),
             ),
             (
                 Rule::S16,
@@ -241,6 +253,37 @@ impl Oracle {
         self.views.entry(replica).or_default().told(input)
     }
 
+    /// A step of a scheduler begins.
+    pub(crate) fn step_begins(&mut self, server: s15_linearizable::Server, input: &Input) {
+        match input {
+            Input::Request { id, request } => self.foretold.comes(server, *id, request),
+            Input::Lead { .. }
+            | Input::Follow { .. }
+            | Input::Deposed { .. }
+            | Input::Commit { .. }
+            | Input::ReadBack { .. }
+            | Input::Agent { .. }
+            | Input::Changed { .. }
+            | Input::Wake => self.foretold.told(server.0),
+        }
+    }
+
+    /// A scheduler answers a request.
+    pub(crate) fn scheduler_answers(
+        &mut self,
+        server: s15_linearizable::Server,
+        id: RequestId,
+        result: &Result<Response, RequestError>,
+    ) {
+        let check = self.foretold.answers(server, id, result);
+        self.judge(Rule::S19, check);
+    }
+
+    /// How many dry runs were compared with what followed, since it was asked last.
+    pub(crate) fn dry_runs_compared(&mut self) -> u64 {
+        self.foretold.take_compared()
+    }
+
     /// A scheduler asks for a commit; `clock`: its own time.
     pub(crate) fn commit_asked(&mut self, replica: usize, txn: &Txn, clock: Timestamp) {
         let flight = s05_exact_placement::flight(txn);
@@ -252,6 +295,7 @@ impl Oracle {
             self.judge(Rule::S7, law);
         }
         let view = self.views.entry(replica).or_default();
+        let foretold = self.foretold.asks(replica, view, &flight);
         let purges = self.purging.get(&replica);
         if purges.is_none_or(|at| self.now.since(*at) > EDIT_SETTLES) {
             let check = s05_exact_placement::asked(view, &flight, clock);
@@ -260,6 +304,7 @@ impl Oracle {
         } else {
             view.asks(flight);
         }
+        self.judge(Rule::S19, foretold);
     }
 
     fn grace(&self, replica: usize, epoch: i64, clock: Timestamp) -> s18_eviction::Grace<'_> {
@@ -301,6 +346,7 @@ impl Oracle {
     /// A node's disk was lost.
     pub(crate) fn node_replaced(&mut self, node: usize) {
         self.fencing.forget(node);
+        self.isolation.replaced(self.now, node);
     }
 
     /// A node's agent or runtime made a step.
@@ -335,7 +381,8 @@ impl Oracle {
         request: &Request,
         result: &Result<Response, RequestError>,
     ) {
-        if let Ok(response) = result {
+        let dry = matches!(request, Request::Apply(apply) if apply.dry_run);
+        if let (Ok(response), false) = (result, dry) {
             let check = self.register.acknowledged(&self.image, request, response);
             self.judge(Rule::S8, check);
         }

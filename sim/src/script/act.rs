@@ -147,6 +147,9 @@ pub enum Deed {
         /// It says which version it means: the one that it was told last.
         #[serde(default, skip_serializing_if = "is_false")]
         if_match: bool,
+        /// It asks first what would come of it, and then for it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        dry_run: bool,
         /// For what.
         ask: Ask,
         /// How it should be: for `ask: apply`.

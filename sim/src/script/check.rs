@@ -104,7 +104,13 @@ impl Script {
                 return Err("from, to: expected two processes".to_owned());
             }
         }
-        if let Deed::Ask { ask, wish, .. } = &act.deed {
+        if let Deed::Ask {
+            ask, wish, dry_run, ..
+        } = &act.deed
+        {
+            if *dry_run && matches!(ask, Ask::Retry | Ask::Delete | Ask::Read) {
+                return Err("dry_run: expected with apply, start and stop".to_owned());
+            }
             if wish.is_some() != (*ask == Ask::Apply) {
                 return Err("wish: expected with `ask: apply`, and only there".to_owned());
             }
@@ -171,6 +177,7 @@ impl Deed {
                 | Self::CrashAgent { .. }
                 | Self::RebootNode { .. }
                 | Self::HangAgent { .. }
+                | Self::Cut { .. }
         )
     }
 

@@ -19,7 +19,7 @@ use crate::process::Process;
 use crate::script::NodeSetup;
 
 use super::World;
-use super::message::{AgentAnswer, AgentMessage, Body, ControlMessage, RefusedCall};
+use super::message::{AgentMessage, Body, ControlMessage, RefusedCall};
 
 /// A node.
 #[derive(Debug)]
@@ -226,15 +226,17 @@ impl World {
         };
         let answer = if self.agents[at].lies > 0 {
             self.agents[at].lies -= 1;
-            self.mark(Mark::AgentLies);
-            wrong(self.agents[at].lies, answer)
+            self.lie(at, answer)
         } else {
             answer
         };
         self.send(Process::Agent(at), to, Body::AgentAnswered { call, answer });
     }
 
-    fn agent_control(&mut self, at: usize, id: ControlCallId, call: ControlCall) {
+    fn agent_control(&mut self, at: usize, id: ControlCallId, mut call: ControlCall) {
+        if let ControlCall::Heartbeat(heartbeat) = &mut call {
+            self.lie_in_heartbeat(at, heartbeat);
+        }
         let agent = &mut self.agents[at];
         let number = agent.next_control;
         agent.next_control += 1;
@@ -368,19 +370,5 @@ impl World {
             }
         };
         self.feed_agent(at, AgentInput::Control { id, result });
-    }
-}
-
-/// An answer that says nothing true, and nothing that could be believed: another call's answer,
-/// bytes that are no message, a status out of the blue.
-fn wrong(which: u32, answer: AgentAnswer) -> AgentAnswer {
-    match (which % 4, answer) {
-        (0, Ok(AgentMessage::Apply(_))) => Ok(AgentMessage::Apply(vec![0xff; 7])),
-        (0, Ok(AgentMessage::Delete(_))) => Ok(AgentMessage::Delete(vec![0xff; 7])),
-        (0, Ok(AgentMessage::Status(_))) => Ok(AgentMessage::Status(vec![0xff; 7])),
-        (0, Ok(AgentMessage::List(_))) => Ok(AgentMessage::List(vec![0xff; 7])),
-        (1, _) => Err((13, "internal".to_owned())),
-        (2, _) => Err((2, "something went wrong".to_owned())),
-        (_, _) => Err((77, String::new())),
     }
 }

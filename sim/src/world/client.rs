@@ -16,6 +16,8 @@ use super::{Happening, World};
 
 /// How long a patient client waits before it tries again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So soon what nothing stands in the way of runs.
+const PROBE: Duration = Duration::from_secs(30);
 
 /// A client.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(super) struct Client {
     scheduler: usize,
     /// What it was told last of each workload's version.
     versions: BTreeMap<WorkloadId, StoreRevision>,
+    /// What it asks for once it was told what would come of it.
+    then: BTreeMap<u64, Request>,
 }
 
 impl World {
@@ -36,6 +40,7 @@ impl World {
             workload,
             twice,
             if_match,
+            dry_run,
             ask,
             wish,
         } = deed
@@ -50,6 +55,14 @@ impl World {
                 Request::Delete { if_match, .. } => *if_match = version,
                 _ => {}
             }
+        }
+        if let (true, Request::Apply(apply)) = (*dry_run, &mut request) {
+            apply.dry_run = true;
+            let dry = Request::Apply(apply.clone());
+            apply.dry_run = false;
+            let call = self.client_asks(*client, dry);
+            self.clients[*client].then.insert(call, request);
+            return;
         }
         if *twice {
             self.mark(Mark::ClientDoubled);
@@ -69,7 +82,7 @@ impl World {
         }
     }
 
-    pub(super) fn client_asks(&mut self, at: usize, request: Request) {
+    pub(super) fn client_asks(&mut self, at: usize, request: Request) -> u64 {
         let client = &mut self.clients[at];
         let call = client.next_call;
         client.next_call += 1;
@@ -82,6 +95,7 @@ impl World {
             request: Box::new(request),
         };
         self.send(Process::Client(at), to, body);
+        call
     }
 
     fn mark_request(&mut self, request: &Request) {
@@ -138,14 +152,18 @@ impl World {
         };
         self.oracle
             .client_told((at, call), server, &request, &answer);
+        let then = self.clients[at].then.remove(&call);
+        self.see_probe(&request, &answer);
         match &answer {
-            Ok(response) => {
+            Ok(Response::Workload(view)) if then.is_none() => {
                 self.mark(Mark::ClientAnswered);
-                if let Response::Workload(view) = response {
-                    let id = view.record.id.clone();
-                    self.clients[at].versions.insert(id, view.resource_version);
+                if view.freshness.stale {
+                    self.mark(Mark::StaleReadSeen);
                 }
+                let id = view.record.id.clone();
+                self.clients[at].versions.insert(id, view.resource_version);
             }
+            Ok(_) => self.mark(Mark::ClientAnswered),
             Err(RequestError::Unavailable { .. }) => {
                 self.mark(Mark::ClientToldToTryAgain);
                 let replicas = self.replicas.len().max(1);
@@ -154,6 +172,21 @@ impl World {
             }
             Err(RequestError::Stale { .. }) => self.mark(Mark::ClientStale),
             Err(_) => self.mark(Mark::ClientRefused),
+        }
+        if let Some(request) = then {
+            self.client_asks(at, request);
+        }
+    }
+
+    /// What is asked for once everything works must be so in time.
+    fn see_probe(&mut self, request: &Request, answer: &Result<Response, RequestError>) {
+        let (Request::Apply(apply), Ok(Response::Workload(view))) = (request, answer) else {
+            return;
+        };
+        if self.damage.healed && apply.spec.is_some() && !apply.dry_run {
+            let (id, generation) = (view.record.id.clone(), view.record.metadata.generation);
+            let due = Happening::Due { id, generation };
+            self.queue.push(self.now + PROBE, due);
         }
     }
 }

@@ -43,6 +43,9 @@ impl World {
                 self.mark(Mark::SchedulerCrash);
                 self.crash_replica(scheduler);
                 self.replicas[scheduler].dead |= ever;
+                if ever {
+                    self.mark(Mark::SchedulerDeadForGood);
+                }
             }
             Deed::PauseScheduler { scheduler } => {
                 if self.replicas[scheduler].up {
@@ -83,6 +86,9 @@ impl World {
             Deed::Cut { from, to } => {
                 self.mark(Mark::Partition);
                 self.network.cut(from, to);
+                if ever {
+                    self.cut_for_ever(from, to);
+                }
             }
             Deed::StallStore => {
                 self.mark(Mark::StoreStall);
@@ -138,6 +144,17 @@ impl World {
         if ever {
             self.mark(Mark::NodeDeadForGood);
             self.agents[node].lost = true;
+        }
+    }
+
+    /// A node that is cut off in either direction is as good as gone.
+    fn cut_for_ever(&mut self, from: Process, to: Process) {
+        self.network.cut_for_ever(from, to);
+        for end in [from, to] {
+            if let Process::Agent(node) = end {
+                self.mark(Mark::NodeCutForGood);
+                self.agents[node].lost = true;
+            }
         }
     }
 

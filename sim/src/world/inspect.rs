@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_core::{NodeId, WorkloadId};
+use berth_core::{NodeId, Revision, WorkloadId};
 
 use crate::oracle::liveness::End;
 use crate::oracle::{Finding, Rule};
@@ -37,6 +37,8 @@ impl World {
                 .filter(|replica| replica.is_leading())
                 .count(),
             running: running.collect(),
+            damaged: self.agents.iter().any(|agent| agent.lost)
+                || self.replicas.iter().any(|replica| replica.dead),
             dead: self
                 .agents
                 .iter()
@@ -68,4 +70,15 @@ pub(super) fn copies_of(agents: &[AgentProcess], id: &WorkloadId) -> Vec<NodeId>
     };
     let having = agents.iter().filter(has);
     having.map(|agent| agent.id.clone()).collect()
+}
+
+/// Whether a node's runtime ever started a workload at a revision, in truth.
+pub(super) fn started_on(
+    agents: &[AgentProcess],
+    node: &NodeId,
+    id: &WorkloadId,
+    revision: &Revision,
+) -> bool {
+    let agent = agents.iter().find(|agent| agent.id == *node);
+    agent.is_some_and(|agent| agent.runtime.has_started(id, revision))
 }

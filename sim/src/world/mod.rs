@@ -7,6 +7,7 @@ mod deeds;
 mod edits;
 mod expect;
 mod inspect;
+mod liar;
 mod message;
 mod network;
 mod operator;
@@ -18,7 +19,7 @@ mod twist;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_core::{CallId, Config, Timestamp};
+use berth_core::{CallId, Config, Timestamp, WorkloadId};
 
 use crate::marks::{Coverage, Mark};
 use crate::options::Options;
@@ -99,6 +100,10 @@ enum Happening {
     Expect(usize),
     /// Everything works again.
     Heal,
+    /// What lost nodes had must run elsewhere by now.
+    Moved,
+    /// What was asked for in the calm must run by now.
+    Due { id: WorkloadId, generation: u64 },
 }
 
 /// A simulated cluster.
@@ -219,6 +224,8 @@ impl World {
             }
         }
         self.queue.push(heal, Happening::Heal);
+        let moved = heal + self.oracle.lost_nodes_are_left_within();
+        self.queue.push(moved, Happening::Moved);
         self.oracle
             .idle_from(heal + self.script.world.calm.duration() / 2);
     }
@@ -324,12 +331,26 @@ impl World {
             Happening::AskAgain { client, request } if client == self.clients.len() => {
                 self.operator_asks(*request);
             }
-            Happening::AskAgain { client, request } => self.client_asks(client, *request),
+            Happening::AskAgain { client, request } => {
+                self.client_asks(client, *request);
+            }
             Happening::Restart { replica } => self.start_replica(replica),
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),
             Happening::Expect(number) => self.judge_expectation(number),
             Happening::Heal => self.heal(),
+            Happening::Moved => {
+                let end = self.end();
+                if self.oracle.judge_moved(&end) {
+                    self.mark(Mark::MovedInTime);
+                }
+            }
+            Happening::Due { id, generation } => {
+                let end = self.end();
+                if self.oracle.judge_due(&id, generation, &end) {
+                    self.mark(Mark::ProbeRan);
+                }
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Network {
     stream: Stream,
     /// Directed links that lose everything.
     cut: BTreeSet<(Process, Process)>,
+    /// Those of them that nothing mends.
+    cut_for_ever: BTreeSet<(Process, Process)>,
     /// When the latest message of a link arrives.
     last: BTreeMap<(Process, Process), Timestamp>,
     /// Per million.
@@ -39,6 +41,7 @@ impl Network {
         Self {
             stream: streams.fork("network"),
             cut: BTreeSet::new(),
+            cut_for_ever: BTreeSet::new(),
             last: BTreeMap::new(),
             loss: links.lost,
             duplicates: links.doubled,
@@ -111,9 +114,10 @@ impl Network {
         self.cut.insert((from, to));
     }
 
-    /// Mends a link in one direction.
-    pub(super) fn mend(&mut self, from: Process, to: Process) {
-        self.cut.remove(&(from, to));
+    /// Cuts a link in one direction, for ever.
+    pub(super) fn cut_for_ever(&mut self, from: Process, to: Process) {
+        self.cut.insert((from, to));
+        self.cut_for_ever.insert((from, to));
     }
 
     /// The directed links that lose everything.
@@ -121,9 +125,16 @@ impl Network {
         &self.cut
     }
 
-    /// Everything works.
+    /// Mends a link in one direction.
+    pub(super) fn mend(&mut self, from: Process, to: Process) {
+        if !self.cut_for_ever.contains(&(from, to)) {
+            self.cut.remove(&(from, to));
+        }
+    }
+
+    /// Everything works, but for what is cut for ever.
     pub(super) fn heal(&mut self) {
-        self.cut.clear();
+        self.cut.clone_from(&self.cut_for_ever);
         self.loss = 0;
         self.duplicates = 0;
         self.delay_max = Duration::from_millis(2);

@@ -17,7 +17,7 @@ use crate::oracle::Truth;
 use crate::oracle::image::{Commit, Image, Writer};
 use crate::process::Process;
 
-use super::inspect::runs_on;
+use super::inspect::{runs_on, started_on};
 use super::message::{Body, Envelope};
 use super::{Happening, World};
 
@@ -235,7 +235,10 @@ impl World {
             };
             let revision = first.kv.mod_revision;
             let truth = |node: &berth_core::NodeId| runs_on(agents, node);
-            let commit = self.oracle.committed(revision, writer, of_one, &truth);
+            let started = |node: &_, id: &_, revision: &_| started_on(agents, node, id, revision);
+            let commit = self
+                .oracle
+                .committed(revision, writer, of_one, &truth, &started);
             if let Some(camera) = &mut self.camera {
                 camera.committed(self.now, &commit, &self.oracle.image);
             }

@@ -36,9 +36,45 @@ pub(super) fn draw(at: usize, options: &Options, streams: &Streams) -> Vec<Act> 
     while now < until {
         now = client.next(now, &mut acts);
     }
+    ask_first(at, &mut acts, streams);
     acts.extend(reads(at, &acts, options, streams));
     acts.retain(|act| act.at.as_millis() < until);
     acts
+}
+
+/// Some of what client `at` asks for it asks about first.
+fn ask_first(at: usize, acts: &mut [Act], streams: &Streams) {
+    let mut stream = streams.fork(&format!("dry runs of client {at}"));
+    for act in acts {
+        if let Deed::Ask { ask, dry_run, .. } = &mut act.deed
+            && matches!(ask, Ask::Apply | Ask::Start | Ask::Stop)
+        {
+            *dry_run = stream.chance(150_000);
+        }
+    }
+}
+
+/// In the calm, when only what is broken for ever is broken: workloads that nothing stands in the
+/// way of.
+pub(super) fn probes(options: &Options, streams: &Streams) -> Vec<Act> {
+    let mut stream = streams.fork("probes");
+    let (heal, calm) = (Span::from(options.chaos), Span::from(options.calm));
+    let part = calm.as_millis() / 16;
+    let probe = |n: u64| {
+        let at = heal.as_millis() + (3 + n) * part + stream.below(part.max(1));
+        let wish = Wish {
+            start: Span::millis(stream.below(1_000)),
+            cpu: 100,
+            memory: 128,
+            disk: 0,
+            ..Wish::default()
+        };
+        let id = format!("probe-{n}");
+        let id = id.parse().expect("a word and a number are an id");
+        let client = index(&mut stream, options.clients);
+        act(at, client, id, Ask::Apply, Some(wish))
+    };
+    (0..4).map(probe).collect()
 }
 
 /// Soon after some of what client `at` asks for, somebody reads what became of it.
@@ -94,6 +130,7 @@ fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish
             workload,
             twice: false,
             if_match: false,
+            dry_run: false,
             ask,
             wish,
         },

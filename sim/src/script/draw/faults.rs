@@ -82,12 +82,42 @@ impl Adversary {
         }
         self.acts.retain(|act| act.at.as_millis() < until);
         if self.kinds.contains(&Kind::DeadForGood) && self.nodes > 2 {
-            let node = index(&mut self.stream, self.nodes);
+            self.for_ever(until);
+        }
+    }
+
+    /// The calm heals a core that suffices; something else stays broken.
+    fn for_ever(&mut self, until: u64) {
+        let at = Span::millis(until - self.stream.between(1, (until / 4).max(1)));
+        let node = index(&mut self.stream, self.nodes);
+        let scheduler = index(&mut self.stream, self.schedulers);
+        let kind = self.stream.below(5);
+        let schedulers = self.schedulers;
+        let mut push = |deed| {
             self.acts.push(Act {
-                at: Span::millis(until.saturating_sub(1)),
+                at,
                 lasting: Some(Lasting::Ever),
-                deed: Deed::RebootNode { node },
+                deed,
             });
+        };
+        match kind {
+            0 => push(Deed::HangAgent { node }),
+            1 => push(Deed::CrashAgent { node }),
+            2 => {
+                for scheduler in (0..schedulers).map(Process::Replica) {
+                    let agent = Process::Agent(node);
+                    push(Deed::Cut {
+                        from: scheduler,
+                        to: agent,
+                    });
+                    push(Deed::Cut {
+                        from: agent,
+                        to: scheduler,
+                    });
+                }
+            }
+            3 if schedulers > 1 => push(Deed::CrashScheduler { scheduler }),
+            _ => push(Deed::RebootNode { node }),
         }
     }
 

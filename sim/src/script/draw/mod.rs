@@ -41,6 +41,7 @@ pub fn draw(options: &Options) -> Script {
     }
     if options.faults {
         acts.extend(faults::draw(options, &streams));
+        acts.extend(clients::probes(options, &streams));
         acts.extend(operator::draw(options, &streams));
     }
     acts.sort_by_key(|act| act.at);

@@ -316,7 +316,9 @@ impl World {
         let mut orders = Orders::default();
         let replica = &mut self.replicas[at];
         let clock = replica.clock(self.now);
+        let server = (at, replica.life);
         for input in &inputs {
+            self.oracle.step_begins(server, input);
             match self.oracle.told(at, input, clock) {
                 Some(true) => self.coverage.reach(Mark::CommitUnknownDone),
                 Some(false) => self.coverage.reach(Mark::CommitUnknownNotDone),
@@ -386,8 +388,12 @@ impl World {
             if self.replicas[at].life != life {
                 return;
             }
+            self.oracle.scheduler_answers(server, request, &result);
             self.answer(at, request, result);
             self.twist_output(at);
+        }
+        for _ in 0..self.oracle.dry_runs_compared() {
+            self.mark(Mark::DryRunCompared);
         }
         if self.replicas[at].life == life {
             self.schedule_wake(at);
