@@ -74,7 +74,7 @@ hunt: ## plant bugs in the product, and see whether the simulator finds them; AR
 	@xtask/deps.sh build
 	@$(CARGO) run --profile simulation --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
 
-determinism: ## the core's outputs: two runs each in debug and release must be equal to the byte
+determinism: ## the core's outputs and the simulator's traces are equal in debug and optimised, on 1 and 2 threads
 	@xtask/deps.sh build
 	@$(CARGO) xtask determinism
 

@@ -112,6 +112,7 @@ marks! {
     CallStale => "seen agent refused a stale epoch",
     LateAnswer => "seen answer after its deadline",
     ReturnedRunning => "seen node returned still running what moved away",
+    BackWhileStartingElsewhere => "seen lost node back while its workload was starting elsewhere",
     LostWhileStarting => "seen node lost while a workload started there",
     MovedBack => "seen workload moved back to where its copy was",
     DeletedWhileStarting => "seen delete while starting",

@@ -1,5 +1,6 @@
 //! The contract of the core: the outputs for a recorded history of inputs are the same to the
-//! byte, in every run and in every build profile.
+//! byte, in every run and in every build profile. And that of the simulator: the same seed has the
+//! same trace (S22).
 //!
 //! The history and the test that plays it stand in `core/tests/scheduler/`; the test compares with
 //! the recorded hash and prints it: `<count> outputs <hash>`.
@@ -9,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::bounded;
+use crate::{bounded, simulate};
 
 /// The test that plays the history.
 const TEST: &str = "history::a_recorded_history_gives_the_recorded_answers";
@@ -29,7 +30,8 @@ const RELEASE: Profile = Profile {
     flags: &["--release"],
 };
 
-/// Plays the history twice in debug and twice in release, and compares all four.
+/// Plays the history twice in debug and twice in release, and compares all four; then the traces
+/// of the simulator.
 ///
 /// # Errors
 /// When a run fails, or two runs differ.
@@ -44,7 +46,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         );
     }
     println!("the outputs of all four runs are equal");
-    Ok(())
+    simulate::traces(root)
 }
 
 /// Plays the history once in release. The test itself compares with the recorded hash, and so it
