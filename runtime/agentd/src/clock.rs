@@ -8,19 +8,27 @@ use tokio::time::Instant;
 
 /// Never goes back, whatever happens to the wall clock meanwhile.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub struct Clock {
     wall: Timestamp,
     steady: Instant,
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
+    /// Starts at the wall clock's time. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn start() -> Self {
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        Self::starting_at(Timestamp::from_millis(millis))
+    }
+
+    /// Starts at a given time, for simulated worlds. To be called inside a tokio runtime.
+    #[must_use]
+    pub fn starting_at(wall: Timestamp) -> Self {
         Self {
-            wall: Timestamp::from_millis(millis),
+            wall,
             steady: Instant::now(),
         }
     }

@@ -15,11 +15,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use berth_agent::{AgentInput, Record, Write, WriteId};
 use berth_core::{Epoch, WorkloadId};
 use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 /// The folder of one agent, locked.
@@ -196,27 +198,69 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Where writes go.
-pub(crate) type Writer = mpsc::Sender<(WriteId, Write)>;
+pub(crate) type Writer = mpsc::UnboundedSender<(WriteId, Write)>;
 
-/// Carries writes out in their order on a thread of its own. Ends, with all of them carried out,
-/// when the sender is dropped.
+/// What carries writes out. Ends, with all of them carried out, when the sender is dropped.
+#[derive(Debug)]
+pub(crate) enum WriterEnd {
+    Thread(std::thread::JoinHandle<()>),
+    Task(tokio::task::JoinHandle<()>),
+}
+
+impl WriterEnd {
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(crate) async fn join(self) -> anyhow::Result<()> {
+        let panicked = "the writer of the agent's state panicked";
+        match self {
+            Self::Thread(thread) => tokio::task::spawn_blocking(move || thread.join())
+                .await?
+                .map_err(|_| anyhow::anyhow!(panicked)),
+            Self::Task(task) => task.await.context(panicked),
+        }
+    }
+}
+
+/// Carries writes out in their order on a thread of its own.
 pub(crate) fn spawn_writer(
     state: StateDir,
     written: impl Fn(AgentInput) + Send + 'static,
-) -> io::Result<(Writer, std::thread::JoinHandle<()>)> {
-    let (sender, receiver) = mpsc::channel::<(WriteId, Write)>();
+) -> io::Result<(Writer, WriterEnd)> {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
     let thread = std::thread::Builder::new()
         .name("agent-state".to_owned())
         .spawn(move || {
-            for (id, write) in receiver {
-                let result = state.write(&write).map_err(|error| error.to_string());
-                if let Err(error) = &result {
-                    warn!(error, "the agent's state cannot be written");
-                }
-                written(AgentInput::Written { id, result });
+            while let Some((id, write)) = receiver.blocking_recv() {
+                written(carry_out(&state, id, &write));
             }
         })?;
-    Ok((sender, thread))
+    Ok((sender, WriterEnd::Thread(thread)))
+}
+
+/// The same on a task, for simulated worlds: every write takes `pace` of tokio's time.
+pub(crate) fn spawn_paced_writer(
+    state: StateDir,
+    pace: Duration,
+    written: impl Fn(AgentInput) + Send + 'static,
+) -> (Writer, WriterEnd) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let task = tokio::spawn(async move {
+        while let Some((id, write)) = receiver.recv().await {
+            tokio::time::sleep(pace).await;
+            written(carry_out(&state, id, &write));
+        }
+    });
+    (sender, WriterEnd::Task(task))
+}
+
+fn carry_out(state: &StateDir, id: WriteId, write: &Write) -> AgentInput {
+    let result = state.write(write).map_err(|error| error.to_string());
+    if let Err(error) = &result {
+        warn!(error, "the agent's state cannot be written");
+    }
+    AgentInput::Written { id, result }
 }
 
 #[cfg(test)]

@@ -29,10 +29,15 @@ mod runtime;
 mod scheduler;
 mod service;
 mod start;
+mod surroundings;
 mod tls;
 
 pub use args::AgentArgs;
+pub use clock::Clock;
 pub use config::{AgentdConfig, CapacityOverride, RuntimeKind, TlsPaths};
 pub use host::default_node_id;
 pub use leftovers::{forget_workloads, leftovers, stop_leftovers};
-pub use start::{AgentdHandle, run, start};
+pub use runtime::SharedFake;
+pub use scheduler::Dial;
+pub use start::{AgentdHandle, run, start, start_in};
+pub use surroundings::Surroundings;

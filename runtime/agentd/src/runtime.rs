@@ -1,5 +1,7 @@
 //! The runtime that a host drives: one of two, chosen once.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use berth_agent::{CommandId, FakeRuntime, RuntimeCommand, RuntimeNews};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,15 +16,30 @@ pub(crate) enum Runtime {
     Fake(mpsc::UnboundedSender<(CommandId, RuntimeCommand)>),
 }
 
+/// A runtime in memory that outlives its agents; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct SharedFake(Arc<Mutex<FakeRuntime>>);
+
+impl SharedFake {
+    /// The runtime, to look at or to do something to.
+    pub fn lock(&self) -> MutexGuard<'_, FakeRuntime> {
+        // Nothing panics while it holds the lock; were it so, the runtime would still be whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Runtime {
     /// The runtime in memory, on a task of its own.
     pub(crate) fn fake(
+        runtime: SharedFake,
         clock: Clock,
         news: mpsc::UnboundedSender<RuntimeNews>,
         ended: CancellationToken,
     ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(run_fake(clock, receiver, news, ended));
+        // What the agent before this one did not hear, nobody hears.
+        runtime.lock().lose_news();
+        tokio::spawn(run_fake(runtime, clock, receiver, news, ended));
         Self::Fake(commands)
     }
 
@@ -36,23 +53,28 @@ impl Runtime {
 }
 
 async fn run_fake(
+    runtime: SharedFake,
     clock: Clock,
     mut commands: mpsc::UnboundedReceiver<(CommandId, RuntimeCommand)>,
     news: mpsc::UnboundedSender<RuntimeNews>,
     ended: CancellationToken,
 ) {
-    let mut runtime = FakeRuntime::new();
     loop {
-        let wake = clock.sleep_until(runtime.poll_deadline());
+        let wake = clock.sleep_until(runtime.lock().poll_deadline());
+        // Biased: the same arrivals come in the same order, in a simulated world too.
         tokio::select! {
+            biased;
             () = ended.cancelled() => return,
             command = commands.recv() => match command {
-                Some((id, command)) => runtime.handle(clock.now(), id, command),
+                Some((id, command)) => runtime.lock().handle(clock.now(), id, command),
                 None => return,
             },
-            () = wake => runtime.advance(clock.now()),
+            () = wake => runtime.lock().advance(clock.now()),
         }
-        while let Some(said) = runtime.poll_news() {
+        loop {
+            let Some(said) = runtime.lock().poll_news() else {
+                break;
+            };
             if news.send(said).is_err() {
                 return;
             }

@@ -1,5 +1,6 @@
 //! The agent's way to the scheduler: registration and heartbeats over gRPC.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_agent::{ControlAnswer, ControlCall};
@@ -16,9 +17,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A heartbeat of an agent that keeps very many workloads is larger than tonic's default.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// Makes a channel that connects when it is first used. A simulated world has its own network.
+pub type Dial = Arc<dyn Fn(&Endpoint) -> Channel + Send + Sync>;
+
 /// Calls one scheduler after the other until one answers. Remembers the one that did.
 pub(crate) struct SchedulerClient {
     endpoints: Vec<Endpoint>,
+    dial: Dial,
     boot_id: AsciiMetadataValue,
     incarnation: AsciiMetadataValue,
     state: Mutex<State>,
@@ -37,12 +42,14 @@ impl SchedulerClient {
     pub(crate) fn new(
         schedulers: &[String],
         tls: Option<&ClientTlsConfig>,
+        dial: Dial,
         boot_id: &str,
         incarnation: u64,
     ) -> anyhow::Result<Self> {
         let endpoints = schedulers.iter().map(|address| endpoint(address, tls));
         Ok(Self {
             endpoints: endpoints.collect::<anyhow::Result<_>>()?,
+            dial,
             boot_id: MetadataValue::try_from(boot_id)
                 .unwrap_or_else(|_| MetadataValue::from_static("unknown")),
             incarnation: MetadataValue::from(incarnation),
@@ -60,7 +67,7 @@ impl SchedulerClient {
             return Err("no scheduler is configured".to_owned());
         };
         let client = state.client.get_or_insert_with(|| {
-            AgentControlClient::new(endpoint.connect_lazy())
+            AgentControlClient::new((self.dial)(endpoint))
                 .max_encoding_message_size(MESSAGE_BYTES_MAX)
         });
         let result = match call {

@@ -10,23 +10,25 @@ use berth_agent::{AgentConfig, AgentInput, AgentMachine, Restored, RuntimeNews};
 use berth_core::NodeId;
 use berth_core::model::units::Resources;
 use berth_proto::agent::v1::agent_service_server::AgentServiceServer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tonic::transport::{ClientTlsConfig, Server};
 use tracing::info;
 
-use crate::clock::Clock;
 use crate::config::{AgentdConfig, RuntimeKind};
-use crate::disk::{StateDir, spawn_writer};
+use crate::disk::{StateDir, WriterEnd, spawn_paced_writer, spawn_writer};
 use crate::driver::Driver;
 use crate::exec::ExecRuntime;
 use crate::host::{self, CpuSampler};
 use crate::runtime::Runtime;
 use crate::scheduler::SchedulerClient;
 use crate::service::Service;
+use crate::surroundings::Surroundings;
 use crate::tls;
 
 /// How often the host's utilisation is sampled.
@@ -100,8 +102,33 @@ pub async fn start(
     config: AgentdConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<AgentdHandle> {
+    let listener = TcpListener::bind(config.grpc_addr)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.grpc_addr))?;
+    let local_addr = listener.local_addr()?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    start_in(config, Surroundings::real(), local_addr, incoming, shutdown).await
+}
+
+/// Starts an agent that stands on `surroundings`, and is called over `incoming`, whose connections
+/// were made to `local_addr`.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_in<I, IO, E>(
+    config: AgentdConfig,
+    surroundings: Surroundings,
+    local_addr: SocketAddr,
+    incoming: I,
+    shutdown: CancellationToken,
+) -> anyhow::Result<AgentdHandle>
+where
+    I: Stream<Item = Result<IO, E>> + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
     let ended = shutdown.child_token();
-    let clock = Clock::start();
+    let clock = surroundings.clock;
     let state = StateDir::open(&config.data_dir)
         .with_context(|| format!("the data folder {}", config.data_dir.display()))?;
     let data_dir = state.root().to_owned();
@@ -109,10 +136,6 @@ pub async fn start(
         .load()
         .with_context(|| format!("the state in {}", data_dir.display()))?;
     let tls = config.tls.as_ref().map(tls::load).transpose()?;
-    let listener = TcpListener::bind(config.grpc_addr)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.grpc_addr))?;
-    let local_addr = listener.local_addr()?;
     let endpoint = config
         .advertise
         .clone()
@@ -130,7 +153,7 @@ pub async fn start(
         workloads = found.records.len(), "agent starts"
     );
     let client_tls = tls.as_ref().map(|(_, client)| client);
-    let scheduler = scheduler_client(&config, client_tls, found.incarnation)?;
+    let scheduler = scheduler_client(&config, client_tls, &surroundings, found.incarnation)?;
     let restored = Restored {
         epoch: found.epoch,
         records: found.records,
@@ -142,15 +165,29 @@ pub async fn start(
     let (news_sender, news) = mpsc::unbounded_channel();
     let (inputs_sender, inputs) = mpsc::unbounded_channel();
     let (calls_sender, calls) = mpsc::channel(CALLS_WAITING_MAX);
-    let runtime = runtime(&config, clock, &data_dir, news_sender, ended.clone());
-    let to_driver = inputs_sender.clone();
-    let (writer, writer_thread) = spawn_writer(state, move |input| drop(to_driver.send(input)))?;
-    tokio::spawn(sample(
-        inputs_sender.clone(),
-        capacity,
-        data_dir.clone(),
+    let runtime = runtime(
+        &config,
+        &surroundings,
+        &data_dir,
+        news_sender,
         ended.clone(),
-    ));
+    );
+    let to_driver = inputs_sender.clone();
+    let written = move |input| drop(to_driver.send(input));
+    let (writer, writer_end) = match surroundings.write_pace {
+        None => spawn_writer(state, written)?,
+        Some(pace) => spawn_paced_writer(state, pace, written),
+    };
+    match surroundings.usage {
+        // The channel was made just now.
+        Some(usage) => drop(inputs_sender.send(AgentInput::Usage(usage))),
+        None => drop(tokio::spawn(sample(
+            inputs_sender.clone(),
+            capacity,
+            data_dir.clone(),
+            ended.clone(),
+        ))),
+    }
     let service = Service {
         calls: calls_sender,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -171,12 +208,12 @@ pub async fn start(
         ended: ended.clone(),
     };
     let server = serve(
-        listener,
+        incoming,
         service,
         tls.map(|(server, _)| server),
         ended.clone(),
     )?;
-    let task = tokio::spawn(supervise(driver, server, writer_thread, ended.clone()));
+    let task = tokio::spawn(supervise(driver, server, writer_end, ended.clone()));
     Ok(AgentdHandle {
         node_id: config.node_id,
         local_addr,
@@ -189,24 +226,28 @@ pub async fn start(
 fn scheduler_client(
     config: &AgentdConfig,
     tls: Option<&ClientTlsConfig>,
+    surroundings: &Surroundings,
     incarnation: u64,
 ) -> anyhow::Result<Option<Arc<SchedulerClient>>> {
     if config.schedulers.is_empty() {
         return Ok(None);
     }
-    let client = SchedulerClient::new(&config.schedulers, tls, &host::boot_id(), incarnation)?;
+    let (dial, boot_id) = (surroundings.dial.clone(), &surroundings.boot_id);
+    let client = SchedulerClient::new(&config.schedulers, tls, dial, boot_id, incarnation)?;
     Ok(Some(Arc::new(client)))
 }
 
 fn runtime(
     config: &AgentdConfig,
-    clock: Clock,
+    surroundings: &Surroundings,
     data_dir: &Path,
     news: mpsc::UnboundedSender<RuntimeNews>,
     ended: CancellationToken,
 ) -> Runtime {
     match config.runtime {
-        RuntimeKind::Fake => Runtime::fake(clock, news, ended),
+        RuntimeKind::Fake => {
+            Runtime::fake(surroundings.fake.clone(), surroundings.clock, news, ended)
+        }
         RuntimeKind::Exec => Runtime::Exec(ExecRuntime::new(
             config.node_id.to_string(),
             data_dir.to_owned(),
@@ -221,7 +262,7 @@ fn runtime(
 async fn supervise(
     driver: Driver,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    writer: std::thread::JoinHandle<()>,
+    writer: WriterEnd,
     ended: CancellationToken,
 ) -> anyhow::Result<()> {
     let guard = ended.clone().drop_guard();
@@ -230,28 +271,33 @@ async fn supervise(
     drop(guard);
     let driven = driver.await.context("the agent's loop panicked");
     // The loop held the writer's only sender: it ends when what was sent is written.
-    let written = tokio::task::spawn_blocking(move || writer.join()).await?;
+    let written = writer.join().await;
     served?.context("the agent's server")?;
     driven?;
-    written.map_err(|_| anyhow::anyhow!("the writer of the agent's state panicked"))
+    written
 }
 
-fn serve(
-    listener: TcpListener,
+fn serve<I, IO, E>(
+    incoming: I,
     service: Service,
     tls: Option<tonic::transport::ServerTlsConfig>,
     ended: CancellationToken,
-) -> anyhow::Result<JoinHandle<Result<(), tonic::transport::Error>>> {
+) -> anyhow::Result<JoinHandle<Result<(), tonic::transport::Error>>>
+where
+    I: Stream<Item = Result<IO, E>> + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
     let mut server = Server::builder().http2_keepalive_interval(Some(Duration::from_secs(20)));
     if let Some(tls) = tls {
         server = server.tls_config(tls)?;
     }
     let router = server.add_service(AgentServiceServer::new(service));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = router.serve_with_incoming_shutdown(incoming, ended.clone().cancelled_owned());
     Ok(tokio::spawn(async move {
         // Connections of clients that never hang up must not keep the agent from ending.
         tokio::select! {
+            biased;
             served = served => served,
             () = async { ended.cancelled().await; tokio::time::sleep(Duration::from_millis(200)).await } => Ok(()),
         }
@@ -271,8 +317,9 @@ async fn sample(
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(SAMPLE_EVERY) => {}
+            biased;
             () = ended.cancelled() => return,
+            () = tokio::time::sleep(SAMPLE_EVERY) => {}
         }
     }
 }

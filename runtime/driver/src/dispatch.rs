@@ -1,6 +1,6 @@
 //! Carries out what the core asks for. Nothing here waits.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,7 +24,7 @@ pub(crate) struct Dispatcher {
     events: broadcast::Sender<EventRecord>,
     metrics: Arc<DriverMetrics>,
     term: Option<(Term, CancellationToken)>,
-    replies: HashMap<RequestId, Reply>,
+    replies: BTreeMap<RequestId, Reply>,
     last_request: u64,
     /// Inputs that are known without asking anybody; taken at the next turn.
     pub(crate) known: VecDeque<Input>,
@@ -43,7 +43,7 @@ impl Dispatcher {
             events,
             metrics,
             term: None,
-            replies: HashMap::new(),
+            replies: BTreeMap::new(),
             last_request: 0,
             known: VecDeque::new(),
             in_flight: 0,

@@ -99,6 +99,7 @@ impl Feed {
             }
             let shutdown = self.api.shutdown().clone();
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Ok(None),
                 heard = self.live.recv() => match heard {
                     Ok(event) => self.hear(event),

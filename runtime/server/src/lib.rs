@@ -28,4 +28,4 @@ mod testing;
 pub use api::{Api, ApiLimits};
 pub use config::{CoreArgs, ServerArgs, ServerConfig};
 pub use metrics::DriverSource;
-pub use serve::{Bound, Running, etcd, serve, serve_apis, start};
+pub use serve::{Bound, Ports, Running, Surroundings, etcd, serve, serve_apis, start, start_in};

@@ -1,21 +1,25 @@
 //! One way to accept connections, for both ports: bounded, with or without TLS, and with an end
 //! that lets what is in flight finish.
 
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use futures::stream::{BoxStream, StreamExt, unfold};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -30,12 +34,29 @@ const STREAMS_MAX: u32 = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound port.
-#[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    address: SocketAddr,
+    incoming: Incoming,
     tls: Option<Arc<rustls::ServerConfig>>,
     places: Arc<Semaphore>,
     protocol: Protocol,
+}
+
+/// A connection, whatever is below it.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// The connections of a port as they are accepted; dropping it closes the port.
+pub type Incoming = BoxStream<'static, io::Result<Box<dyn Connection>>>;
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .field("tls", &self.tls.is_some())
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a port speaks.
@@ -58,84 +79,119 @@ impl Listener {
         tls: Option<Arc<rustls::ServerConfig>>,
         connections_max: usize,
     ) -> anyhow::Result<Self> {
-        let socket = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
-        Ok(Self {
-            socket,
+        let failed = || format!("cannot listen on {address}");
+        let socket = TcpListener::bind(address).await.with_context(failed)?;
+        let bound = socket.local_addr().with_context(failed)?;
+        let incoming = unfold(socket, async |socket| {
+            let accepted = socket.accept().await.map(|(stream, _peer)| {
+                // Small answers must not wait for one another's acknowledgements.
+                let _ = stream.set_nodelay(true);
+                Box::new(stream) as Box<dyn Connection>
+            });
+            Some((accepted, socket))
+        });
+        let incoming = incoming.boxed();
+        Ok(Self::over(bound, incoming, protocol, tls, connections_max))
+    }
+
+    /// A port that was bound already to `address`, on whatever network.
+    #[must_use]
+    pub fn over(
+        address: SocketAddr,
+        incoming: Incoming,
+        protocol: Protocol,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        connections_max: usize,
+    ) -> Self {
+        Self {
+            address,
+            incoming,
             tls,
             places: Arc::new(Semaphore::new(connections_max)),
             protocol,
-        })
+        }
     }
 
     /// Where it listens; tells the port that the system chose.
-    ///
-    /// # Errors
-    /// The socket is gone.
-    pub fn address(&self) -> anyhow::Result<SocketAddr> {
-        Ok(self.socket.local_addr()?)
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Serves `router` until `shutdown`, then waits at most `patience` for what is in flight.
-    pub async fn serve(self, router: Router, shutdown: CancellationToken, patience: Duration) {
-        let graceful = GracefulShutdown::new();
+    pub async fn serve(mut self, router: Router, shutdown: CancellationToken, patience: Duration) {
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
         let server = Arc::new(builder(self.protocol));
         loop {
+            // Biased, here and below: what happens at one instant is seen in one order, so that a
+            // simulated world is the same in every run.
             let accepted = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
-                accepted = self.socket.accept() => accepted,
+                accepted = self.incoming.next() => accepted,
             };
-            let (stream, _peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
+            let stream = match accepted {
+                Some(Ok(stream)) => stream,
+                Some(Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
+                None => break,
             };
             // Beyond the bound: closed at once, which peers take for a refusal.
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 continue;
             };
-            // Small answers must not wait for one another's acknowledgements.
-            let _ = stream.set_nodelay(true);
-            let (watcher, server, router) =
-                (graceful.watcher(), Arc::clone(&server), router.clone());
+            let (server, router) = (Arc::clone(&server), router.clone());
             let tls = self.tls.clone().map(TlsAcceptor::from);
-            let shutdown = shutdown.clone();
-            tokio::spawn(async move {
+            let (shutdown, cut) = (shutdown.clone(), cut.clone());
+            connections.spawn(async move {
                 let _place = place;
                 // During a handshake nothing is in flight yet: it may be cut.
                 let stream = tokio::select! {
-                    stream = secure(stream, tls) => stream,
+                    biased;
                     () = shutdown.cancelled() => None,
+                    stream = secure(stream, tls) => stream,
                 };
                 let Some(stream) = stream else { return };
                 let service = TowerToHyperService::new(router);
-                let connection = server.serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = watcher.watch(connection.into_owned()).await {
+                let served = server.serve_connection(TokioIo::new(stream), service);
+                let mut served = pin!(served);
+                let ended = tokio::select! {
+                    biased;
+                    ended = served.as_mut() => Some(ended),
+                    () = shutdown.cancelled() => {
+                        served.as_mut().graceful_shutdown();
+                        tokio::select! {
+                            biased;
+                            ended = served => Some(ended),
+                            () = cut.cancelled() => None,
+                        }
+                    }
+                };
+                if let Some(Err(error)) = ended {
                     tracing::debug!(error, "a connection ended");
                 }
             });
         }
-        drop(self.socket);
-        if tokio::time::timeout(patience, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        drop(self.incoming);
+        connections.close();
+        let finished = tokio::time::timeout(patience, connections.wait()).await;
+        if finished.is_err() {
             tracing::warn!("connections did not finish in time and are cut");
+            cut.cancel();
         }
     }
 }
 
-/// A connection, whatever is below it.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn secure(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn Stream>> {
+async fn secure(
+    stream: Box<dyn Connection>,
+    tls: Option<TlsAcceptor>,
+) -> Option<Box<dyn Connection>> {
     let Some(acceptor) = tls else {
-        return Some(Box::new(stream));
+        return Some(stream);
     };
     match tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(Box::new(stream)),
@@ -160,7 +216,11 @@ fn builder(protocol: Protocol) -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT);
     match protocol {
-        Protocol::Grpc => builder.http2_only(),
+        Protocol::Grpc => {
+            // No caller of gRPC reads it.
+            builder.http2().auto_date_header(false);
+            builder.http2_only()
+        }
         Protocol::Http => builder,
     }
 }

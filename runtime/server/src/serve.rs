@@ -1,11 +1,13 @@
 //! Puts the ports in front of a core and serves until told to stop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use berth_driver::{
-    CoreHandle, DirectConnect, Driver, DriverConfig, DriverJoin, Endpoints, Replica, StoreFactory,
+    Clock, Connect, CoreHandle, DirectConnect, Driver, DriverConfig, DriverJoin, Endpoints,
+    Replica, StoreFactory,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,24 +50,57 @@ pub async fn start(
 ) -> anyhow::Result<Running> {
     tls::install_crypto_provider();
     let ports = Ports::bind(&config).await?;
+    let agents = match &config.tls {
+        None => DirectConnect::default(),
+        Some(files) => {
+            let identity = Some((&files.cert, &files.key));
+            DirectConnect {
+                tls: Some(tls::client_config(&files.ca, identity)?),
+                ..DirectConnect::default()
+            }
+        }
+    };
+    let surroundings = Surroundings {
+        ports,
+        agents: Arc::new(agents),
+        clock: Clock::system(),
+    };
+    start_in(config, surroundings, store, shutdown)
+}
+
+/// What a scheduler stands on besides its configuration and its store. Simulated worlds have
+/// their own.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Where it is reached; the addresses of the configuration are not looked at.
+    pub ports: Ports,
+    /// How agents are reached.
+    pub agents: Arc<dyn Connect>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Starts the scheduler over a store, standing on `surroundings`.
+///
+/// # Errors
+/// It cannot start.
+pub fn start_in(
+    config: ServerConfig,
+    surroundings: Surroundings,
+    store: impl StoreFactory,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Running> {
+    let ports = surroundings.ports;
     let mut driver = DriverConfig::new(Replica {
         id: config.replica_id.clone(),
-        grpc_address: reachable(ports.grpc.address()?),
-        http_address: reachable(ports.http.address()?),
+        grpc_address: reachable(ports.grpc.address()),
+        http_address: reachable(ports.http.address()),
     });
     driver.core = config.core.clone();
     driver.store.prefix.clone_from(&config.prefix);
     driver.store.lease_ttl = config.lease_ttl;
-    if let Some(files) = &config.tls {
-        let tls = Some(tls::client_config(
-            &files.ca,
-            Some((&files.cert, &files.key)),
-        )?);
-        driver.agents = std::sync::Arc::new(DirectConnect {
-            tls,
-            ..DirectConnect::default()
-        });
-    }
+    driver.agents = surroundings.agents;
+    driver.clock = surroundings.clock;
     let driver_shutdown = driver.shutdown.clone();
     let metrics = DriverSource::from(driver.metrics.clone());
     let (core, join) = Driver::spawn(driver, store);
@@ -128,6 +163,7 @@ impl Running {
     pub async fn finished(self) -> anyhow::Result<()> {
         let mut driver = tokio::spawn(self.join.join());
         let early = tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => None,
             ended = &mut driver => Some(ended),
         };
@@ -146,9 +182,11 @@ impl Running {
 
 /// Both ports, bound.
 #[derive(Debug)]
-struct Ports {
-    grpc: Listener,
-    http: Listener,
+pub struct Ports {
+    /// gRPC's.
+    pub grpc: Listener,
+    /// REST's.
+    pub http: Listener,
 }
 
 impl Ports {
@@ -174,7 +212,7 @@ impl Ports {
         driver: Option<DriverSource>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Bound> {
-        let (grpc, http) = (self.grpc.address()?, self.http.address()?);
+        let (grpc, http) = (self.grpc.address(), self.http.address());
         let metrics = Metrics::new()?.with_driver(driver);
         let replica = config.replica_id.clone();
         let api = Api::new(
@@ -254,6 +292,7 @@ async fn watch_health(
             told = Some(report.mode);
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }

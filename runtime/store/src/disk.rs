@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use berth_kv::{Limits, Model, Snapshot};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageBackend,
+    TableDefinition,
+};
 
 use crate::error::StoreError;
 use crate::record::Record;
@@ -16,9 +19,11 @@ const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// What redb may keep in memory of its own file: the model holds the data already.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// The open log. Blocking: the owner calls it off its task.
+/// The open log. A file blocks: the owner calls it off its task.
 pub(crate) struct Disk {
     db: Database,
+    /// Whether its calls may take long.
+    pub(crate) blocks: bool,
     next_index: u64,
     log_bytes: u64,
     snapshot_bytes: u64,
@@ -39,17 +44,37 @@ impl Disk {
             source,
         };
         std::fs::create_dir_all(dir).map_err(unusable)?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let db = builder
+        let db = builder()
             .create(dir.join(FILE_NAME))
             .map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { dir: dir.into() },
                 other => redb::Error::from(other).into(),
             })?;
+        Self::over(db, true, limits, log_bytes_max)
+    }
+
+    /// Like [`Disk::open`], on something that never blocks.
+    pub(crate) fn open_on(
+        backend: impl StorageBackend,
+        limits: Limits,
+        log_bytes_max: u64,
+    ) -> Result<(Self, Model), StoreError> {
+        let db = builder()
+            .create_with_backend(backend)
+            .map_err(redb::Error::from)?;
+        Self::over(db, false, limits, log_bytes_max)
+    }
+
+    fn over(
+        db: Database,
+        blocks: bool,
+        limits: Limits,
+        log_bytes_max: u64,
+    ) -> Result<(Self, Model), StoreError> {
         create_tables(&db)?;
         let mut disk = Disk {
             db,
+            blocks,
             next_index: 0,
             log_bytes: 0,
             snapshot_bytes: 0,
@@ -135,6 +160,12 @@ impl Disk {
         self.snapshot_bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Ok(())
     }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 fn create_tables(db: &Database) -> Result<(), redb::Error> {

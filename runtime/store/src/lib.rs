@@ -29,4 +29,6 @@ mod streams;
 mod wire;
 
 pub use error::StoreError;
+/// What a log can be kept on: see [`EmbeddedStore::open_on`].
+pub use redb::StorageBackend;
 pub use store::{EmbeddedStore, StoreOptions};

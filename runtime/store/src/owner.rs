@@ -284,7 +284,8 @@ impl Owner {
             self.disk = Some(disk);
             return Ok(());
         }
-        let (mut disk, result) = blocking(move || {
+        let blocks = disk.blocks;
+        let (mut disk, result) = off_task(blocks, move || {
             let result = disk.append(&records);
             (disk, result)
         })
@@ -292,7 +293,7 @@ impl Owner {
         result?;
         if disk.wants_snapshot() {
             let state = self.model.snapshot();
-            let (after, result) = blocking(move || {
+            let (after, result) = off_task(blocks, move || {
                 let result = disk.install(state);
                 (disk, result)
             })
@@ -337,9 +338,14 @@ impl Owner {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Carries out what may block, off this task; what never does, at once.
+async fn off_task<T: Send + 'static>(
+    blocks: bool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, StoreError> {
+    if !blocks {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| StoreError::Stopped)

@@ -9,6 +9,7 @@ use berth_kv::{Limits, Model};
 use etcd_client::{Channel, Client};
 use futures::{Stream, TryStreamExt};
 use hyper_util::rt::TokioIo;
+use redb::StorageBackend;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -83,6 +84,22 @@ impl EmbeddedStore {
             }
         };
         Ok(Self::start(model, disk))
+    }
+
+    /// Like [`EmbeddedStore::open_with`], with the log on `backend` in place of a file: something
+    /// that answers at once, such as a disk of a simulated world.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open_on(
+        backend: impl StorageBackend,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let (disk, model) = Disk::open_on(backend, options.limits, options.log_bytes_max)?;
+        Ok(Self::start(model, Some(disk)))
     }
 
     fn start(model: Model, disk: Option<Disk>) -> Self {

@@ -67,6 +67,20 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ),
     ("berth-tests", &["berth-proto", "berth-core"]),
     (
+        "berth-turmoil",
+        &[
+            "berth-proto",
+            "berth-core",
+            "berth-kv",
+            "berth-agent",
+            "berth-sim",
+            "berth-store",
+            "berth-agentd",
+            "berth-driver",
+            "berth-server",
+        ],
+    ),
+    (
         "berth-scale-tests",
         &["berth-proto", "berth-core", "berth-tests"],
     ),

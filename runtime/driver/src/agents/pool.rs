@@ -1,7 +1,7 @@
 //! Connections to agents: one for each endpoint, made when it is first needed, dropped when it
 //! has not been used for a while.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -86,7 +86,8 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Entries {
-    channels: HashMap<String, Entry>,
+    /// In order, so that they are dropped in the same order in every run.
+    channels: BTreeMap<String, Entry>,
     swept: Instant,
 }
 
@@ -100,7 +101,7 @@ impl Pool {
     pub(crate) fn new() -> Self {
         Self {
             entries: Mutex::new(Entries {
-                channels: HashMap::new(),
+                channels: BTreeMap::new(),
                 swept: Instant::now(),
             }),
         }

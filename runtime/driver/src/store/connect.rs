@@ -49,15 +49,20 @@ impl fmt::Debug for Endpoints {
     }
 }
 
+/// Deadline of a connection to the store.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a connection that carries requests is checked, and how long an answer may take. etcd
+/// tears down connections that are pinged more often than every 5 s. A silent connection is found
+/// by the lease's renewal much earlier.
+pub const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(3));
+
 impl StoreFactory for Endpoints {
     fn connect(&self) -> Connecting {
         let this = self.clone();
         Box::pin(async move {
-            // etcd tears down connections that are pinged more often than every 5 s. A silent
-            // connection is found by the lease's renewal much earlier.
             let mut options = ConnectOptions::new()
-                .with_connect_timeout(Duration::from_secs(3))
-                .with_keep_alive(Duration::from_secs(6), Duration::from_secs(3))
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
                 .with_keep_alive_while_idle(false)
                 .with_tcp_keepalive(Duration::from_secs(30))
                 .with_require_leader(true)

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use commit::Order;
-pub use connect::{Connecting, Endpoints, StoreFactory};
+pub use connect::{CONNECT_TIMEOUT, Connecting, Endpoints, KEEP_ALIVE, StoreFactory};
 pub(crate) use group::Pending;
 pub(crate) use health::Reporter;
 pub(crate) use lease::LeaseGuard;

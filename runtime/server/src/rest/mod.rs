@@ -15,7 +15,7 @@ mod workloads;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
@@ -24,6 +24,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::api::Api;
 pub use problem::Problem;
