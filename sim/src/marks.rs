@@ -46,6 +46,7 @@ marks! {
     NodeCutForGood => "fault node cut off for good",
     Partition => "fault partition",
     MessageLost => "fault message lost",
+    MessageClogged => "fault message held back by a cut, and released",
     MessageDoubled => "fault message doubled",
     MessageOvertaken => "fault message overtaken by a later one",
     StoreStall => "fault store stall",

@@ -6,6 +6,7 @@ use crate::marks::Mark;
 use crate::process::Process;
 use crate::script::{Act, Deed, Lasting};
 
+use super::message::Envelope;
 use super::{Happening, World};
 
 /// What is broken at the moment, beyond what the processes themselves know.
@@ -17,6 +18,8 @@ pub(super) struct Damage {
     pub(super) broken: Vec<(String, Vec<u8>)>,
     /// Watches that are held back.
     pub(super) hidden: std::collections::BTreeSet<usize>,
+    /// What waits at cut links.
+    pub(super) clogged: Vec<Envelope>,
 }
 
 impl World {
@@ -131,6 +134,7 @@ impl World {
             }
             Deed::Cut { from, to } => {
                 self.network.mend(from, to);
+                self.unclog(|waits| (waits.from, waits.to) == (from, to));
                 self.reconnect(from, to);
             }
             Deed::StallStore => self.unstall_store(),
@@ -202,6 +206,18 @@ impl World {
         }
     }
 
+    /// What waited at a cut goes on: late, and after what was said meanwhile by others.
+    fn unclog(&mut self, goes: impl Fn(&Envelope) -> bool) {
+        let waiting = std::mem::take(&mut self.damage.clogged);
+        let (released, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(goes);
+        self.damage.clogged = waiting;
+        for envelope in released {
+            self.mark(Mark::MessageClogged);
+            let at = self.now + self.network.delay();
+            self.queue.push(at, Happening::Deliver(Box::new(envelope)));
+        }
+    }
+
     /// A connection to the store that lost something is made anew, and its watch with it.
     fn reconnect(&mut self, from: Process, to: Process) {
         if let (Process::Replica(at), Process::Store) | (Process::Store, Process::Replica(at)) =
@@ -216,6 +232,7 @@ impl World {
         self.note(&format_args!("heal"));
         self.damage.healed = true;
         self.network.heal();
+        self.unclog(|_| true);
         self.store.lose_answers = 0;
         self.unstall_store();
         self.repair_records();

@@ -399,6 +399,10 @@ impl World {
         if route.lost {
             self.mark(Mark::MessageLost);
         }
+        if route.clogged {
+            let body = body.clone();
+            self.damage.clogged.push(Envelope { from, to, body });
+        }
         if route.overtakes {
             self.mark(Mark::MessageOvertaken);
         }

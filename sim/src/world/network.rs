@@ -18,6 +18,8 @@ pub(super) struct Route {
     pub(super) overtakes: bool,
     /// Only a copy, if any, arrives.
     pub(super) lost: bool,
+    /// It waits at the cut, and goes on when that is mended.
+    pub(super) clogged: bool,
 }
 
 /// The network.
@@ -51,11 +53,15 @@ impl Network {
 
     /// What becomes of a message.
     pub(super) fn route(&mut self, now: Timestamp, from: Process, to: Process) -> Route {
+        let ordered = matches!((from, to), (Process::Store, _) | (_, Process::Store));
         if self.cut.contains(&(from, to)) {
-            return Route::default();
+            return Route {
+                clogged: !ordered && self.stream.chance(300_000),
+                ..Route::default()
+            };
         }
         // etcd's clients speak over one ordered connection: nothing is lost or doubled alone.
-        if matches!((from, to), (Process::Store, _) | (_, Process::Store)) {
+        if ordered {
             let at = now + self.delay();
             let last = self.last.entry((from, to)).or_default();
             *last = at.max(*last);
@@ -78,6 +84,7 @@ impl Network {
             second,
             overtakes,
             lost,
+            clogged: false,
         }
     }
 
@@ -98,7 +105,8 @@ impl Network {
         }
     }
 
-    fn delay(&mut self) -> Duration {
+    /// How long a message takes.
+    pub(super) fn delay(&mut self) -> Duration {
         let max = u64::try_from(self.delay_max.as_millis()).unwrap_or(u64::MAX);
         // Most are quick; a tenth take their time.
         let ms = if self.stream.chance(100_000) {
