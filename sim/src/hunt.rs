@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use berth_core::planted::plant;
 use serde::{Serialize, Serializer};
 
 use crate::oracle::{Finding, Rule, Violation};
 use crate::{Script, World};
 
-pub use berth_core::planted::{AVAILABLE, Bug};
+pub use berth_core::planted::{AVAILABLE, Bug, Planting, plant};
 
 /// Plays a script with the bug in the product. `None`: nobody noticed.
 ///

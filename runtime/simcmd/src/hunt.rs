@@ -16,7 +16,7 @@ use super::search::seeds;
 use super::source::{Source, WorldArgs};
 use super::{Format, OutputArgs, print_json};
 
-const NOT_AVAILABLE: &str = "\
+pub(super) const NOT_AVAILABLE: &str = "\
 no bug can be planted in this build; hunt in one that is made for it:
   cargo run --profile simulation -p berth-simcmd --features planted -- hunt
 or simply: make hunt";
@@ -45,7 +45,7 @@ pub struct HuntArgs {
     output: OutputArgs,
 }
 
-fn bug(id: &str) -> Result<Bug, String> {
+pub(super) fn bug(id: &str) -> Result<Bug, String> {
     Bug::from_id(id).ok_or_else(|| "no such bug; --list names all".to_owned())
 }
 

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use berth_sim::hunt::{AVAILABLE, Bug, plant};
 use berth_sim::{Recording, Verdict, World};
 use clap::Args;
 
+use super::hunt::{NOT_AVAILABLE, bug};
 use super::play::{Quiet, guarded};
 use super::source::WorldArgs;
 
@@ -24,16 +26,26 @@ pub struct ReportArgs {
     seed: Option<u64>,
     #[command(flatten)]
     world: WorldArgs,
+    /// Plant this bug first, to see what it does; only in a build that is made for it
+    #[arg(long, value_name = "ID", value_parser = bug)]
+    bug: Option<Bug>,
     /// Where the page is written
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
 }
 
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    if args.bug.is_some() && !AVAILABLE {
+        bail!(NOT_AVAILABLE);
+    }
     let source = args.world.source()?;
     let script = source.script(args.seed);
     let seed = script.world.seed;
-    let again = source.command_line(seed);
+    let mut again = source.command_line(seed);
+    if let Some(bug) = args.bug {
+        again = format!("berth sim report --seed {seed} --bug {bug}");
+    }
+    let _planting = args.bug.and_then(plant);
     let mut world = World::recorded(script);
     let quiet = Quiet::new();
     let (violation, crash) = match guarded(|| world.live()) {

@@ -48,7 +48,10 @@ pub(super) fn tell_event(recorder: &mut Recorder, at: u64, event: &EventRecord, 
                 Some(format!("{id} ({from} → {to})"))
             });
             let whom = moved.unwrap_or(words);
-            let why = format!("Moved: {}", event.reason);
+            let why = match event.reason.strip_prefix("moved ") {
+                Some(rest) => format!("Moved {rest}"),
+                None => format!("Moved: {}", event.reason),
+            };
             recorder.tell_of(at, Tone::Moved, lane, &why, whom);
         }
         E::RetriesExhausted => recorder.tell(at, Tone::Failed, Some(lane), because(words)),

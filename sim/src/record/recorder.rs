@@ -291,6 +291,10 @@ impl Recorder {
         for ((lane, ..), (from, kind, note)) in std::mem::take(&mut self.open) {
             self.close(lane, kind, from, now, &note);
         }
+        for item in &mut self.items {
+            // What was foreseen to last longer did not.
+            item.to = item.to.map(|to| to.min(now).max(item.from + 1));
+        }
         self.items.sort_unstable();
         self.story.sort_by_key(|chapter| chapter.at);
         self.forget_unused_texts();

@@ -233,9 +233,9 @@ impl World {
     /// A world that keeps a recording, for [`take_recording`](Self::take_recording).
     #[must_use]
     pub fn recorded(script: Script) -> Self {
-        let length = script.world.chaos.duration() + script.world.calm.duration();
+        let (chaos, calm) = (script.world.chaos.duration(), script.world.calm.duration());
         let mut world = Self::play(script, false);
-        world.camera = Some(Box::new(Camera::new(BEGINNING, length)));
+        world.camera = Some(Box::new(Camera::new(BEGINNING, chaos, calm)));
         world
     }
 

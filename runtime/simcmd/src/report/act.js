@@ -129,7 +129,12 @@ function tellStory() {
     const line = element("li", undefined, chapter.tone), button = element("button");
     const text = element("span", short(chapter.text));
     const to = [...(chapter.to ?? [])].sort(byName);
-    if (to.length) text.append(element("span", ": " + to.slice(0, 6).join(", ") + (to.length > 6 ? ` and ${to.length - 6} more` : ""), "to"));
+    if (to.length) {
+      const whom = element("span", ": ", "to");
+      to.slice(0, 6).forEach((name, at) => whom.append(at > 0 ? ", " : "", element("span", name, "name")));
+      if (to.length > 6) whom.append(` and ${to.length - 6} more`);
+      text.append(whom);
+    }
     button.append(element("time", clock(chapter.at)), element("span", TONES[chapter.tone][0], "sign"), text);
     button.title = TONES[chapter.tone][1] + (to.length > 6 ? ": " + to.join(", ") : "");
     button.onclick = () => goTo(number);

@@ -73,7 +73,7 @@ function firstAt(list, t) {
   return low;
 }
 
-// Whom the violation concerns: named as entities, or in what was seen.
+// Whom the violation concerns: named as entities, or in what was seen or expected.
 function concernedNames() {
   if (!BROKEN) return new Set();
   const named = new Set(BROKEN.entities);
@@ -81,6 +81,11 @@ function concernedNames() {
   for (const lane of lanes) {
     if (named.size >= 12) break;
     if (words.has(lane.name)) named.add(lane.name);
+  }
+  // Who led the epochs that it speaks of.
+  const epochs = new Set((BROKEN.seen + " " + BROKEN.expected).slice(0, 600).match(/epoch:? \d+/g)?.map((text) => /\d+/.exec(text)[0]));
+  for (const item of items) {
+    if (item.kind === "leading" && epochs.has(/\d+$/.exec(item.text)?.[0])) named.add(lanes[item.lane].name);
   }
   return named;
 }

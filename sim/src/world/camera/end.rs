@@ -141,6 +141,9 @@ fn facts(script: &Script) -> Vec<(String, String)> {
 fn network(links: Links) -> String {
     let share =
         |of_a_million: u64| format!("{}.{} %", of_a_million / 10_000, of_a_million / 1_000 % 10);
+    if links == Links::default() {
+        return "loses and doubles nothing".to_owned();
+    }
     format!(
         "loses {}, doubles {}, delays up to {}",
         share(links.lost),

@@ -48,6 +48,8 @@ struct OpenRequest {
 #[derive(Debug)]
 pub(super) struct Camera {
     recorder: Recorder,
+    /// When everything that can be mended is.
+    heal_ms: u64,
     changes: Changes,
     replicas: Vec<ReplicaLook>,
     agents: Vec<AgentLook>,
@@ -66,9 +68,10 @@ pub(super) struct Camera {
 }
 
 impl Camera {
-    pub(super) fn new(begun: Timestamp, length: Duration) -> Self {
+    pub(super) fn new(begun: Timestamp, chaos: Duration, calm: Duration) -> Self {
         Self {
-            recorder: Recorder::new(begun, millis(length)),
+            heal_ms: millis(chaos),
+            recorder: Recorder::new(begun, millis(chaos + calm)),
             changes: Changes::default(),
             replicas: Vec::new(),
             agents: Vec::new(),
@@ -102,12 +105,14 @@ impl Camera {
         };
         let lane = self.recorder.lane(Group::Faults, "faults");
         let note = Note::new(&words.text).bad(true);
-        match act.lasting {
-            Some(Lasting::For(span)) => {
-                let to = at + span.as_millis();
-                self.recorder.span(lane, Kind::Fault, at, to, &note);
-            }
-            Some(Lasting::Ever) | None => self.recorder.point(lane, Kind::Fault, at, &note),
+        let to = match act.lasting {
+            Some(Lasting::For(span)) => Some((at + span.as_millis()).min(self.heal_ms)),
+            Some(Lasting::Ever) => Some(u64::MAX),
+            None => act.deed.lasts().then_some(self.heal_ms),
+        };
+        match to {
+            Some(to) if to > at => self.recorder.span(lane, Kind::Fault, at, to, &note),
+            _ => self.recorder.point(lane, Kind::Fault, at, &note),
         }
         if words.told {
             self.recorder.tell(at, Tone::Fault, Some(lane), words.text);
