@@ -32,9 +32,7 @@ impl Oracle {
     pub(crate) fn judge_end(&mut self, end: &End) {
         let check = self.histories.end(self.now);
         self.judge(Rule::S15, check);
-        if end.leaders != 1 {
-            let seen = format!("{} replicas lead", end.leaders);
-            self.judge(Rule::L4, Err(Finding::new("one leader", seen)));
+        if !self.judge_leader(end) {
             return;
         }
         let records: Vec<_> = self
@@ -60,6 +58,16 @@ impl Oracle {
         self.judge(Rule::L3, check);
         let check = self.graves(end);
         self.judge(Rule::L3, check);
+    }
+
+    /// L4: exactly one replica leads. Answers whether it does.
+    pub(crate) fn judge_leader(&mut self, end: &End) -> bool {
+        let one = end.leaders == 1;
+        if !one {
+            let seen = format!("{} replicas lead", end.leaders);
+            self.judge(Rule::L4, Err(Finding::new("one leader", seen)));
+        }
+        one
     }
 
     /// After the faults have stopped: how long until what lost nodes had runs elsewhere. A leader

@@ -144,7 +144,11 @@ impl Foretold {
     ) -> Check {
         let outcome = match result {
             Ok(Response::Workload(view)) => Ok(Box::new(view.record.clone())),
-            Ok(_) => return Ok(()),
+            // Nothing was decided.
+            Ok(_) | Err(RequestError::Unavailable { .. } | RequestError::Busy(_)) => {
+                self.asked.remove(&(server, id));
+                return Ok(());
+            }
             Err(error) => Err(error.to_string()),
         };
         if let Some(request) = self.asked.remove(&(server, id)) {

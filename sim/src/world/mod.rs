@@ -100,6 +100,8 @@ enum Happening {
     Expect(usize),
     /// Everything works again.
     Heal,
+    /// Somebody must lead by now.
+    Led,
     /// What lost nodes had must run elsewhere by now.
     Moved,
     /// What was asked for in the calm must run by now.
@@ -131,6 +133,9 @@ pub struct World {
     /// Keeps what happens, if it is wanted.
     camera: Option<Box<Camera>>,
 }
+
+/// After the faults have stopped somebody leads within a lease, and what a campaign takes.
+const LED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Midnight of some day: virtual time begins there.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_770_000_000_000);
@@ -224,6 +229,7 @@ impl World {
             }
         }
         self.queue.push(heal, Happening::Heal);
+        self.queue.push(heal + LED_WITHIN, Happening::Led);
         let moved = heal + self.oracle.lost_nodes_are_left_within();
         self.queue.push(moved, Happening::Moved);
         self.oracle
@@ -339,6 +345,10 @@ impl World {
             Happening::Reconnect { replica } => self.reconnect_store(replica),
             Happening::Expect(number) => self.judge_expectation(number),
             Happening::Heal => self.heal(),
+            Happening::Led => {
+                let end = self.end();
+                self.oracle.judge_leader(&end);
+            }
             Happening::Moved => {
                 let end = self.end();
                 if self.oracle.judge_moved(&end) {
