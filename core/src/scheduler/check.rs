@@ -1,8 +1,5 @@
 //! What must hold in every state between inputs, checked by tests and the simulator.
 
-use std::collections::BTreeSet;
-
-use crate::model::id::WorkloadId;
 use crate::model::units::Resources;
 use crate::model::workload::{DesiredState, IntentOutcome};
 use crate::reconcile::Phase;
@@ -54,6 +51,7 @@ impl Scheduler {
 
     /// What is reserved on a node is the sum of what is assigned, staged or not yet gone (S3).
     fn check_reservations(&self) -> Result<(), Violation> {
+        let mut assigned = 0;
         for (node, entity) in &self.nodes {
             let sum = entity
                 .holds
@@ -65,16 +63,7 @@ impl Scheduler {
                     entity.reserved
                 )
             })?;
-            let assigned: BTreeSet<&WorkloadId> = self
-                .workloads
-                .iter()
-                .filter(|(_, workload)| workload.durable.node() == Some(node))
-                .map(|(id, _)| id)
-                .collect();
-            let held: BTreeSet<&WorkloadId> = entity.assigned.iter().collect();
-            require("S4", assigned == held, || {
-                format!("{node}: assigned {assigned:?}, held {held:?}")
-            })?;
+            assigned += entity.assigned.len();
             for id in entity.tombstones.keys() {
                 let indexed = self.tombs.get(id).is_some_and(|nodes| nodes.contains(node));
                 require("S10", indexed, || {
@@ -82,7 +71,28 @@ impl Scheduler {
                 })?;
             }
         }
-        Ok(())
+        self.check_homes(assigned)
+    }
+
+    /// Every home holds those that are assigned to it, and no node holds another: as many as have
+    /// a home are held, and each is held at its own.
+    fn check_homes(&self, held: usize) -> Result<(), Violation> {
+        let mut assigned = 0;
+        for (id, workload) in &self.workloads {
+            let Some(home) = workload.durable.node() else {
+                continue;
+            };
+            let Some(entity) = self.nodes.get(home) else {
+                continue;
+            };
+            assigned += 1;
+            require("S4", entity.assigned.contains(id), || {
+                format!("{home}: {id} is assigned, and not held")
+            })?;
+        }
+        require("S4", assigned == held, || {
+            format!("{held} workloads are held by nodes, {assigned} assigned to them")
+        })
     }
 
     fn check_workloads(&self) -> Result<(), Violation> {

@@ -329,7 +329,7 @@ impl World {
         // The check looks at everything: in a large world only now and then.
         replica.steps += 1;
         let checked = replica.is_leading() && replica.steps.is_multiple_of(self.check_every);
-        if let (true, Err(violation)) = (checked, replica.core.check_invariants()) {
+        if checked && let Err(violation) = replica.core.check_invariants() {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
             let entity = violation
                 .problem
@@ -341,7 +341,7 @@ impl World {
             self.oracle
                 .judge(rule, Err(Finding::new("a sound image", seen).of(&entity)));
         }
-        let rescued = self.replicas[at].core.stats().rescued_by_pass;
+        let rescued = self.replicas[at].core.counters().rescued_by_pass;
         if rescued > self.replicas[at].rescued {
             if self.damage.hidden.contains(&at) {
                 self.mark(Mark::RescuedByPass);
