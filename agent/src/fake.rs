@@ -206,6 +206,12 @@ impl FakeRuntime {
         self.starts.contains_key(&key)
     }
 
+    /// What exists of one workload.
+    pub fn artifacts_of(&self, id: &WorkloadId) -> impl Iterator<Item = &FakeArtifact> {
+        let all = (id.clone(), 0)..=(id.clone(), u64::MAX);
+        self.artifacts.range(all).map(|(_, artifact)| artifact)
+    }
+
     /// The agent is gone: what it did not hear is lost. What goes on goes on.
     pub fn lose_news(&mut self) {
         self.news.clear();

@@ -209,14 +209,19 @@ impl Scheduler {
             self.timers.set_at_latest(Timer::Node(id.clone()), at);
             return;
         }
-        let Some(record) = entity.record.clone() else {
+        let Some(record) = &entity.record else {
             self.node_removed(id);
             return;
         };
-        if self.continue_purge(id) || self.continue_drain(id, &record) {
+        let drained = record.drain.is_some().then(|| record.clone());
+        if self.continue_purge(id) || drained.is_some_and(|record| self.continue_drain(id, &record))
+        {
             return;
         }
         let Some(entity) = self.nodes.get(id) else {
+            return;
+        };
+        let Some(record) = &entity.record else {
             return;
         };
         let alive =
@@ -240,9 +245,10 @@ impl Scheduler {
             | (NodeStatus::NotReady, true, true) => (None, EventType::NodeReady),
         };
         let Some(reason) = next else {
-            self.keep_up(id, &record);
+            self.keep_up(id);
             return;
         };
+        let mut changed = record.clone();
         if event == EventType::NodeLost {
             self.stats.nodes_lost += 1;
         }
@@ -251,7 +257,6 @@ impl Scheduler {
             NodeReason::HeartbeatResumed => ChangedBy::Heartbeat,
             _ => ChangedBy::Monitor,
         };
-        let mut changed = record;
         self.set_node_status(&mut changed, reason, by);
         let mut events = vec![Draft::new(event, Some(id), format!("{reason:?}"))];
         if planted(Bug::NodeEventMissing) && event == EventType::NodeLost {
@@ -279,8 +284,11 @@ impl Scheduler {
     }
 
     /// Nothing changed: figures that may lag are written coarsely, and the next deadline is set.
-    fn keep_up(&mut self, id: &NodeId, record: &NodeRecord) {
+    fn keep_up(&mut self, id: &NodeId) {
         let Some(entity) = self.nodes.get(id) else {
+            return;
+        };
+        let Some(record) = &entity.record else {
             return;
         };
         let (now, heard) = (self.now, entity.heard_at);
@@ -331,6 +339,12 @@ impl Scheduler {
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
         let empty = entity.assigned.is_empty() && entity.holds.values().all(|h| h.staged.is_none());
+        let next = (flush || settled_figures).then(|| {
+            let mut next = record.clone();
+            next.last_heartbeat = next.last_heartbeat.max(heard);
+            next.resources.set_allocated(allocated);
+            next
+        });
         if let Some(at) = deadline {
             self.timers.set(Timer::Node(id.clone()), at);
         }
@@ -343,11 +357,8 @@ impl Scheduler {
                 entity.purging = Some(super::NOBODY);
             }
             self.dirty_nodes.insert(id.clone());
-        } else if flush || settled_figures {
-            let mut next = record.clone();
-            next.last_heartbeat = next.last_heartbeat.max(heard);
-            next.resources.set_allocated(allocated);
-            self.stage_node(id, Some(next), Vec::new(), None);
+        } else if next.is_some() {
+            self.stage_node(id, next, Vec::new(), None);
         }
     }
 

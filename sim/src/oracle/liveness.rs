@@ -215,7 +215,8 @@ impl Oracle {
                 .collect::<Vec<_>>()
         };
         let fits = |node: &NodeRecord| {
-            s05_exact_placement::passes(node, record, taken(&node.id), &groups(&node.id))
+            let has_group = |group: &str| groups(&node.id).iter().any(|there| there == group);
+            s05_exact_placement::passes(node, record, taken(&node.id), &has_group)
         };
         let room = self.image.nodes.values().find(|held| fits(&held.record));
         match room {

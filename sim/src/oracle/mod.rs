@@ -3,6 +3,7 @@
 pub(crate) mod image;
 mod linear;
 pub(crate) mod liveness;
+mod room;
 mod rule;
 mod s01_persist_before_act;
 mod s02_fencing;
@@ -104,6 +105,11 @@ impl Oracle {
     pub(crate) fn at(&mut self, now: Timestamp, step: u64) {
         self.now = now;
         self.step = step;
+    }
+
+    /// How long a workload must run until its tries are forgotten.
+    pub(crate) const fn stable_after(&self) -> Duration {
+        self.config.stable_after
     }
 
     /// From then on nothing should happen any more.
@@ -285,9 +291,9 @@ impl Oracle {
     }
 
     /// A scheduler asks for a commit; `clock`: its own time.
-    pub(crate) fn commit_asked(&mut self, replica: usize, txn: &Txn, clock: Timestamp) {
+    pub(crate) fn commit_asked(&mut self, replica: usize, txn: Txn, clock: Timestamp) {
         let flight = s05_exact_placement::flight(txn);
-        let grace = self.grace(replica, txn.epoch.0, clock);
+        let grace = self.grace(replica, flight.txn.epoch.0, clock);
         if let Some(view) = self.views.get(&replica) {
             let check = self.evictions.asked(replica, view, &flight, &grace);
             let law = s07_retry_law::asked(view, &flight, clock, &self.config);
@@ -363,7 +369,7 @@ impl Oracle {
     }
 
     pub(crate) fn client_asks(&mut self, name: s15_linearizable::CallName, request: &Request) {
-        self.asked.asked(request);
+        self.asked.asked(self.now, request);
         let check = self.histories.asked(self.now, name, request);
         self.judge(Rule::S15, check);
     }

@@ -8,6 +8,7 @@ use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, DesiredState, WorkloadRecord};
 use berth_core::{Key, NodeId, Timestamp, WorkloadId};
 
+use super::room::Room;
 use super::rule::{Check, Finding};
 use super::view::{Flight, View};
 
@@ -50,96 +51,75 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
 
 /// What is known of each node: for people who read a finding.
 fn picture(view: &View, id: &WorkloadId) -> Vec<(NodeId, NodeStatus, bool, Resources)> {
+    let room = Room::new(view, id);
     let nodes = view.nodes.values();
     nodes
-        .map(|n| {
-            (
-                n.id.clone(),
-                n.status,
-                n.schedulable,
-                view.taken(&n.id, id).0,
-            )
-        })
+        .map(|n| (n.id.clone(), n.status, n.schedulable, room.taken(&n.id)))
         .collect()
 }
 
 fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
-    let mut fitting: Vec<(u32, u64, &NodeId)> = Vec::new();
+    let room = Room::new(view, id);
+    let label = record.constraints.spread_by.as_deref();
+    let spread = label.map(|label| (label, room.spread(record, label)));
+    let (mut best, mut candidates) = (None, 0);
     for node in view.nodes.values() {
-        let (taken, groups) = view.taken(&node.id, id);
-        if view.stays_open(node) && passes(node, record, taken, &groups) {
-            fitting.push((
-                spread(view, id, record, node),
-                utilization(node, taken),
-                &node.id,
-            ));
+        let taken = room.taken(&node.id);
+        let has_group = |group: &str| room.groups(&node.id).contains(group);
+        if !room.stays_open(node) || !passes(node, record, taken, &has_group) {
+            continue;
+        }
+        // How many are spread alike under the node's value; a node without the label comes last.
+        let alike = spread.as_ref().map_or(0, |(label, counts)| {
+            let value = node.labels.get(*label);
+            value.map_or(u32::MAX, |value| {
+                counts.get(value.as_str()).copied().unwrap_or(0)
+            })
+        });
+        candidates += 1;
+        let this = (alike, utilization(node, taken), &node.id);
+        if best.is_none_or(|best| this < best) {
+            best = Some(this);
         }
     }
-    fitting.sort();
     Choice {
-        node: fitting.first().map(|(_, _, node)| (*node).clone()),
-        candidates: u32::try_from(fitting.len()).unwrap_or(u32::MAX),
-        score_ppm: fitting.first().map(|(_, score, _)| *score),
+        node: best.map(|(_, _, node)| node.clone()),
+        candidates,
+        score_ppm: best.map(|(_, score, _)| score),
     }
 }
 
-/// Whether a node passes every filter for a workload.
+/// Whether a node passes every filter for a workload. `has_group`: whether somebody of an
+/// anti-affinity group is there.
 pub(crate) fn passes(
     node: &NodeRecord,
     record: &WorkloadRecord,
     taken: Resources,
-    groups: &[String],
+    has_group: &dyn Fn(&str) -> bool,
 ) -> bool {
     let (asks, has) = (record.resources, &node.resources);
     let limits = &record.constraints;
-    let labels = limits
-        .labels
-        .iter()
-        .all(|(key, value)| node.labels.get(key) == Some(value));
-    let apart = limits
-        .anti_affinity
-        .as_ref()
-        .is_none_or(|group| !groups.contains(group));
-    let volumes = record.spec.managed_volumes();
-    let drivers = volumes
-        .iter()
-        .all(|volume| node.supported_storage_drivers.contains(&volume.driver));
+    let mut labels = limits.labels.iter();
+    let group = limits.anti_affinity.as_deref();
+    let mut volumes = record.spec.managed_volumes().iter();
     node.status == NodeStatus::Ready
         && node.schedulable
         && node
             .supported_workload_types
             .contains(&record.workload_type())
-        && labels
-        && apart
-        && drivers
+        && labels.all(|(key, value)| node.labels.get(key) == Some(value))
+        && volumes.all(|volume| node.supported_storage_drivers.contains(&volume.driver))
         && fits(asks.cpu.0, taken.cpu.0, has.cpu_total.0)
         && fits(asks.memory_mb.0, taken.memory_mb.0, has.memory_total.0)
         && has
             .disk_total
             .is_none_or(|disk| fits(asks.disk_gb.0, taken.disk_gb.0, disk.0))
+        && group.is_none_or(|group| !has_group(group))
 }
 
 /// Who asks for nothing fits, even where a node that shrank has more taken than it has.
 const fn fits(asked: u64, taken: u64, total: u64) -> bool {
     asked <= total.saturating_sub(taken)
-}
-
-/// How many are spread alike under the node's value; a node without the label comes last.
-fn spread(view: &View, id: &WorkloadId, record: &WorkloadRecord, node: &NodeRecord) -> u32 {
-    let Some(label) = &record.constraints.spread_by else {
-        return 0;
-    };
-    let Some(value) = node.labels.get(label) else {
-        return u32::MAX;
-    };
-    let alike = view.planned().filter(|(other, peer, home)| {
-        let home = home.and_then(|home| view.nodes.get(home));
-        *other != id
-            && peer.tenant == record.tenant
-            && peer.constraints.spread_by.as_ref() == Some(label)
-            && home.and_then(|home| home.labels.get(label)) == Some(value)
-    });
-    u32::try_from(alike.count()).unwrap_or(u32::MAX)
 }
 
 /// The mean of what is taken of each resource, parts per million, rounded down twice.
@@ -163,14 +143,14 @@ fn utilization(node: &NodeRecord, taken: Resources) -> u64 {
 }
 
 /// Reads a transaction's records.
-pub(crate) fn flight(txn: &Txn) -> Flight {
+pub(crate) fn flight(txn: Txn) -> Flight {
     let mut flight = Flight {
-        txn: txn.clone(),
+        txn,
         nodes: std::collections::BTreeMap::new(),
         workloads: std::collections::BTreeMap::new(),
         homes: std::collections::BTreeMap::new(),
     };
-    for op in &txn.ops {
+    for op in &flight.txn.ops {
         match op {
             Op::Put {
                 key: Key::Workload(id),

@@ -1,22 +1,28 @@
 //! S9: what the store holds was asked for by some client or decided by some recorded decision.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use berth_core::WorkloadId;
 use berth_core::io::request::Request;
 use berth_core::model::workload::{DesiredState, WorkloadRecord};
+use berth_core::{Timestamp, WorkloadId};
 
 use super::image::{Commit, Writer};
 use super::rule::{Check, Finding};
 
-/// Everything that clients ever asked of each workload.
+/// How many requests of a workload are remembered in any case.
+const KEPT_MIN: usize = 64;
+/// For how long all are: whatever is asked is decided long before.
+const KEPT_FOR: Duration = Duration::from_secs(900);
+
+/// What clients asked of each workload, and when they did so last.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    requests: BTreeMap<WorkloadId, Vec<Request>>,
+    requests: BTreeMap<WorkloadId, Vec<(Request, Timestamp)>>,
 }
 
 impl Asked {
-    pub(crate) fn asked(&mut self, request: &Request) {
+    pub(crate) fn asked(&mut self, now: Timestamp, request: &Request) {
         let workload = match request {
             Request::Apply(apply) => &apply.workload,
             Request::Delete { workload, .. } | Request::Retry { workload } => workload,
@@ -31,8 +37,12 @@ impl Asked {
             | Request::Read(_) => return,
         };
         let known = self.requests.entry(workload.clone()).or_default();
-        if !known.contains(request) {
-            known.push(request.clone());
+        if known.len() >= KEPT_MIN {
+            known.retain(|(_, at)| now.since(*at) < KEPT_FOR);
+        }
+        match known.iter_mut().find(|(known, _)| known == request) {
+            Some((_, at)) => *at = now,
+            None => known.push((request.clone(), now)),
         }
     }
 
@@ -58,7 +68,7 @@ impl Asked {
             let asked = self.requests.get(id).map(Vec::as_slice).unwrap_or_default();
             if !asked
                 .iter()
-                .any(|request| explains(request, pair.before.as_deref(), after))
+                .any(|(request, _)| explains(request, pair.before.as_deref(), after))
             {
                 let expected = "every change of a client to have been asked for";
                 return Err(Finding::new(expected, format!("nobody asked for {after:?}")).of(id));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
-use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::node::NodeRecord;
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
 use berth_core::{EventRecord, Key, NodeId, StoreRevision, TxnId, WorkloadId};
@@ -26,21 +26,33 @@ pub(crate) struct View {
     pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
     pub(crate) assignments: BTreeMap<WorkloadId, AssignmentRecord>,
     pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), TombstoneRecord>,
+    /// Who is assigned to each node, and what those and the tombstones there take together.
+    pub(super) homes: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
+    pub(super) sums: BTreeMap<NodeId, Resources>,
     /// The revision that each key was last written or removed at.
     known: BTreeMap<Key, StoreRevision>,
     pub(crate) flights: BTreeMap<TxnId, Flight>,
+    /// How many transactions on their way decide about each.
+    busy: BTreeMap<Owner, u32>,
     missed: Vec<Stored>,
     /// Homes that transactions of unknown fate may still give to workloads: they were not there
     /// when they were read back, and no other transaction has taken their place.
-    ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
+    pub(super) ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
 }
 
 /// What a workload may still take somewhere.
 #[derive(Debug)]
-struct Ghost {
-    node: NodeId,
-    resources: Resources,
-    group: Option<String>,
+pub(super) struct Ghost {
+    pub(super) node: NodeId,
+    pub(super) resources: Resources,
+    pub(super) group: Option<String>,
+}
+
+/// Whose decisions are one after another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Workload(WorkloadId),
+    Node(NodeId),
 }
 
 impl View {
@@ -54,6 +66,7 @@ impl View {
             }
             Input::Deposed { .. } => {
                 self.flights.clear();
+                self.busy.clear();
                 self.missed.clear();
             }
             Input::Commit { txn, fate } => self.fate(*txn, fate),
@@ -69,13 +82,13 @@ impl View {
     fn fate(&mut self, txn: TxnId, fate: &Fate) {
         match fate {
             Fate::Committed(at) => {
-                if let Some(flight) = self.flights.remove(&txn) {
-                    self.land(&flight.txn.ops, *at);
+                if let Some(flight) = self.lands(txn) {
+                    self.land(flight, *at);
                 }
                 self.catch_up();
             }
             Fate::Conflict { current, .. } => {
-                if let Some(flight) = self.flights.remove(&txn) {
+                if let Some(flight) = self.lands(txn) {
                     for id in flight.workloads.keys().chain(flight.homes.keys()) {
                         self.ghosts.remove(id);
                     }
@@ -84,7 +97,7 @@ impl View {
                 self.catch_up();
             }
             Fate::Refused(_) => {
-                self.flights.remove(&txn);
+                self.lands(txn);
                 self.catch_up();
             }
             Fate::Unknown => {
@@ -95,14 +108,14 @@ impl View {
                     })
                 });
                 if events_only {
-                    self.flights.remove(&txn);
+                    self.lands(txn);
                 }
             }
         }
     }
 
     fn read_back(&mut self, txn: TxnId, records: &[Stored]) -> Option<bool> {
-        let flight = self.flights.remove(&txn)?;
+        let flight = self.lands(txn)?;
         let holds = |key: &Key, value: Option<&String>| {
             records
                 .iter()
@@ -118,7 +131,7 @@ impl View {
         });
         let at = records.iter().map(|stored| stored.mod_revision).max();
         if let (true, Some(at)) = (done, at) {
-            self.land(&flight.txn.ops, at);
+            self.land(flight, at);
         } else {
             self.leave_ghosts(&flight);
             records.iter().for_each(|stored| self.take_news(stored));
@@ -144,19 +157,63 @@ impl View {
         }
     }
 
-    /// What a transaction wrote is there.
-    fn land(&mut self, ops: &[Op], at: StoreRevision) {
-        for op in ops {
+    /// What a transaction wrote is there; its records were read when it was asked for.
+    fn land(&mut self, mut flight: Flight, at: StoreRevision) {
+        for op in flight.txn.ops {
             let (key, value) = match op {
-                Op::Put { key, value } => (key.clone(), Some(value.clone())),
-                Op::Delete { key } => (key.clone(), None),
+                Op::Put { key, value } => (key, Some(value)),
+                Op::Delete { key } => (key, None),
                 Op::DeleteEventsBefore { .. } => continue,
             };
-            self.take(&Stored {
-                key,
-                value,
-                mod_revision: at,
-            });
+            self.lay_ghosts(&key);
+            match &key {
+                Key::Event(_) => continue,
+                Key::Workload(id) if value.is_some() => {
+                    if let Some(record) = flight.workloads.remove(id) {
+                        self.workloads.insert(id.clone(), record);
+                    }
+                }
+                Key::Node(id) if value.is_some() => {
+                    if let Some(Some(record)) = flight.nodes.remove(id) {
+                        self.nodes.insert(id.clone(), record);
+                    }
+                }
+                Key::Assignment(id) if value.is_some() => {
+                    if let Some(Some(home)) = flight.homes.remove(id) {
+                        self.assign(id, Some(home));
+                    }
+                }
+                Key::Workload(_)
+                | Key::Node(_)
+                | Key::Assignment(_)
+                | Key::Tombstone(..)
+                | Key::Intent(_)
+                | Key::Retry(_)
+                | Key::Meta(_)
+                | Key::Leader(_) => self.put(&key, value.as_deref()),
+            }
+            self.known.insert(key, at);
+        }
+    }
+
+    /// A transaction is no more on its way.
+    fn lands(&mut self, txn: TxnId) -> Option<Flight> {
+        let flight = self.flights.remove(&txn)?;
+        for owner in owners(&flight.txn) {
+            if let Some(count) = self.busy.get_mut(&owner) {
+                *count -= 1;
+                if *count == 0 {
+                    self.busy.remove(&owner);
+                }
+            }
+        }
+        Some(flight)
+    }
+
+    /// A record of a workload is written: what was written before cannot come any more.
+    fn lay_ghosts(&mut self, key: &Key) {
+        if let Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) = key {
+            self.ghosts.remove(id);
         }
     }
 
@@ -176,24 +233,7 @@ impl View {
 
     /// A decision about the same workload or node is on its way.
     fn is_in_flight(&self, key: &Key) -> bool {
-        let same = |other: &Key| match (owner(key), owner(other)) {
-            (Some(a), Some(b)) => a == b,
-            (Some(_) | None, _) => false,
-        };
-        let keys = self.flights.values().flat_map(|flight| &flight.txn.ops);
-        keys.filter_map(|op| match op {
-            // A tombstone alone is no decision about its workload.
-            Op::Put {
-                key: Key::Tombstone(..),
-                ..
-            }
-            | Op::Delete {
-                key: Key::Tombstone(..),
-            } => None,
-            Op::Put { key, .. } | Op::Delete { key } => Some(key),
-            Op::DeleteEventsBefore { .. } => None,
-        })
-        .any(same)
+        owner(key).is_some_and(|owner| self.busy.contains_key(&owner))
     }
 
     fn take_news(&mut self, stored: &Stored) {
@@ -208,25 +248,84 @@ impl View {
             return;
         }
         self.known.insert(stored.key.clone(), stored.mod_revision);
-        if let Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) =
-            &stored.key
-        {
-            self.ghosts.remove(id);
-        }
-        let value = stored.value.as_deref();
-        match &stored.key {
-            Key::Node(id) => set(&mut self.nodes, id.clone(), value),
-            Key::Workload(id) => set(&mut self.workloads, id.clone(), value),
-            Key::Assignment(id) => set(&mut self.assignments, id.clone(), value),
-            Key::Tombstone(node, id) => {
-                set(&mut self.tombstones, (node.clone(), id.clone()), value);
-            }
+        self.lay_ghosts(&stored.key);
+        self.put(&stored.key, stored.value.as_deref());
+    }
+
+    fn put(&mut self, key: &Key, value: Option<&str>) {
+        match key {
+            Key::Node(id) => set(&mut self.nodes, id, value),
+            Key::Workload(id) => set(&mut self.workloads, id, value),
+            Key::Assignment(id) => match read(value) {
+                Ok(home) => self.assign(id, home),
+                Err(Unreadable) => {}
+            },
+            Key::Tombstone(node, id) => match read(value) {
+                Ok(tombstone) => self.bury(node, id, tombstone),
+                Err(Unreadable) => {}
+            },
             Key::Intent(_) | Key::Retry(_) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
         }
     }
 
+    fn assign(&mut self, id: &WorkloadId, home: Option<AssignmentRecord>) {
+        let from = self.assignments.get(id).map(|home| home.node_id.clone());
+        let to = home.as_ref().map(|home| home.node_id.clone());
+        let nodes: BTreeSet<NodeId> = from.iter().chain(&to).cloned().collect();
+        let before: Vec<_> = nodes.iter().map(|node| self.share(node, id)).collect();
+        match home {
+            Some(home) => self.assignments.insert(id.clone(), home),
+            None => self.assignments.remove(id),
+        };
+        if let Some(home) = from.and_then(|from| self.homes.get_mut(&from)) {
+            home.remove(id);
+        }
+        if let Some(to) = to {
+            self.homes.entry(to).or_default().insert(id.clone());
+        }
+        for (node, before) in nodes.iter().zip(before) {
+            self.add_up(node, id, before);
+        }
+    }
+
+    fn bury(&mut self, node: &NodeId, id: &WorkloadId, tombstone: Option<TombstoneRecord>) {
+        let before = self.share(node, id);
+        let key = (node.clone(), id.clone());
+        match tombstone {
+            Some(tombstone) => self.tombstones.insert(key, tombstone),
+            None => self.tombstones.remove(&key),
+        };
+        self.add_up(node, id, before);
+    }
+
+    /// What a workload takes on a node changed.
+    fn add_up(&mut self, node: &NodeId, id: &WorkloadId, before: Resources) {
+        let after = self.share(node, id);
+        let sum = self.sums.entry(node.clone()).or_default();
+        *sum = *sum - before + after;
+    }
+
+    /// What a workload takes on a node, as it is stored: it counts once, by its largest share.
+    pub(super) fn share(&self, node: &NodeId, id: &WorkloadId) -> Resources {
+        let home = self.assignments.get(id);
+        let assigned = home
+            .filter(|home| home.node_id == *node)
+            .map_or(Resources::default(), |home| home.resources);
+        if self.tombstones.is_empty() {
+            return assigned;
+        }
+        let buried = self.tombstones.get(&(node.clone(), id.clone()));
+        most(
+            assigned,
+            buried.map_or(Resources::default(), |it| it.resources),
+        )
+    }
+
     /// The scheduler asks for a commit.
     pub(crate) fn asks(&mut self, flight: Flight) {
+        for owner in owners(&flight.txn) {
+            *self.busy.entry(owner).or_default() += 1;
+        }
         self.flights.insert(flight.txn.id, flight);
     }
 
@@ -253,85 +352,6 @@ impl View {
             Some((id, record, home.map(|home| &home.node_id)))
         })
     }
-
-    /// Whether a change of the node that is on its way leaves it open to new work: what it takes
-    /// away counts already, what it gives does not yet.
-    pub(crate) fn stays_open(&self, node: &NodeRecord) -> bool {
-        let mut next = self
-            .flights
-            .values()
-            .filter_map(|flight| flight.nodes.get(&node.id));
-        next.all(|next| {
-            next.as_ref().is_some_and(|next| {
-                let (had, has) = (&node.resources, &next.resources);
-                let less_disk = match (had.disk_total, has.disk_total) {
-                    (Some(had), Some(has)) => has < had,
-                    (None, Some(_)) => true,
-                    (Some(_) | None, None) => false,
-                };
-                next.status == NodeStatus::Ready
-                    && next.schedulable
-                    && has.cpu_total >= had.cpu_total
-                    && has.memory_total >= had.memory_total
-                    && !less_disk
-                    && next.labels == node.labels
-                    && next.supported_workload_types == node.supported_workload_types
-                    && next.supported_storage_drivers == node.supported_storage_drivers
-            })
-        })
-    }
-
-    /// What everybody but `except` takes on a node, or may take, each counted once by its largest
-    /// share, with the anti-affinity groups of those.
-    pub(crate) fn taken(&self, node: &NodeId, except: &WorkloadId) -> (Resources, Vec<String>) {
-        let mut shares: BTreeMap<&WorkloadId, Resources> = BTreeMap::new();
-        let mut groups = Vec::new();
-        let mut share = |id, asked: Resources| {
-            let most: &mut Resources = shares.entry(id).or_default();
-            most.cpu = most.cpu.max(asked.cpu);
-            most.memory_mb = most.memory_mb.max(asked.memory_mb);
-            most.disk_gb = most.disk_gb.max(asked.disk_gb);
-        };
-        let group = |record: Option<&WorkloadRecord>| {
-            record.and_then(|record| record.constraints.anti_affinity.clone())
-        };
-        for (id, home) in self.assignments.iter().filter(|(id, _)| *id != except) {
-            if home.node_id == *node {
-                share(id, home.resources);
-                groups.extend(group(self.workloads.get(id)));
-            }
-        }
-        for flight in self.flights.values() {
-            let touched = flight.workloads.keys().chain(flight.homes.keys());
-            for id in touched.filter(|id| *id != except) {
-                let home = match flight.homes.get(id) {
-                    Some(home) => home.as_ref(),
-                    None => self.assignments.get(id),
-                };
-                if let Some(home) = home.filter(|home| home.node_id == *node) {
-                    share(id, home.resources);
-                    groups.extend(group(flight.workloads.get(id).or(self.workloads.get(id))));
-                }
-            }
-        }
-        for (id, ghosts) in self.ghosts.iter().filter(|(id, _)| *id != except) {
-            for ghost in ghosts.iter().filter(|ghost| ghost.node == *node) {
-                share(id, ghost.resources);
-                groups.extend(ghost.group.clone());
-            }
-        }
-        for ((at, id), tombstone) in &self.tombstones {
-            if at == node && id != except {
-                share(id, tombstone.resources);
-            }
-        }
-        (
-            shares
-                .into_values()
-                .fold(Resources::default(), |sum, share| sum + share),
-            groups,
-        )
-    }
 }
 
 /// The events that a transaction writes.
@@ -345,31 +365,63 @@ pub(crate) fn events(txn: &Txn) -> impl Iterator<Item = EventRecord> + '_ {
     })
 }
 
-/// Whose decisions are one after another.
-fn owner(key: &Key) -> Option<(&str, &str)> {
-    match key {
-        Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
-            Some(("workload", id.as_str()))
+/// The larger amount in each dimension.
+pub(super) fn most(a: Resources, b: Resources) -> Resources {
+    Resources {
+        cpu: a.cpu.max(b.cpu),
+        memory_mb: a.memory_mb.max(b.memory_mb),
+        disk_gb: a.disk_gb.max(b.disk_gb),
+    }
+}
+
+/// About whom a transaction decides, once for each of its keys. A tombstone alone is no decision
+/// about its workload.
+fn owners(txn: &Txn) -> impl Iterator<Item = Owner> + '_ {
+    txn.ops.iter().filter_map(|op| match op {
+        Op::Put {
+            key: Key::Tombstone(..),
+            ..
         }
-        Key::Tombstone(_, id) => Some(("workload", id.as_str())),
-        Key::Node(id) => Some(("node", id.as_str())),
+        | Op::Delete {
+            key: Key::Tombstone(..),
+        }
+        | Op::DeleteEventsBefore { .. } => None,
+        Op::Put { key, .. } | Op::Delete { key } => owner(key),
+    })
+}
+
+fn owner(key: &Key) -> Option<Owner> {
+    match key {
+        Key::Workload(id)
+        | Key::Assignment(id)
+        | Key::Intent(id)
+        | Key::Retry(id)
+        | Key::Tombstone(_, id) => Some(Owner::Workload(id.clone())),
+        Key::Node(id) => Some(Owner::Node(id.clone())),
         Key::Event(_) | Key::Meta(_) | Key::Leader(_) => None,
     }
 }
 
-fn set<K: Ord, T: serde::de::DeserializeOwned>(
+/// What cannot be read is left alone, and what was known before counts on.
+struct Unreadable;
+
+fn read<T: serde::de::DeserializeOwned>(value: Option<&str>) -> Result<Option<T>, Unreadable> {
+    let record = value.map(serde_json::from_str).transpose();
+    record.map_err(|_| Unreadable)
+}
+
+fn set<K: Ord + Clone, T: serde::de::DeserializeOwned>(
     map: &mut BTreeMap<K, T>,
-    key: K,
+    key: &K,
     value: Option<&str>,
 ) {
-    match value.map(serde_json::from_str) {
-        Some(Ok(record)) => {
-            map.insert(key, record);
+    match read(value) {
+        Ok(Some(record)) => {
+            map.insert(key.clone(), record);
         }
-        // What cannot be read is left alone, and what was known before counts on.
-        Some(Err(_)) => {}
-        None => {
-            map.remove(&key);
+        Ok(None) => {
+            map.remove(key);
         }
+        Err(Unreadable) => {}
     }
 }

@@ -51,7 +51,7 @@ impl World {
 
 /// What runs on a node, in truth.
 pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
-    let Some(agent) = agents.iter().find(|agent| agent.id == *node) else {
+    let Some(agent) = numbered(node.as_str(), "node-", "").and_then(|at| agents.get(at)) else {
         return Vec::new();
     };
     let live = agent
@@ -62,11 +62,23 @@ pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId>
         .collect()
 }
 
+/// The agent that listens there.
+pub(super) fn agent_at(agents: &[AgentProcess], endpoint: &str) -> Option<usize> {
+    let at = numbered(endpoint, "10.0.0.", ":50051")?;
+    (agents.get(at)?.endpoint == endpoint).then_some(at)
+}
+
+/// The number in the name of a node or in its endpoint.
+fn numbered(text: &str, before: &str, after: &str) -> Option<usize> {
+    let number = text.strip_prefix(before)?.strip_suffix(after)?;
+    number.parse().ok()
+}
+
 /// The nodes on which a copy of a workload is live, in truth.
 pub(super) fn copies_of(agents: &[AgentProcess], id: &WorkloadId) -> Vec<NodeId> {
     let has = |agent: &&AgentProcess| {
-        let mut artifacts = agent.runtime.artifacts();
-        artifacts.any(|it| it.launch.workload == *id && it.state.is_live())
+        let mut artifacts = agent.runtime.artifacts_of(id);
+        artifacts.any(|it| it.state.is_live())
     };
     let having = agents.iter().filter(has);
     having.map(|agent| agent.id.clone()).collect()

@@ -125,9 +125,9 @@ pub struct World {
     oracle: Oracle,
     trace: Trace,
     coverage: Coverage,
-    /// Every so many steps a core's image is checked against itself.
-    check_every: u64,
     counters: Counters,
+    /// The place in the queue's order of the script's first act.
+    acts_from: u64,
     /// When each process is woken next.
     wakes: BTreeMap<Process, Timestamp>,
     /// Keeps what happens, if it is wanted.
@@ -172,7 +172,6 @@ impl World {
             .map(|at| Replica::new(at, config.clone(), spread(at), &streams))
             .collect();
         let nodes = setup.nodes.each();
-        let size = nodes.len() * script.acts.len();
         let agents = nodes.iter().enumerate();
         let mut world = Self {
             now: BEGINNING,
@@ -191,9 +190,9 @@ impl World {
             trace: Trace::new(keep),
             coverage: Coverage::default(),
             counters: Counters::default(),
+            acts_from: 0,
             wakes: BTreeMap::new(),
             camera: None,
-            check_every: 1 + (size / 1_500) as u64,
             script,
         };
         for at in 0..world.replicas.len() {
@@ -218,10 +217,8 @@ impl World {
                 BEGINNING + Duration::from_millis(100 + at as u64),
             );
         }
-        for (number, act) in self.script.acts.iter().enumerate() {
-            let at = BEGINNING + act.at.duration();
-            self.queue.push(at, Happening::Act(number));
-        }
+        self.acts_from = self.queue.reserve(self.script.acts.len());
+        self.await_act(0);
         for (number, expect) in self.script.expect.iter().enumerate() {
             if let Some(at) = expect.at {
                 let at = BEGINNING + at.duration();
@@ -232,8 +229,10 @@ impl World {
         self.queue.push(heal + LED_WITHIN, Happening::Led);
         let moved = heal + self.oracle.lost_nodes_are_left_within();
         self.queue.push(moved, Happening::Moved);
-        self.oracle
-            .idle_from(heal + self.script.world.calm.duration() / 2);
+        // Those that ran stably for long enough have their tries forgotten, which is written.
+        let settles = self.oracle.stable_after() + Duration::from_secs(60);
+        let half = self.script.world.calm.duration() / 2;
+        self.oracle.idle_from(heal + half.max(settles));
     }
 
     /// A world that keeps a recording, for [`take_recording`](Self::take_recording).
@@ -243,6 +242,15 @@ impl World {
         let mut world = Self::play(script, false);
         world.camera = Some(Box::new(Camera::new(BEGINNING, chaos, calm)));
         world
+    }
+
+    /// The next act; the queue holds one at a time.
+    fn await_act(&mut self, number: usize) {
+        if let Some(act) = self.script.acts.get(number) {
+            let at = (BEGINNING + act.at.duration()).max(self.now);
+            let place = self.acts_from + number as u64;
+            self.queue.push_reserved(at, place, Happening::Act(number));
+        }
     }
 
     /// Runs to the end, or to the first violation.
@@ -330,6 +338,7 @@ impl World {
                 }
             }
             Happening::Act(number) => {
+                self.await_act(number + 1);
                 let act: Act = self.script.acts[number].clone();
                 self.begin_act(&act);
             }

@@ -59,6 +59,19 @@ impl<T> Queue<T> {
         self.next += 1;
     }
 
+    /// Sets so many places in the order aside, and answers with the first: what takes them later
+    /// comes before what was pushed meanwhile for the same time.
+    pub(super) fn reserve(&mut self, count: usize) -> u64 {
+        let first = self.next;
+        self.next += count as u64;
+        first
+    }
+
+    /// Takes a place that was set aside.
+    pub(super) fn push_reserved(&mut self, at: Timestamp, number: u64, what: T) {
+        self.entries.push(Entry { at, number, what });
+    }
+
     pub(super) fn pop(&mut self) -> Option<(Timestamp, T)> {
         self.entries.pop().map(|entry| (entry.at, entry.what))
     }
@@ -67,6 +80,19 @@ impl<T> Queue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_was_set_aside_comes_before_what_was_pushed_later() {
+        let mut queue = Queue::default();
+        let first = queue.reserve(2);
+        queue.push(Timestamp::from_millis(5), 'c');
+        queue.push_reserved(Timestamp::from_millis(5), first + 1, 'b');
+        queue.push_reserved(Timestamp::from_millis(5), first, 'a');
+        let order: Vec<char> = std::iter::from_fn(|| queue.pop())
+            .map(|(_, what)| what)
+            .collect();
+        assert_eq!(order, ['a', 'b', 'c']);
+    }
 
     #[test]
     fn by_time_then_by_the_order_of_pushing() {

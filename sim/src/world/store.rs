@@ -1,6 +1,7 @@
 //! The store's process: the model of etcd behind messages, and the oracle's eye on every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use berth_core::Timestamp;
 use berth_kv::{
@@ -24,10 +25,18 @@ use super::{Happening, World};
 /// The stream of the oracle's own watch: it sees every revision at once.
 const ORACLE: StreamId = StreamId(u64::MAX);
 
+/// How often the history is cut, and how many revisions are kept whatever their age: what the
+/// leader sees to in production.
+const CUT_INTERVAL: Duration = Duration::from_secs(300);
+const REVISIONS_KEPT: i64 = 1_000;
+
 /// The store.
 #[derive(Debug)]
 pub(super) struct StoreProcess {
     pub(super) model: Model,
+    /// When its history is cut next, and the newest revision at the last cut.
+    cut_at: Timestamp,
+    cut_before: i64,
     /// Requests arrive and nothing is answered: a leader change, a stall.
     pub(super) stalled: bool,
     /// What arrived while stalled.
@@ -56,6 +65,8 @@ impl Default for StoreProcess {
         debug_assert!(watching.is_ok(), "an empty store takes a watch");
         Self {
             model,
+            cut_at: super::BEGINNING,
+            cut_before: 0,
             stalled: false,
             held: Vec::new(),
             lose_answers: 0,
@@ -183,8 +194,23 @@ impl World {
         }
     }
 
+    /// Keeps the history as short as production does: the last interval and some revisions.
+    fn cut_history(&mut self) {
+        if self.now < self.store.cut_at {
+            return;
+        }
+        self.store.cut_at = self.now + CUT_INTERVAL;
+        let newest = self.store.model.revision();
+        let target = self.store.cut_before.min(newest - REVISIONS_KEPT);
+        self.store.cut_before = newest;
+        if target > self.store.model.compacted_revision().max(0) {
+            self.store_compact(target);
+        }
+    }
+
     /// Leases that ran out are expired before anything else happens.
     pub(super) fn store_tick(&mut self) {
+        self.cut_history();
         let expired = self.store.model.expire_leases(millis(self.now));
         for _ in &expired {
             self.mark(Mark::LeaseExpired);
@@ -333,12 +359,14 @@ fn reach_situations(coverage: &mut Coverage, commit: &Commit, image: &Image, tru
         {
             coverage.reach(Mark::BackWhileStartingElsewhere);
         }
-        let starting = image.assignments.values().any(|held| {
-            let record = image.workloads.get(&held.record.workload_id);
-            held.record.node_id == *node
-                && record.is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
-        });
-        if was == Some(NodeStatus::Ready) && after.status == NodeStatus::NotReady && starting {
+        let starting = || {
+            image.assignments.values().any(|held| {
+                let record = image.workloads.get(&held.record.workload_id);
+                held.record.node_id == *node
+                    && record.is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
+            })
+        };
+        if was == Some(NodeStatus::Ready) && after.status == NodeStatus::NotReady && starting() {
             coverage.reach(Mark::LostWhileStarting);
         }
         let done = |record: &NodeRecord| record.drain.is_some_and(|d| d.completed_at.is_some());

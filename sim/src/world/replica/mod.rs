@@ -37,6 +37,8 @@ const LEASE: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(700);
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 const PAGE: i64 = 500;
+/// How many nodes and workloads of a core's image are checked for each of its steps, on average.
+const CHECKED_PER_STEP: usize = 16;
 
 /// Where a replica stands in its election.
 #[derive(Debug)]
@@ -107,6 +109,8 @@ pub(super) struct Replica {
     /// The newest revision that its watch told of.
     seen: StoreRevision,
     steps: u64,
+    /// The step after which its core's image is checked against itself again.
+    next_check: u64,
     rescued: u64,
     /// The whole process stands still; what arrives is handled when it goes on.
     pub(super) paused: bool,
@@ -208,6 +212,7 @@ impl Replica {
             next_request: 0,
             seen: StoreRevision(0),
             steps: 0,
+            next_check: 0,
             rescued: 0,
             paused: false,
             backlog: Vec::new(),
@@ -326,9 +331,13 @@ impl World {
             }
         }
         drive::step(&mut replica.core, clock, inputs, &mut orders);
-        // The check looks at everything: in a large world only now and then.
+        // The check looks at everything: the more there is, the rarer.
         replica.steps += 1;
-        let checked = replica.is_leading() && replica.steps.is_multiple_of(self.check_every);
+        let checked = replica.is_leading() && replica.steps >= replica.next_check;
+        if checked {
+            let size = self.agents.len() + self.oracle.image.workloads.len();
+            replica.next_check = replica.steps + 1 + (size / CHECKED_PER_STEP) as u64;
+        }
         if checked && let Err(violation) = replica.core.check_invariants() {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
             let entity = violation
@@ -356,10 +365,11 @@ impl World {
             if self.replicas[at].life != life {
                 return;
             }
-            self.oracle.commit_asked(at, &txn, clock);
             let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
             let purpose = Purpose::Commit(txn.id, keys);
-            self.ask_store(at, kv::Request::Txn(encode_txn(&txn)), purpose);
+            let request = kv::Request::Txn(encode_txn(&txn));
+            self.oracle.commit_asked(at, txn, clock);
+            self.ask_store(at, request, purpose);
             self.twist_output(at);
         }
         for (txn, keys) in orders.read_backs {

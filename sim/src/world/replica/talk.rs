@@ -1,13 +1,13 @@
 //! What a scheduler says to agents and clients, and hears from them.
 
 use berth_core::io::request::{Request, RequestError, Response};
-use berth_core::io::{AgentCall, AgentError, Input};
+use berth_core::io::{AgentCall, AgentError, AgentOp, Input};
 use berth_core::{CallId, RequestId, wire};
 
 use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::process::Process;
-use crate::world::inspect::copies_of;
+use crate::world::inspect::{agent_at, copies_of};
 use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage};
 use crate::world::{Happening, World};
 
@@ -128,15 +128,21 @@ impl World {
             AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
             AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
         };
-        let to = self
-            .agents
-            .iter()
-            .position(|agent| agent.endpoint == call.endpoint);
+        let to = agent_at(&self.agents, &call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
-        let copies = call.op.workload().map(|id| copies_of(&self.agents, id));
+        let copies = match &call.op {
+            AgentOp::Apply {
+                workload,
+                running: true,
+                ..
+            } => copies_of(&self.agents, workload),
+            AgentOp::Apply { .. }
+            | AgentOp::Delete { .. }
+            | AgentOp::Status { .. }
+            | AgentOp::List => Vec::new(),
+        };
         let clock = self.replicas[at].clock(self.now);
-        self.oracle
-            .call_leaves(at, &call, clock, &copies.unwrap_or_default());
+        self.oracle.call_leaves(at, &call, clock, &copies);
         if let Some(camera) = &mut self.camera {
             camera.calls(self.now, at, &call);
         }
