@@ -6,6 +6,7 @@
 //! serves; the agents are the reference agent's machine over its fake runtime; and what they say
 //! to each other passes through the wire's own encoding.
 
+pub mod cluster_trace;
 pub mod exhaust;
 pub mod hunt;
 pub mod marks;

@@ -3,6 +3,7 @@
 mod exhaust;
 mod hunt;
 mod play;
+mod replay;
 mod report;
 mod run;
 mod search;

@@ -6,11 +6,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use berth_sim::cluster_trace::Replay;
 use berth_sim::{Outcome, Script, World};
 
 /// What a script came to, a panic included.
 pub(super) fn play(script: Script, keep: bool) -> Result<Outcome, String> {
     guarded(|| World::play(script, keep).run())
+}
+
+/// What a replayed trace came to, a panic included.
+pub(super) fn play_replay(replay: Replay, keep: bool) -> Result<Outcome, String> {
+    guarded(|| World::play(replay.script, keep).measured(replay.plan).run())
 }
 
 /// Does something; a panic is a result.

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::hunt::{NOT_AVAILABLE, bug};
 use super::play::{Quiet, guarded};
+use super::replay::ReplayArgs;
 use super::source::WorldArgs;
 
 const PAGE: &str = include_str!("report/page.html");
@@ -22,10 +23,12 @@ const ACT: &str = include_str!("report/act.js");
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// The seed, from which everything follows
-    #[arg(long, required_unless_present = "scenario")]
+    #[arg(long, required_unless_present_any = ["scenario", "trace_nodes"])]
     seed: Option<u64>,
     #[command(flatten)]
     world: WorldArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// Plant this bug first, to see what it does; only in a build that is made for it
     #[arg(long, value_name = "ID", value_parser = bug)]
     bug: Option<Bug>,
@@ -38,15 +41,11 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     if args.bug.is_some() && !AVAILABLE {
         bail!(NOT_AVAILABLE);
     }
-    let source = args.world.source()?;
-    let script = source.script(args.seed);
-    let seed = script.world.seed;
-    let mut again = source.command_line(seed);
+    let _planting = args.bug.and_then(plant);
+    let (mut world, seed, mut again) = world(args)?;
     if let Some(bug) = args.bug {
         again = format!("berth sim report --seed {seed} --bug {bug}");
     }
-    let _planting = args.bug.and_then(plant);
-    let mut world = World::recorded(script);
     let quiet = Quiet::new();
     let (violation, crash) = match guarded(|| world.live()) {
         Ok(violation) => (violation, None),
@@ -57,9 +56,15 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         Some(_) => Verdict::Crash,
         None => Verdict::of(violation.as_ref()),
     };
-    let recording = world
+    let mut recording = world
         .take_recording(again, violation.as_ref(), crash)
         .context("nothing was recorded")?;
+    if let Some(measures) = world.take_measures() {
+        let mut tables = measures.tables();
+        tables.append(&mut recording.tables);
+        recording.tables = tables;
+        recording.series.extend(measures.curves);
+    }
     let page = page(&recording).context("cannot write the recording as text")?;
     std::fs::write(&args.output, &page)
         .with_context(|| format!("cannot write {}", args.output.display()))?;
@@ -76,6 +81,21 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         page.len() / 1_024
     );
     Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// The world, its seed, and the command that runs it again.
+fn world(args: &ReportArgs) -> anyhow::Result<(World, u64, String)> {
+    if let Some(replay) = args.replay.replay(args.seed, &args.world)? {
+        let seed = replay.script.world.seed;
+        let again = args.replay.command_line(seed, &args.world);
+        let world = World::recorded(replay.script).measured(replay.plan);
+        return Ok((world, seed, again));
+    }
+    let source = args.world.source()?;
+    let script = source.script(args.seed);
+    let seed = script.world.seed;
+    let again = source.command_line(seed);
+    Ok((World::recorded(script), seed, again))
 }
 
 /// The page: the template with its parts put in, from the front to the back, so that nothing in

@@ -10,7 +10,8 @@ use berth_sim::{Failure, Outcome, Verdict};
 use clap::Args;
 use serde_json::json;
 
-use super::play::play;
+use super::play::{play, play_replay};
+use super::replay::{self, ReplayArgs};
 use super::source::WorldArgs;
 use super::{Format, OutputArgs, coverage_json, millis, print_json};
 
@@ -18,10 +19,12 @@ use super::{Format, OutputArgs, coverage_json, millis, print_json};
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The seed, from which everything follows
-    #[arg(long, required_unless_present = "scenario")]
+    #[arg(long, required_unless_present_any = ["scenario", "trace_nodes"])]
     seed: Option<u64>,
     #[command(flatten)]
     world: WorldArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// Write every step into this file, a line each
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -30,12 +33,21 @@ pub struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let source = args.world.source()?;
-    let script = source.script(args.seed);
-    let again = source.command_line(script.world.seed);
-    let seed = script.world.seed;
-    let started = Instant::now();
-    let outcome = match play(script, args.trace.is_some()) {
+    let keep = args.trace.is_some();
+    let started;
+    let (seed, again, played) = if let Some(replay) = args.replay.replay(args.seed, &args.world)? {
+        let seed = replay.script.world.seed;
+        started = Instant::now();
+        let again = args.replay.command_line(seed, &args.world);
+        (seed, again, play_replay(replay, keep))
+    } else {
+        let source = args.world.source()?;
+        let script = source.script(args.seed);
+        let seed = script.world.seed;
+        started = Instant::now();
+        (seed, source.command_line(seed), play(script, keep))
+    };
+    let outcome = match played {
         Ok(outcome) => outcome,
         Err(message) => {
             tell_failure(args.output.output, &Failure::crash(seed, message, again))?;
@@ -57,6 +69,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             "virtual_ms": millis(outcome.elapsed),
             "wall_ms": millis(took),
             "coverage": coverage_json(&outcome.coverage),
+            "replay": outcome.measures,
         }))?,
         Format::Text => tell(&outcome, took, &again)?,
     }
@@ -79,6 +92,9 @@ fn tell(outcome: &Outcome, took: std::time::Duration, again: &str) -> std::io::R
         outcome.steps as f64 / seconds,
         outcome.trace_hash
     )?;
+    if let Some(measures) = &outcome.measures {
+        replay::tell(&mut out, measures)?;
+    }
     if outcome.violation.is_some() {
         writeln!(out, "\nagain, with every step:\n  {again} --trace FILE")?;
     }

@@ -26,7 +26,7 @@ pub(super) struct WorldArgs {
     clients: u16,
     /// Schedulers that compete for leadership
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    schedulers: u16,
+    pub(super) schedulers: u16,
     /// How long anything may break, in virtual time; a calm follows
     #[arg(long, default_value = "3m")]
     duration: Span,

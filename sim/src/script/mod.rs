@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use act::{Act, Deed, Edit, Lasting};
 pub use ask::{Ask, Wish};
+pub(crate) use draw::add_faults;
 pub use draw::draw;
 pub use expect::{Expect, NodeIs, NodeState, State, That, WorkloadIs};
 pub use setup::{Links, NodeSetup, Nodes, Pace, Setup};

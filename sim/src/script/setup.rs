@@ -26,6 +26,9 @@ pub struct Setup {
     /// Clients and the operator try again when they are told to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub patient: bool,
+    /// Clients ask one thing about a workload at a time, and again if nobody answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub orderly: bool,
     /// How long anything may break.
     #[serde(default = "three_minutes")]
     pub chaos: Span,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_agent::{
     AgentConfig, AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller,
     ControlAnswer, ControlCall, ControlCallId, FakeRuntime, Record, Refusal, RequestId, Restored,
-    Write,
+    RuntimeEvent, RuntimeNews, Write,
 };
 use berth_core::model::units::Resources;
 use berth_core::{CallId, Epoch, NodeId, Timestamp, WorkloadId};
@@ -147,6 +147,9 @@ impl World {
             if let Some(output) = agent.machine.poll_output() {
                 self.agent_output(at, output);
             } else if let Some(news) = agent.runtime.poll_news() {
+                if let (Some(meter), Some(workload)) = (&mut self.meter, started(&news)) {
+                    meter.started(now, workload);
+                }
                 agent.machine.handle(now, AgentInput::Runtime(news));
             } else {
                 break;
@@ -370,5 +373,13 @@ impl World {
             }
         };
         self.feed_agent(at, AgentInput::Control { id, result });
+    }
+}
+
+/// What runs now.
+const fn started(news: &RuntimeNews) -> Option<&WorkloadId> {
+    match &news.event {
+        RuntimeEvent::Started { launch, .. } => Some(&launch.workload),
+        _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Clients: they ask for what the script says, and remember what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use berth_core::io::request::{Request, RequestError, Response};
@@ -22,10 +22,12 @@ const PROBE: Duration = Duration::from_secs(30);
 /// A client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
-    outstanding: BTreeMap<u64, Request>,
+    pub(super) outstanding: BTreeMap<u64, Request>,
     next_call: u64,
     /// The scheduler that it speaks to.
     scheduler: usize,
+    /// What an orderly client wants of each workload, one thing after another.
+    pub(super) lines: BTreeMap<WorkloadId, VecDeque<Request>>,
     /// What it was told last of each workload's version.
     versions: BTreeMap<WorkloadId, StoreRevision>,
     /// What it asks for once it was told what would come of it.
@@ -55,6 +57,9 @@ impl World {
                 Request::Delete { if_match, .. } => *if_match = version,
                 _ => {}
             }
+        }
+        if self.script.world.orderly {
+            return self.stand_in_line(*client, workload, request);
         }
         if let (true, Request::Apply(apply)) = (*dry_run, &mut request) {
             apply.dry_run = true;
@@ -90,6 +95,12 @@ impl World {
         let to = Process::Replica(client.scheduler);
         self.mark_request(&request);
         self.oracle.client_asks((at, call), &request);
+        if self.script.world.orderly {
+            self.expect_answer(at, call);
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.asked(self.now, &request);
+        }
         let body = Body::ClientCall {
             call,
             request: Box::new(request),
@@ -134,8 +145,7 @@ impl World {
             Body::Refused {
                 call: RefusedCall::Client(call),
             } => {
-                let replicas = self.replicas.len().max(1);
-                self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
+                self.turn_to_next(at);
                 if let Some(request) = self.clients[at].outstanding.remove(&call) {
                     self.ask_again(at, request);
                 }
@@ -166,15 +176,23 @@ impl World {
             Ok(_) => self.mark(Mark::ClientAnswered),
             Err(RequestError::Unavailable { .. }) => {
                 self.mark(Mark::ClientToldToTryAgain);
-                let replicas = self.replicas.len().max(1);
-                self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
-                self.ask_again(at, request);
+                self.turn_to_next(at);
+                self.ask_again(at, request.clone());
             }
             Err(RequestError::Stale { .. }) => self.mark(Mark::ClientStale),
             Err(_) => self.mark(Mark::ClientRefused),
         }
         if let Some(request) = then {
             self.client_asks(at, request);
+        }
+        if let Err(RequestError::Unavailable { .. }) = answer {
+            return;
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.told(self.now, &request, answer.as_ref().err());
+        }
+        if self.script.world.orderly {
+            self.next_in_line(at, &request);
         }
     }
 
@@ -188,5 +206,11 @@ impl World {
             let due = Happening::Due { id, generation };
             self.queue.push(self.now + PROBE, due);
         }
+    }
+
+    /// Perhaps another scheduler leads.
+    pub(super) fn turn_to_next(&mut self, at: usize) {
+        let replicas = self.replicas.len().max(1);
+        self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
     }
 }

@@ -8,6 +8,7 @@ mod edits;
 mod expect;
 mod inspect;
 mod liar;
+mod line;
 mod message;
 mod network;
 mod operator;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use berth_core::{CallId, Config, Timestamp, WorkloadId};
 
+use crate::cluster_trace::{Measures, Meter, Plan};
 use crate::marks::{Coverage, Mark};
 use crate::options::Options;
 use crate::oracle::{Oracle, Violation};
@@ -60,6 +62,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// How often each point was passed at which a twist is possible.
     pub counters: Counters,
+    /// What a replayed trace came to, if this was one.
+    pub measures: Option<Box<Measures>>,
 }
 
 /// Something that happens at an instant.
@@ -90,6 +94,8 @@ enum Happening {
         client: usize,
         request: Box<berth_core::io::request::Request>,
     },
+    /// A call of an orderly client had no answer in time.
+    NoAnswer { client: usize, call: u64 },
     /// A process that a twist ended is started again.
     Restart { replica: usize },
     /// A process that a twist stopped goes on.
@@ -132,6 +138,8 @@ pub struct World {
     wakes: BTreeMap<Process, Timestamp>,
     /// Keeps what happens, if it is wanted.
     camera: Option<Box<Camera>>,
+    /// Measures what happens, if it is a replayed trace.
+    meter: Option<Box<Meter>>,
 }
 
 /// After the faults have stopped somebody leads within a lease, and what a campaign takes.
@@ -193,6 +201,7 @@ impl World {
             acts_from: 0,
             wakes: BTreeMap::new(),
             camera: None,
+            meter: None,
             script,
         };
         for at in 0..world.replicas.len() {
@@ -202,6 +211,20 @@ impl World {
         }
         world.begin(heal);
         world
+    }
+
+    /// Measures what comes of a replayed trace, for [`take_measures`](Self::take_measures).
+    #[must_use]
+    pub fn measured(mut self, plan: Plan) -> Self {
+        self.meter = Some(Box::new(Meter::new(BEGINNING, plan)));
+        self
+    }
+
+    /// What a replayed trace came to so far.
+    pub fn take_measures(&mut self) -> Option<Measures> {
+        let mut meter = self.meter.take()?;
+        meter.end(self.now);
+        Some(Measures::new(*meter))
     }
 
     fn begin(&mut self, heal: Timestamp) {
@@ -289,8 +312,10 @@ impl World {
 
     /// What it came to.
     #[must_use]
-    pub fn outcome(self, violation: Option<Violation>) -> Outcome {
+    pub fn outcome(mut self, violation: Option<Violation>) -> Outcome {
+        let measures = self.take_measures().map(Box::new);
         Outcome {
+            measures,
             seed: self.script.world.seed,
             violation,
             trace_hash: self.trace.hash(),
@@ -349,6 +374,7 @@ impl World {
             Happening::AskAgain { client, request } => {
                 self.client_asks(client, *request);
             }
+            Happening::NoAnswer { client, call } => self.client_overdue(client, call),
             Happening::Restart { replica } => self.start_replica(replica),
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),

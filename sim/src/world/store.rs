@@ -268,6 +268,9 @@ impl World {
             if let Some(camera) = &mut self.camera {
                 camera.committed(self.now, &commit, &self.oracle.image);
             }
+            if let Some(meter) = &mut self.meter {
+                meter.committed(self.now, &commit);
+            }
             for event in &commit.events {
                 self.coverage.reach(Mark::of_event(event.event_type));
             }

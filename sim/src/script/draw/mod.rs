@@ -28,6 +28,7 @@ pub fn draw(options: &Options) -> Script {
         nodes: nodes(options, &streams),
         clients: options.clients,
         patient: false,
+        orderly: false,
         chaos: options.chaos.into(),
         calm: options.calm.into(),
         pace: if large { Pace::Production } else { Pace::Quick },
@@ -53,6 +54,16 @@ pub fn draw(options: &Options) -> Script {
         expect: Vec::new(),
         twist: None,
     }
+}
+
+/// Lets things break in a script as the seed of these options draws it.
+pub(crate) fn add_faults(script: &mut Script, options: &Options) {
+    let streams = Streams::new(options.seed);
+    script.world.clocks = clocks(options, &streams);
+    script.links = links(options, &streams);
+    script.acts.extend(faults::draw(options, &streams));
+    script.acts.extend(operator::draw(options, &streams));
+    script.acts.sort_by_key(|act| act.at);
 }
 
 /// How often something unusual happens, of a million; 0 in four runs of ten.

@@ -146,6 +146,9 @@ impl World {
         if let Some(camera) = &mut self.camera {
             camera.calls(self.now, at, &call);
         }
+        if let Some(meter) = &mut self.meter {
+            meter.called(&call);
+        }
         self.replicas[at].agent_calls.insert(id, call);
         let Some(to) = to else {
             let error = AgentError::Unreachable("no such host".into());
