@@ -42,10 +42,14 @@ enum Kind {
     CutOneWay,
     Hold,
     Slow,
+    /// A host is cut off from all others.
+    Isolate,
+    /// The store forgets its history.
+    Compact,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Crash,
         Self::PowerCut,
         Self::Shutdown,
@@ -53,6 +57,8 @@ impl Kind {
         Self::CutOneWay,
         Self::Hold,
         Self::Slow,
+        Self::Isolate,
+        Self::Compact,
     ];
 }
 
@@ -178,7 +184,7 @@ fn faults(draw: &mut Stream, shape: &Shape) -> Vec<Fault> {
         .collect();
     let window = draw.between(15_000, 45_000);
     let mut faults: Vec<Fault> = Vec::new();
-    for _ in 0..draw.between(4, 16) {
+    for _ in 0..draw.between(4, 24) {
         let Some(kind) = draw.pick(&on).copied() else {
             break;
         };
@@ -186,20 +192,31 @@ fn faults(draw: &mut Stream, shape: &Shape) -> Vec<Fault> {
         let most = if draw.chance(700_000) { 4_000 } else { 14_000 };
         let to = from + draw.between(50, most);
         let victim = victim(draw, kind, shape);
-        let clash = |other: &Fault| {
-            other.victim == victim && other.from < to + 500 && from < other.to + 500
+        let fault = Fault {
+            from,
+            to,
+            kind,
+            victim,
         };
-        if !faults.iter().any(clash) {
-            faults.push(Fault {
-                from,
-                to,
-                kind,
-                victim,
-            });
+        if !faults.iter().any(|other| clash(&fault, other)) {
+            faults.push(fault);
         }
     }
     faults.sort_by_key(|fault| fault.from);
     faults
+}
+
+/// The same host or link at the same time, or a host that is isolated and a link of it.
+fn clash(one: &Fault, other: &Fault) -> bool {
+    let has = |link: &Fault, host: &Fault| match (&link.victim, &host.victim) {
+        (Victim::Link(a, b), Victim::Host(host)) => host == a || host == b,
+        _ => false,
+    };
+    let isolated = |host: &Fault, other: &Fault| {
+        host.kind == Kind::Isolate && (has(other, host) || other.kind == Kind::Isolate)
+    };
+    let same = one.victim == other.victim || isolated(one, other) || isolated(other, one);
+    same && other.from < one.to + 500 && one.from < other.to + 500
 }
 
 fn victim(draw: &mut Stream, kind: Kind, shape: &Shape) -> Victim {
@@ -209,7 +226,8 @@ fn victim(draw: &mut Stream, kind: Kind, shape: &Shape) -> Victim {
     let which = number(4);
     match kind {
         Kind::Shutdown => Victim::Host(scheduler),
-        Kind::Crash | Kind::PowerCut => Victim::Host(match which {
+        Kind::Compact => Victim::Host(names::HANDS.to_owned()),
+        Kind::Crash | Kind::PowerCut | Kind::Isolate => Victim::Host(match which {
             1 => names::STORE.to_owned(),
             2 | 3 => scheduler,
             _ => agent,
@@ -236,8 +254,14 @@ async fn bring_about(hands: &Hands, faults: Vec<Fault>) {
         sleep_until(began + Duration::from_millis(moment)).await;
         let fault = &faults[at];
         match &fault.victim {
-            Victim::Host(host) if !begins => hands.start(host).await,
+            Victim::Host(host) if !begins => match fault.kind {
+                Kind::Compact => {}
+                Kind::Isolate => hands.rejoin(host).await,
+                _ => hands.start(host).await,
+            },
             Victim::Host(host) => match fault.kind {
+                Kind::Compact => compact(hands).await,
+                Kind::Isolate => hands.isolate(host).await,
                 Kind::Shutdown => hands.shut_down(host),
                 Kind::PowerCut => hands.cut_power(host).await,
                 _ => hands.crash(host).await,
@@ -252,4 +276,16 @@ async fn bring_about(hands: &Hands, faults: Vec<Fault>) {
             },
         }
     }
+}
+
+/// Compacts all history away, if the store answers.
+async fn compact(hands: &Hands) {
+    let mut etcd = hands.etcd().await;
+    let compacting = async {
+        let answer = etcd.get("/", None).await.ok()?;
+        let revision = answer.header()?.revision();
+        etcd.compact(revision, None).await.ok()
+    };
+    // Whoever begins next does not wait for a store that is gone.
+    let _ = tokio::time::timeout(Duration::from_millis(400), compacting).await;
 }

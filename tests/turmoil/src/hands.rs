@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use etcd_client::Client;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::api::Api;
@@ -96,6 +97,49 @@ impl Hands {
     /// Makes a link as it was.
     pub async fn heal(&self, a: &str, b: &str) {
         self.link(a, b, Link::Healthy).await;
+    }
+
+    /// Cuts a host off from all others.
+    pub async fn isolate(&self, host: &str) {
+        for other in self.peers(host) {
+            self.cut(host, &other).await;
+        }
+    }
+
+    /// Heals all links of a host.
+    pub async fn rejoin(&self, host: &str) {
+        for other in self.peers(host) {
+            self.heal(host, &other).await;
+        }
+    }
+
+    /// Everybody but this host and the script's own.
+    fn peers(&self, host: &str) -> Vec<String> {
+        let all = self.state.running.borrow();
+        let others = all
+            .keys()
+            .filter(|other| *other != host && *other != names::HANDS);
+        others.cloned().collect()
+    }
+
+    /// What a scheduler tells about itself over REST, as text.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn metrics(&self, scheduler: &str) -> String {
+        let answer = async {
+            let stream = turmoil::net::TcpStream::connect((scheduler, hosts::HTTP_PORT)).await;
+            let mut stream = stream.expect("a connection");
+            let request = "GET /metrics HTTP/1.1\r\nhost: berth\r\nconnection: close\r\n\r\n";
+            let sent = stream.write_all(request.as_bytes()).await;
+            sent.expect("a request");
+            let mut text = String::new();
+            let read = stream.read_to_string(&mut text).await;
+            read.expect("an answer");
+            text
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        answer.expect("an answer in time")
     }
 
     /// Whether a host's software runs.

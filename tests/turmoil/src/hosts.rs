@@ -44,7 +44,7 @@ pub mod names {
 
 const STORE_PORT: u16 = 2379;
 pub(crate) const GRPC_PORT: u16 = 8085;
-const HTTP_PORT: u16 = 8080;
+pub(crate) const HTTP_PORT: u16 = 8080;
 const AGENT_PORT: u16 = 7000;
 /// In front of every key of the store.
 pub(crate) const PREFIX: &str = "/berth";

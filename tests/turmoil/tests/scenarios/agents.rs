@@ -44,8 +44,19 @@ fn a_call_that_hangs_ends_at_its_deadline_and_delays_no_other_agent() {
         hands
             .until("those of the others run", 4, |hands| running(hands) == 4)
             .await;
-        hands.sleep(5.0).await;
+        // The deadline of an apply.
+        hands.sleep(6.0).await;
         assert_eq!(running(&hands), 4);
+        let metrics = hands.metrics(&leader).await;
+        let given_up = metrics.lines().find(|line| {
+            line.contains("agent_rpc_requests_total")
+                && line.contains("Apply")
+                && line.contains("DeadlineExceeded")
+        });
+        assert!(
+            given_up.is_some_and(|line| line.ends_with(" 2")),
+            "{metrics}"
+        );
         // The calls that hung arrive now, after their deadline.
         hands.heal(&leader, "agent-1").await;
         hands.all_is_well(&with_first(&MANY)).await;
