@@ -292,7 +292,7 @@ fn align_task_ids() {
     loop {
         let id = runtime.spawn(async {}).id().to_string();
         let id: u64 = id.parse().expect("a number");
-        if id % MODULUS == 0 {
+        if id.is_multiple_of(MODULUS) {
             return;
         }
     }
