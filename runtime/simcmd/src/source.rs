@@ -41,7 +41,7 @@ pub(super) enum Source<'a> {
     /// Each seed draws its own.
     Drawn(&'a WorldArgs),
     /// One script; a seed decides its delays and losses.
-    Scenario { name: &'a str, script: Script },
+    Scenario { name: &'a str, script: Box<Script> },
 }
 
 impl WorldArgs {
@@ -67,7 +67,7 @@ impl WorldArgs {
             None => Ok(Source::Drawn(self)),
             Some(name) => Ok(Source::Scenario {
                 name,
-                script: read(name)?,
+                script: Box::new(read(name)?),
             }),
         }
     }
@@ -99,7 +99,7 @@ impl Source<'_> {
         match self {
             Self::Drawn(args) => draw(&args.options(seed.unwrap_or_default())),
             Self::Scenario { script, .. } => {
-                let mut script = script.clone();
+                let mut script = Script::clone(script);
                 script.world.seed = seed.unwrap_or(script.world.seed);
                 script
             }

@@ -126,11 +126,9 @@ impl World {
             | Deed::RebootNode { node }
             | Deed::ReplaceNode { node }
             | Deed::ResizeNode { node, .. } => self.start_agent(node),
-            Deed::HangAgent { node } => {
-                if !self.agents[node].lost {
-                    self.agents[node].hung = false;
-                    self.wake(Process::Agent(node), self.now);
-                }
+            Deed::HangAgent { node } if !self.agents[node].lost => {
+                self.agents[node].hung = false;
+                self.wake(Process::Agent(node), self.now);
             }
             Deed::Cut { from, to } => {
                 self.network.mend(from, to);
