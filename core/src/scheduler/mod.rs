@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod commit;
+mod confirm;
 mod evaluate;
 mod events;
 mod eviction;

@@ -256,14 +256,16 @@ impl View {
         match key {
             Key::Node(id) => set(&mut self.nodes, id, value),
             Key::Workload(id) => set(&mut self.workloads, id, value),
-            Key::Assignment(id) => match read(value) {
-                Ok(home) => self.assign(id, home),
-                Err(Unreadable) => {}
-            },
-            Key::Tombstone(node, id) => match read(value) {
-                Ok(tombstone) => self.bury(node, id, tombstone),
-                Err(Unreadable) => {}
-            },
+            Key::Assignment(id) => {
+                if let Ok(home) = read(value) {
+                    self.assign(id, home);
+                }
+            }
+            Key::Tombstone(node, id) => {
+                if let Ok(tombstone) = read(value) {
+                    self.bury(node, id, tombstone);
+                }
+            }
             Key::Intent(_) | Key::Retry(_) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
         }
     }

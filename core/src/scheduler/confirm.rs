@@ -1,0 +1,137 @@
+//! What is as it should be is written down: running, stopped.
+
+use super::Scheduler;
+use super::commit::{Draft, Plan};
+use super::timers::Timer;
+use super::workload::Durable;
+use crate::Timestamp;
+use crate::model::event::EventType;
+use crate::model::id::WorkloadId;
+use crate::model::workload::{ActualState, DesiredState, IntentOutcome};
+use crate::planted::{Bug, planted};
+use crate::reconcile::{Observed, Phase};
+
+impl Scheduler {
+    /// Everything is as it should be: the records say so too.
+    pub(super) fn confirm(&mut self, id: &WorkloadId, desired: DesiredState) {
+        match desired {
+            DesiredState::Running => self.confirm_running(id),
+            DesiredState::Stopped => self.confirm_stopped(id),
+            DesiredState::Deleted => {}
+        }
+    }
+
+    fn confirm_running(&mut self, id: &WorkloadId) {
+        let (now, stable_after) = (self.now, self.config.stable_after);
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        let wanted = workload.record().map(|record| &record.revision_id);
+        // A former revision may run on where the wanted one failed.
+        let runs = matches!(&workload.observed, Observed::Running(at) if at.as_ref() == wanted);
+        if workload.phase == Phase::GivenUp && !runs {
+            self.unsettled.remove(id);
+            self.finish_move(id);
+            return;
+        }
+        workload.phase = Phase::Idle;
+        let mut next = workload.durable.clone();
+        let Some(record) = &mut next.record else {
+            return;
+        };
+        let was_running = record.status.actual_state == ActualState::Running;
+        let since = record
+            .status
+            .running_since
+            .filter(|_| was_running)
+            .unwrap_or(now);
+        let mut events = Vec::new();
+        if !was_running {
+            let revision = record.revision_id.clone();
+            if !planted(Bug::EventMissing) {
+                events.push(Draft::new(
+                    EventType::WorkloadRunning,
+                    next.node(),
+                    format!("confirmed running at revision {revision}"),
+                ));
+            }
+            if let Some(wanted) = workload.wanted_since.take() {
+                self.stats.start_latency.observe(now.since(wanted));
+            }
+            next.set_status(ActualState::Running, "", now);
+            if let Some(record) = &mut next.record {
+                record.status.running_since = Some(now);
+            }
+        }
+        next.close_intent(IntentOutcome::Done);
+        let stable_at = if planted(Bug::StableAtOnce) {
+            since
+        } else {
+            since + stable_after
+        };
+        let unstable = next.retry.is_some() || workload.reapplied > 0;
+        if unstable && now >= stable_at {
+            next.retry = None;
+            workload.reapplied = 0;
+            workload.not_before = Timestamp::ZERO;
+        } else if unstable {
+            self.timers.set(Timer::Workload(id.clone()), stable_at);
+        } else {
+            self.timers.clear(&Timer::Workload(id.clone()));
+        }
+        if planted(Bug::StatusRewritten) {
+            next.touch_status(now);
+        } else {
+            self.unsettled.remove(id);
+        }
+        self.finish_move(id);
+        self.stage_if_changed(id, next, events);
+    }
+
+    pub(super) fn confirm_stopped(&mut self, id: &WorkloadId) {
+        let now = self.now;
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
+        if !matches!(workload.phase, Phase::GivenUp) {
+            workload.phase = Phase::Idle;
+        }
+        workload.wanted_since = None;
+        let mut next = workload.durable.clone();
+        let stopped = next
+            .record
+            .as_ref()
+            .is_some_and(|record| record.status.actual_state == ActualState::Stopped);
+        let mut events = Vec::new();
+        if !stopped {
+            next.set_status(ActualState::Stopped, "", now);
+            events.push(Draft::new(
+                EventType::WorkloadStopped,
+                next.node(),
+                "confirmed stopped",
+            ));
+        }
+        next.close_intent(IntentOutcome::Done);
+        self.unsettled.remove(id);
+        self.timers.clear(&Timer::Workload(id.clone()));
+        self.finish_move(id);
+        self.stage_if_changed(id, next, events);
+    }
+
+    pub(super) fn stage_if_changed(&mut self, id: &WorkloadId, next: Durable, events: Vec<Draft>) {
+        if self
+            .workloads
+            .get(id)
+            .is_some_and(|workload| workload.durable != next)
+        {
+            self.stage_workload(
+                id,
+                Plan {
+                    next,
+                    events,
+                    ..Plan::default()
+                },
+            );
+        }
+    }
+}
