@@ -51,7 +51,9 @@ impl Scheduler {
                         DesiredState::Stopped => !*running,
                         DesiredState::Deleted => false,
                     };
-                    wanted && record.revision_id == *revision
+                    // The node of a former copy may have come back since (S13).
+                    let gated = *running && self.blocked_by_tombstones(workload, &call.node);
+                    wanted && record.revision_id == *revision && !gated
                 })
             }
             // A delete that was meant for a former copy must not meet the present one.

@@ -8,6 +8,7 @@ use crate::model::id::{EventId, NodeId, RequestId, StoreRevision, WorkloadId};
 use crate::model::node::NodeStatus;
 use crate::model::workload::WorkloadRecord;
 use crate::placement::{self, Demand};
+use crate::planted::{Bug, planted};
 
 use super::commit::Plan;
 use super::node::Node;
@@ -18,7 +19,7 @@ impl Scheduler {
     fn freshness(&self) -> Freshness {
         Freshness {
             revision: self.revision,
-            stale: !self.is_leading(),
+            stale: !self.is_leading() && !planted(Bug::AgeUnsaid),
             age_ms: if self.is_leading() {
                 0
             } else {
@@ -74,6 +75,9 @@ impl Scheduler {
     /// Answers what a change would do (S19).
     pub(super) fn answer_dry_run(&mut self, request: RequestId, plan: Plan) {
         let mut next = plan.next;
+        if planted(Bug::ForetoldNowhere) {
+            next.assignment = None;
+        }
         next.mirror();
         let mut foretold = Workload::unknown();
         foretold.durable = next;

@@ -39,6 +39,8 @@ pub(crate) struct Agent {
     pub(crate) has: BTreeMap<WorkloadId, (Revision, AgentState)>,
     pub(crate) heartbeats: bool,
     pub(crate) reachable: bool,
+    /// Calls are taken and not answered.
+    pub(crate) hangs: bool,
     /// Applies end like this.
     pub(crate) result: AgentState,
     pub(crate) failure: FailureKind,
@@ -54,6 +56,7 @@ pub(crate) struct Cluster {
     pub(crate) agents: BTreeMap<NodeId, Agent>,
     pub(crate) next_commit: NextCommit,
     pub(crate) held: Vec<Txn>,
+    hung: Vec<AgentCall>,
     pub(crate) commits: u64,
     pub(crate) events: Vec<EventRecord>,
     pub(crate) journal: Vec<(Timestamp, Input)>,
@@ -92,6 +95,7 @@ impl Cluster {
             agents: BTreeMap::new(),
             next_commit: NextCommit::Works,
             held: Vec::new(),
+            hung: Vec::new(),
             commits: 0,
             events: Vec::new(),
             journal: Vec::new(),
@@ -285,6 +289,10 @@ impl Cluster {
             });
             return;
         }
+        if agent.hangs {
+            self.hung.push(call);
+            return;
+        }
         let reply = match &call.op {
             AgentOp::Apply {
                 workload,
@@ -333,6 +341,24 @@ impl Cluster {
             call: call.id,
             result: Ok(reply),
         });
+    }
+
+    /// An agent that hung goes on: what it was asked meanwhile had no answer in time.
+    pub(crate) fn go_on(&mut self, name: &str) {
+        if let Some(agent) = self.agents.get_mut(&node(name)) {
+            agent.hangs = false;
+        }
+        let hung = std::mem::take(&mut self.hung).into_iter();
+        let (own, others) = hung.partition(|call| call.node == node(name));
+        self.hung = others;
+        let own: Vec<AgentCall> = own;
+        for call in own {
+            let result = Err(AgentError::Timeout);
+            self.feed(Input::Agent {
+                call: call.id,
+                result,
+            });
+        }
     }
 
     /// Lets time pass: deadlines are met, agents heartbeat every 10 s.
@@ -386,6 +412,7 @@ impl Cluster {
             has: BTreeMap::new(),
             heartbeats: true,
             reachable: true,
+            hangs: false,
             result: AgentState::Running,
             failure: FailureKind::RuntimeError,
             told: Vec::new(),

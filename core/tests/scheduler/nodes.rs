@@ -49,6 +49,39 @@ fn a_lost_node_is_left_after_its_grace_and_cleaned_when_it_returns() {
     assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
 }
 
+/// S13: what waited for its turn is checked once more before it leaves.
+#[test]
+fn an_apply_that_waited_does_not_leave_once_the_former_node_is_back() {
+    let mut cluster = Cluster::with(Config {
+        calls_per_node_max: 1,
+        ..Config::default()
+    });
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").1, "n-0");
+    cluster.agents.get_mut(&node("n-1")).unwrap().hangs = true;
+    lose(&mut cluster, "n-0");
+    cluster.pass(seconds(105));
+    assert_eq!(cluster.seen("w"), ("Scheduled".into(), "n-1".into()));
+    // It waits behind a listing that n-1 does not answer. Meanwhile n-0 is heard again.
+    find(&mut cluster, "n-0");
+    cluster.agents.get_mut(&node("n-0")).unwrap().hangs = true;
+    cluster.pass(seconds(15));
+    let back = cluster.get_node("n-0").unwrap();
+    assert_eq!(back.record.status, NodeStatus::Ready);
+    cluster.go_on("n-1");
+    cluster.pass(seconds(5));
+    let told = |cluster: &Cluster| cluster.agents[&node("n-1")].told.clone();
+    assert!(told(&cluster).is_empty(), "{:?}", told(&cluster));
+    assert_eq!(cluster.agents[&node("n-0")].has.len(), 1);
+    cluster.go_on("n-0");
+    cluster.pass(seconds(60));
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+    assert_eq!(told(&cluster).len(), 1, "{:?}", told(&cluster));
+}
+
 #[test]
 fn a_node_that_is_back_within_its_grace_keeps_everything() {
     let mut cluster = Cluster::new();
