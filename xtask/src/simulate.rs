@@ -53,7 +53,7 @@ fn traced(root: &Path, profile: &str, jobs: &str) -> Result<String> {
     hash.with_context(|| format!("{stage}: no line `traces <hash>`"))
 }
 
-/// Runs both.
+/// Runs the search, the exhaustion and a short hunt.
 ///
 /// # Errors
 /// A rule does not hold, or the simulator does not build.
@@ -63,7 +63,21 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for name in EXHAUSTED {
         exhaust.extend(["--scenario", name]);
     }
-    simulate(root, "exhaust", &exhaust)
+    simulate(root, "exhaust", &exhaust)?;
+    hunt(root)
+}
+
+/// Plants the quickly found bugs in the product: the simulator must notice each.
+fn hunt(root: &Path) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--quiet", "--profile", "simulation"])
+        .args(["-p", "berth-sim", "--features", "planted"])
+        .args(["--test", "planted"])
+        .current_dir(root);
+    bounded::run("hunt", bounded::STAGE, &mut command, |line| {
+        println!("{line}")
+    })
 }
 
 fn simulate(root: &Path, stage: &str, args: &[&str]) -> Result<()> {
