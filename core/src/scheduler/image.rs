@@ -222,6 +222,9 @@ impl Scheduler {
 
     /// A record changed in the store; echoes of our own writes are no news.
     pub(super) fn handle_change(&mut self, stored: Stored) {
+        if planted(Bug::WatchIgnored) {
+            return;
+        }
         match &stored.key {
             // A tombstone is written by its workload's transaction: its echo may come first.
             Key::Workload(id)

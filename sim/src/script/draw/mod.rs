@@ -41,9 +41,10 @@ pub fn draw(options: &Options) -> Script {
         acts.extend(clients::draw(at, options, &streams));
     }
     if options.faults {
-        acts.extend(faults::draw(options, &streams));
+        let faults = faults::draw(options, &streams);
         acts.extend(clients::probes(options, &streams));
-        acts.extend(operator::draw(options, &streams));
+        acts.extend(operator::draw(options, &streams, &faults));
+        acts.extend(faults);
     }
     acts.sort_by_key(|act| act.at);
     Script {

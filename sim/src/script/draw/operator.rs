@@ -1,12 +1,12 @@
 //! What an operator does while things break: cordons, drains, fences and purges.
 
 use crate::options::Options;
-use crate::rng::Streams;
+use crate::rng::{Stream, Streams};
 use crate::script::{Act, Deed, Span};
 
 use super::index;
 
-pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
+pub(super) fn draw(options: &Options, streams: &Streams, faults: &[Act]) -> Vec<Act> {
     let mut stream = streams.fork("operator");
     let mut acts = Vec::new();
     if !stream.chance(600_000) {
@@ -25,17 +25,7 @@ pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
                 parallelism: u32::try_from(stream.between(1, 2)).unwrap_or(1),
             },
             70..=84 => Deed::CancelDrain { node },
-            85..=94 => {
-                // Often it is taken off the list soon after.
-                if stream.chance(500_000) {
-                    acts.push(Act {
-                        at: Span::millis(now + stream.between(3_000, 25_000)),
-                        lasting: None,
-                        deed: Deed::Purge { node },
-                    });
-                }
-                Deed::Fence { node }
-            }
+            85..=94 => Deed::Fence { node },
             _ => Deed::Purge { node },
         };
         acts.push(Act {
@@ -45,6 +35,32 @@ pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
         });
         now += stream.between(500, 20_000);
     }
+    acts.extend(give_up(&mut stream, faults));
     acts.retain(|act| act.at.as_millis() < until);
+    acts
+}
+
+/// Now and then a person takes a machine that is off for lost, fences it and soon purges it; and
+/// then it comes back.
+fn give_up(stream: &mut Stream, faults: &[Act]) -> Vec<Act> {
+    let off = faults.iter().filter_map(|act| match act.deed {
+        Deed::RebootNode { node } => Some((act.at.as_millis(), node)),
+        _ => None,
+    });
+    let mut acts = Vec::new();
+    for (since, node) in off {
+        if !stream.chance(300_000) {
+            continue;
+        }
+        let fence = since + stream.between(500, 8_000);
+        let purge = fence + stream.between(3_000, 12_000);
+        for (at, deed) in [(fence, Deed::Fence { node }), (purge, Deed::Purge { node })] {
+            acts.push(Act {
+                at: Span::millis(at),
+                lasting: None,
+                deed,
+            });
+        }
+    }
     acts
 }

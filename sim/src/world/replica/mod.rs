@@ -554,11 +554,7 @@ impl World {
             return;
         }
         let stream = stream_of(at, replica.life);
-        let from = if planted(Bug::WatchSkips) {
-            0
-        } else {
-            replica.seen.0 + 1
-        };
+        let from = replica.seen.0 + 1;
         let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
         self.watch_from(at, from);
