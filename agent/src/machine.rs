@@ -66,7 +66,6 @@ impl AgentMachine {
         let lanes = restored.records.into_iter();
         let lanes = lanes.filter(|_| !planted(Bug::AgentForgetsRecords));
         let epoch = restored.epoch;
-        let epoch = epoch.filter(|_| !planted(Bug::AgentForgetsEpoch));
         let lanes = lanes
             .map(|record| (record.id.clone(), Lane::restored(record)))
             .collect();

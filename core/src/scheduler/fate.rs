@@ -335,7 +335,7 @@ impl Scheduler {
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        let unseen = matches!(undone, Undone::Unseen) && !planted(Bug::UnseenReleased);
+        let unseen = matches!(undone, Undone::Unseen);
         if let Some(node) = target.as_ref().filter(|_| !unseen) {
             self.change_hold(node, id, |hold| hold.staged = None);
         }

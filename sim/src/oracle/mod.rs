@@ -334,8 +334,10 @@ impl Oracle {
     ) {
         if let Some(view) = self.views.get(&replica) {
             let grace = self.grace(replica, call.epoch.0, clock);
+            let wanted = s01_persist_before_act::is_wanted(view, call);
             let check = s13_no_double_run::call_leaves(view, &grace, call, copies);
             self.judge(Rule::S13, check);
+            self.judge(Rule::S1, wanted);
         }
         let check = s01_persist_before_act::call_leaves(&self.image, replica, call);
         self.judge(Rule::S1, check);

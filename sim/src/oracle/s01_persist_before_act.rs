@@ -1,10 +1,11 @@
 //! S1: no agent receives an apply or a delete whose intent was not committed before the call left.
 
 use berth_core::io::{AgentCall, AgentOp};
-use berth_core::model::workload::Action;
+use berth_core::model::workload::{Action, DesiredState};
 
 use super::image::Image;
 use super::rule::{Check, Finding};
+use super::view::View;
 
 /// A call leaves a scheduler.
 pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Check {
@@ -46,4 +47,32 @@ pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Ch
     )
     .of(workload)
     .of(&call.node))
+}
+
+/// What waited for its turn is wanted still, as far as its caller was told.
+pub(crate) fn is_wanted(view: &View, call: &AgentCall) -> Check {
+    let AgentOp::Apply {
+        workload,
+        revision,
+        running,
+        ..
+    } = &call.op
+    else {
+        return Ok(());
+    };
+    let record = view.workloads.get(workload);
+    let wanted = record.is_some_and(|record| {
+        record.revision_id == *revision
+            && match record.desired_state {
+                DesiredState::Running => *running,
+                DesiredState::Stopped => !*running,
+                DesiredState::Deleted => false,
+            }
+    });
+    if wanted {
+        return Ok(());
+    }
+    let seen = format!("{:?} leaves; wanted is {record:?}", call.op);
+    let expected = "no call that was overtaken while it waited";
+    Err(Finding::new(expected, seen).of(workload).of(&call.node))
 }
