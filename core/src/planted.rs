@@ -19,7 +19,7 @@ macro_rules! bugs {
         }
 
         impl Bug {
-            /// All bugs, in the order of the rules that should find them first.
+            /// All bugs, those of one kind together.
             pub const ALL: &'static [Self] = &[$(Self::$bug,)+];
 
             /// Its id.
@@ -92,7 +92,7 @@ bugs! {
         "a cordon or a drain counts only once it is committed"
     SecondArtifact "second-artifact" "S6"
         "the agent makes a new artifact while the former one still runs"
-    AgentForgetsRecords "agent-forgets-records" "S6"
+    AgentForgetsRecords "agent-forgets-records" "S10"
         "the agent forgets its records when it restarts"
     InfrastructureCounts "infrastructure-counts" "S7"
         "a failure of the infrastructure uses up an attempt"
@@ -100,7 +100,7 @@ bugs! {
         "the tries are over one failure too late"
     BackoffTooLong "backoff-too-long" "S7"
         "the first wait is already doubled"
-    RetryLostAtTakeover "retry-lost-at-takeover" "S17"
+    RetryLostAtTakeover "retry-lost-at-takeover" "S7"
         "a new leader does not load the retry records"
     RetryLostByMove "retry-lost-by-move" "S7"
         "a move forgets the attempts"
@@ -114,7 +114,7 @@ bugs! {
         "a commit of unknown fate counts as committed"
     AnswerBeforeCommit "answer-before-commit" "S8"
         "a client is answered when its change is decided, not when it is committed"
-    GenerationForgotten "generation-forgotten" "S8"
+    GenerationForgotten "generation-forgotten" "S7"
         "a client's change does not count the generation up"
     IfMatchIgnored "if-match-ignored" "S15"
         "a change is made whatever version the client asked it for"
@@ -184,15 +184,15 @@ bugs! {
         "a workload that becomes pending again says nothing about why"
     PendingWithoutFigures "pending-without-figures" "S21"
         "a pending workload carries no placement note"
-    StoppedIsFine "stopped-is-fine" "L1"
+    StoppedIsFine "stopped-is-fine" "S14"
         "a workload that should run and is stopped counts as settled"
-    RevisionIgnored "revision-ignored" "L1"
+    RevisionIgnored "revision-ignored" "S14"
         "a workload that runs at a former revision counts as settled"
     OldValueAdopted "old-value-adopted" "S17"
         "a late echo of the watch replaces what is known to be newer"
     WatchIgnored "watch-ignored" "L5"
         "what the watch tells of somebody else's changes is not taken up"
-    QuarantineForEver "quarantine-for-ever" "L1"
+    QuarantineForEver "quarantine-for-ever" "L5"
         "a record that could not be read is left alone after it was repaired"
     UnreachableForEver "unreachable-for-ever" "L1"
         "a node that could not be called stays lost when it answers again"
@@ -200,7 +200,7 @@ bugs! {
         "nobody is woken when room appears; only the periodic pass places what waits"
     WaitingForgotten "waiting-forgotten" "L2"
         "what could not be placed once is not tried again"
-    TombstoneKept "tombstone-kept" "L3"
+    TombstoneKept "tombstone-kept" "L1"
         "a tombstone stays when its copy is gone"
     CopyBroughtBack "copy-brought-back" "L3"
         "a copy that a delayed command brings back is left to run"

@@ -62,8 +62,11 @@ pub(crate) fn add_faults(script: &mut Script, options: &Options) {
     let streams = Streams::new(options.seed);
     script.world.clocks = clocks(options, &streams);
     script.links = links(options, &streams);
-    script.acts.extend(faults::draw(options, &streams));
-    script.acts.extend(operator::draw(options, &streams));
+    let faults = faults::draw(options, &streams);
+    script
+        .acts
+        .extend(operator::draw(options, &streams, &faults));
+    script.acts.extend(faults);
     script.acts.sort_by_key(|act| act.at);
 }
 
