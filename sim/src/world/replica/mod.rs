@@ -3,6 +3,7 @@
 mod codec;
 mod election;
 mod talk;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use berth_core::{
     CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
 };
 use berth_kv as kv;
-use berth_kv::{KeyRange, LeaseId, RangeRequest, TxnOp, TxnOpResponse, TxnRequest};
+use berth_kv::{LeaseId, RangeRequest, TxnOp, TxnOpResponse, TxnRequest};
 
 use crate::marks::Mark;
 use crate::oracle::{Finding, Rule};
@@ -23,7 +24,7 @@ use crate::process::Process;
 use crate::rng::{Stream, Streams};
 use crate::script::Span;
 
-use codec::{encode_txn, gets, stored_of_event};
+use codec::{encode_txn, gets};
 
 use super::World;
 use super::message::{Body, Envelope, RefusedCall};
@@ -544,62 +545,6 @@ impl World {
             | Body::ControlAnswered { .. }
             | Body::ClientAnswered { .. }
             | Body::Refused { .. } => {}
-        }
-    }
-
-    /// The connection to the store was made anew: the watch goes on from what was seen last.
-    pub(super) fn reset_store_connection(&mut self, at: usize) {
-        let replica = &self.replicas[at];
-        if !replica.up || !replica.is_leading() {
-            return;
-        }
-        let stream = stream_of(at, replica.life);
-        let from = replica.seen.0 + 1;
-        let close = kv::WatchRequest::Close { stream };
-        self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
-        self.watch_from(at, from);
-    }
-
-    fn watch_from(&mut self, at: usize, start_revision: i64) {
-        let watch = kv::WatchRequest::Create {
-            stream: stream_of(at, self.replicas[at].life),
-            id: kv::WatchId::AUTO,
-            range: KeyRange::prefix("/"),
-            start_revision,
-            prev_kv: false,
-            progress_notify: false,
-            filters: Vec::new(),
-        };
-        self.ask_store(at, kv::Request::Watch(watch), Purpose::Watch);
-    }
-
-    fn watched(&mut self, at: usize, output: kv::WatchOutput) {
-        let replica = &self.replicas[at];
-        if output.stream != stream_of(at, replica.life) || !replica.is_leading() {
-            return;
-        }
-        match output.kind {
-            kv::WatchOutputKind::Events(events) => {
-                let records: Vec<Stored> = events.iter().filter_map(stored_of_event).collect();
-                let lost = events.iter().any(|event| {
-                    event.kv.key == LEADER_KEY.as_bytes() && event.kind == kv::EventKind::Delete
-                });
-                if lost {
-                    self.depose(at, Deposed::LostLeadership);
-                    return;
-                }
-                let revision = StoreRevision(output.revision);
-                self.replicas[at].seen = self.replicas[at].seen.max(revision);
-                self.feed(at, vec![Input::Changed { revision, records }]);
-            }
-            kv::WatchOutputKind::Compacted { .. } => {
-                self.mark(Mark::WatchCompacted);
-                self.depose(at, Deposed::LostLeadership);
-            }
-            kv::WatchOutputKind::Created
-            | kv::WatchOutputKind::Refused(_)
-            | kv::WatchOutputKind::Progress
-            | kv::WatchOutputKind::Canceled => {}
         }
     }
 
