@@ -1,15 +1,16 @@
 //! What is as it should be is written down: running, stopped.
 
-use super::Scheduler;
-use super::commit::{Draft, Plan};
-use super::timers::Timer;
-use super::workload::Durable;
 use crate::Timestamp;
 use crate::model::event::EventType;
 use crate::model::id::WorkloadId;
 use crate::model::workload::{ActualState, DesiredState, IntentOutcome};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
+
+use super::Scheduler;
+use super::commit::{Draft, Plan};
+use super::timers::Timer;
+use super::workload::Durable;
 
 impl Scheduler {
     /// Everything is as it should be: the records say so too.
