@@ -537,6 +537,9 @@ impl Scheduler {
         if starts(action) && self.blocked_by_tombstones(id, &node) {
             return;
         }
+        if planted(Bug::NoneWhileOneIsLost) && self.nodes.values().any(|node| !node.callable()) {
+            return;
+        }
         let Some(record) = workload.record() else {
             return;
         };

@@ -342,12 +342,8 @@ impl Scheduler {
     }
 
     fn next_call_to_send(&mut self) -> Option<crate::io::AgentCall> {
-        let calls_max = if planted(Bug::OneCallAtATime) {
-            1
-        } else {
-            self.config.calls_max
-        };
-        self.pool.next(calls_max, self.config.calls_per_node_max)
+        self.pool
+            .next(self.config.calls_max, self.config.calls_per_node_max)
     }
 
     fn next_txn_id(&mut self) -> TxnId {

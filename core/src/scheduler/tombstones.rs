@@ -2,6 +2,7 @@
 
 use crate::io::agent::{AgentError, AgentOp, AgentReply};
 use crate::model::id::{CallId, NodeId, WorkloadId};
+use crate::model::workload::ActualState;
 use crate::planted::{Bug, planted};
 
 use super::Scheduler;
@@ -23,7 +24,7 @@ impl Scheduler {
                 continue;
             }
             if tombstone.confirmed {
-                if !planted(Bug::TombstoneKept) {
+                if !planted(Bug::TombstoneKept) || !self.runs_elsewhere(id) {
                     remove.push(id.clone());
                 }
                 continue;
@@ -69,6 +70,15 @@ impl Scheduler {
         if let Some(at) = wake {
             self.timers.set_at_latest(Timer::Node(node.clone()), at);
         }
+    }
+
+    /// Whether the records say that a workload runs.
+    fn runs_elsewhere(&self, id: &WorkloadId) -> bool {
+        let record = self
+            .workloads
+            .get(id)
+            .and_then(|workload| workload.record());
+        record.is_some_and(|record| record.status.actual_state == ActualState::Running)
     }
 
     pub(super) fn is_tombstone_call(&self, node: &NodeId, id: &WorkloadId, call: CallId) -> bool {
