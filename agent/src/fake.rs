@@ -37,6 +37,10 @@ pub struct FakeRuntime {
     /// What is going on, by when it comes to its end; the number keeps the order of equals.
     pending: BTreeMap<(Timestamp, u64), Pending>,
     sequence: u64,
+    /// Every start fails like this: the machine is not well.
+    broken: Option<FailureCode>,
+    /// So many of the next removals fail.
+    removals_fail: u32,
     news: VecDeque<RuntimeNews>,
 }
 
@@ -173,6 +177,11 @@ impl FakeRuntime {
                     }
                     self.answer(id, RuntimeEvent::Stopped { launch });
                 }
+                Pending::Remove(id, launch) if self.removals_fail > 0 => {
+                    self.removals_fail -= 1;
+                    let message = "the runtime is busy, as the world says".to_owned();
+                    self.answer(id, RuntimeEvent::CommandFailed { launch, message });
+                }
                 Pending::Remove(id, launch) => {
                     self.artifacts
                         .remove(&(launch.workload.clone(), launch.artifact));
@@ -238,6 +247,33 @@ impl FakeRuntime {
         }
     }
 
+    /// What runs of a workload is gone without a trace, and nobody knows how it ended.
+    pub fn vanish(&mut self, now: Timestamp, workload: &WorkloadId) {
+        self.advance(now);
+        let running = self.artifacts.values().find(|artifact| {
+            artifact.launch.workload == *workload && artifact.state == FakeState::Running
+        });
+        if let Some(launch) = running.map(|artifact| artifact.launch.clone()) {
+            self.artifacts
+                .remove(&(launch.workload.clone(), launch.artifact));
+            let exit = Exit {
+                code: None,
+                message: "it is not there any more".to_owned(),
+            };
+            self.tell(RuntimeEvent::Exited { launch, exit });
+        }
+    }
+
+    /// From now on every start fails for this reason, whatever its script says; `None`: none does.
+    pub fn break_starts(&mut self, reason: Option<FailureCode>) {
+        self.broken = reason;
+    }
+
+    /// So many of the next removals fail: the agent tries again.
+    pub fn fail_removals(&mut self, count: u32) {
+        self.removals_fail = count;
+    }
+
     fn start(&mut self, now: Timestamp, id: CommandId, command: StartCommand) {
         let StartCommand {
             launch,
@@ -292,6 +328,13 @@ impl FakeRuntime {
             return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
         }
         let Some(artifact) = artifact else { return };
+        if let Some(code) = self.broken {
+            let failure = Failure::new(code, "the node is not well, as the world says");
+            if let Some(artifact) = self.artifact_mut(&launch) {
+                artifact.state = FakeState::Broken(failure.clone());
+            }
+            return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
+        }
         let key = (launch.workload.clone(), artifact.revision.clone());
         let tries = self.starts.entry(key).or_default();
         *tries += 1;

@@ -6,7 +6,7 @@ use crate::io::{Deposed, Output, Snapshot, Stored};
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
-use crate::model::workload::{ActualState, TombstoneRecord};
+use crate::model::workload::{ActualState, DesiredState, TombstoneRecord};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
@@ -323,7 +323,11 @@ impl Scheduler {
         if let Some(workload) = self.workloads.get_mut(id) {
             workload.refresh();
             workload.observed = Observed::Nothing;
-            if workload.phase == Phase::GivenUp || matches!(workload.phase, Phase::BackingOff(_)) {
+            // A failure that was counted is not counted again because somebody touched a record.
+            let counted = workload.durable.retry.is_some()
+                && workload.desired() == Some(DesiredState::Running);
+            let rests = matches!(workload.phase, Phase::GivenUp | Phase::BackingOff(_));
+            if rests && !counted {
                 workload.phase = Phase::Idle;
             }
         }

@@ -5,6 +5,7 @@ use berth_core::io::agent::AgentState;
 use berth_core::io::request::{
     ApplyWorkload, Query, Request, RequestError, Response, SuggestedAction, Suggestion,
 };
+use berth_core::io::{Input, Stored};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState, FailureKind};
 use berth_core::{Key, StoreRevision};
@@ -183,6 +184,37 @@ fn a_create_during_a_deletion_begins_after_it() {
     cluster.agents.get_mut(&node("n-0")).unwrap().reachable = true;
     cluster.pass(seconds(90));
     assert_eq!(cluster.seen("w").0, "Running");
+}
+
+/// What another version of the scheduler writes beside our own fields is no news of a workload.
+#[test]
+fn a_failure_is_counted_once_whoever_writes_into_the_record() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.agents.get_mut(&node("n-0")).unwrap().result = AgentState::Failed;
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(200));
+    assert_eq!(cluster.count(EventType::RetriesExhausted), 1);
+    let key = Key::Workload(id("w"));
+    let (value, _) = cluster.store[&key].clone();
+    let value = value.replacen('{', "{\"later\":7,", 1);
+    cluster.revision += 1;
+    let at = cluster.revision;
+    cluster.store.insert(key.clone(), (value.clone(), at));
+    let stored = Stored {
+        key: key.clone(),
+        value: Some(value),
+        mod_revision: StoreRevision(at),
+    };
+    cluster.feed(Input::Changed {
+        revision: StoreRevision(at),
+        records: vec![stored],
+    });
+    cluster.pass(seconds(200));
+    let retry = cluster.get_workload("w").unwrap().record.retry;
+    assert_eq!((retry.attempts, retry.exhausted), (5, true));
+    assert_eq!(cluster.count(EventType::RetriesExhausted), 1);
+    assert!(cluster.store[&key].0.contains("later"));
 }
 
 #[test]

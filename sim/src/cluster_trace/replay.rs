@@ -314,6 +314,7 @@ fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish
             client,
             workload,
             twice: false,
+            hangs_up: false,
             if_match: false,
             dry_run: false,
             ask,

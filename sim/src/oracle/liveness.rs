@@ -108,7 +108,7 @@ impl Oracle {
         };
         let changed = record.metadata.generation != generation
             || record.desired_state != DesiredState::Running;
-        if changed || fails_by_itself(&record) {
+        if changed || fails_by_itself(&record) || self.asked.ever_slow(id) {
             return false;
         }
         let home = record.assigned_node.as_ref();
@@ -194,6 +194,10 @@ impl Oracle {
     fn nowhere_else(&self, record: &WorkloadRecord) -> Check {
         if record.status.placement.is_none() {
             return Err(Finding::new("a reason", "it is pending without one"));
+        }
+        // A node whose runtime was not there is avoided for a while: that is in no record.
+        if self.now < self.avoids_until {
+            return Ok(());
         }
         let taken = |node: &NodeId| {
             let assigned = self.image.assignments.values().map(|held| &held.record);

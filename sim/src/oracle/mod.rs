@@ -28,12 +28,13 @@ mod s20_drained;
 mod s21_pending_is_explained;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_agent::FakeRuntime;
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
+use berth_core::model::workload::AssignmentRecord;
 use berth_core::{Config, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
@@ -56,6 +57,12 @@ pub(crate) struct Oracle {
     purging: BTreeMap<usize, Timestamp>,
     /// Workloads whose records somebody else edited, and when.
     touched: BTreeMap<String, Timestamp>,
+    bounded: s17_bounded::Bounded,
+    /// Nodes whose id two machines use: what is true of one is not of the other.
+    ambiguous: BTreeSet<NodeId>,
+    /// Until then some scheduler may avoid a node for what an agent told it, which is in nobody's
+    /// records: its choices cannot be made again.
+    avoids_until: Timestamp,
     fencing: s02_fencing::Fencing,
     capacity: s03_capacity::Capacity,
     register: s08_no_lost_writes::Register,
@@ -71,6 +78,8 @@ pub(crate) struct Oracle {
 
 /// How long the traces of somebody else's edit are excused.
 const EDIT_SETTLES: Duration = Duration::from_secs(90);
+/// How long a runtime may not be there, at most.
+const LASTS_MAX: Duration = Duration::from_secs(180);
 
 /// The truth about the nodes: what runs where.
 pub(crate) type Truth<'a> = &'a dyn Fn(&NodeId) -> Vec<WorkloadId>;
@@ -87,6 +96,9 @@ impl Oracle {
             views: BTreeMap::new(),
             purging: BTreeMap::new(),
             touched: BTreeMap::new(),
+            bounded: s17_bounded::Bounded::default(),
+            ambiguous: BTreeSet::new(),
+            avoids_until: Timestamp::ZERO,
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
             register: s08_no_lost_writes::Register::default(),
@@ -126,7 +138,19 @@ impl Oracle {
                     .get(entity)
                     .is_some_and(|at| self.now.since(*at) < EDIT_SETTLES)
             };
-            if finding.entities.iter().any(recent) {
+            let ambiguous = |entity: &String| {
+                let homes = &self.image.assignments;
+                self.ambiguous.iter().any(|node| {
+                    let id = entity.parse().ok();
+                    let home = id.and_then(|id: WorkloadId| homes.get(&id));
+                    entity == node.as_str() || home.is_some_and(|held| held.record.node_id == *node)
+                })
+            };
+            if finding
+                .entities
+                .iter()
+                .any(|it| recent(it) || ambiguous(it))
+            {
                 return;
             }
             let Finding {
@@ -196,7 +220,8 @@ impl Oracle {
             ),
             (
                 Rule::S17,
-                s17_bounded::committed(&commit, &self.image, &self.config),
+                self.bounded
+                    .committed(self.now, &commit, &self.image, &self.config),
             ),
             (
                 Rule::S18,
@@ -223,6 +248,39 @@ impl Oracle {
     pub(crate) fn touched(&mut self, id: &WorkloadId) {
         self.touched.insert(id.to_string(), self.now);
         self.histories.mute(id, self.now + EDIT_SETTLES);
+    }
+
+    /// Somebody else edits the record of a node.
+    pub(crate) fn touched_node(&mut self, id: &NodeId) {
+        self.touched.insert(id.to_string(), self.now);
+        let here = |held: &image::Held<AssignmentRecord>| held.record.node_id == *id;
+        let homes = self.image.assignments.iter();
+        let there: Vec<_> = homes
+            .filter(|(_, held)| here(held))
+            .map(|(workload, _)| workload.clone())
+            .collect();
+        there.iter().for_each(|workload| self.touched(workload));
+    }
+
+    /// A later version of the scheduler writes into the records of a workload: nothing is lost,
+    /// but what clients were told of its version holds no more.
+    pub(crate) fn annotated(&mut self, id: &WorkloadId) {
+        self.histories.mute(id, self.now + EDIT_SETTLES);
+    }
+
+    /// Two machines use the id of a node, or no longer.
+    pub(crate) fn ambiguous(&mut self, id: &NodeId, yes: bool) {
+        self.touched_node(id);
+        if yes {
+            self.ambiguous.insert(id.clone());
+        } else {
+            self.ambiguous.remove(id);
+        }
+    }
+
+    /// An agent may say from now on that its runtime is not there.
+    pub(crate) fn avoids(&mut self) {
+        self.avoids_until = self.now + LASTS_MAX + self.config.runtime_exclusion;
     }
 
     /// A replica begins to lead; `clock`: its own time.
@@ -306,7 +364,9 @@ impl Oracle {
         if purges.is_none_or(|at| self.now.since(*at) > EDIT_SETTLES) {
             let check = s05_exact_placement::asked(view, &flight, clock);
             view.asks(flight);
-            self.judge(Rule::S5, check);
+            if self.now >= self.avoids_until {
+                self.judge(Rule::S5, check);
+            }
         } else {
             view.asks(flight);
         }

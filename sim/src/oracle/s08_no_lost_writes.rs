@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use berth_core::WorkloadId;
 use berth_core::io::request::{Request, Response};
 use berth_core::io::view::WorkloadView;
+use berth_core::model::Extra;
 use berth_core::model::workload::{DesiredState, WorkloadRecord};
 use berth_core::{Revision, Timestamp};
 
@@ -71,7 +72,7 @@ impl Register {
                 return Err(Finding::new(expected, seen).of(id));
             }
         }
-        Ok(())
+        later_fields(commit)
     }
 
     /// A client was told that its write is done.
@@ -116,6 +117,47 @@ impl Register {
     }
 }
 
+/// What another version of the scheduler wrote into a record stays for as long as the record does.
+fn later_fields(commit: &Commit) -> Check {
+    let mut lost = Vec::new();
+    let mut compare = |of: String, before: &Extra, after: &Extra| {
+        if let Some(name) = before.keys().find(|name| !after.contains_key(*name)) {
+            lost.push((of, name.clone()));
+        }
+    };
+    for (id, pair) in &commit.workloads {
+        if let (Some(was), Some(is)) = (&pair.before, &pair.after) {
+            compare(id.to_string(), &was.extra, &is.extra);
+            compare(id.to_string(), &was.status.extra, &is.status.extra);
+            compare(id.to_string(), &was.metadata.extra, &is.metadata.extra);
+        }
+    }
+    for (id, pair) in &commit.nodes {
+        if let (Some(was), Some(is)) = (&pair.before, &pair.after) {
+            compare(id.to_string(), &was.extra, &is.extra);
+        }
+    }
+    for (id, pair) in &commit.assignments {
+        if let (Some(was), Some(is)) = (&pair.before, &pair.after)
+            && was.assigned_at == is.assigned_at
+        {
+            compare(id.to_string(), &was.extra, &is.extra);
+        }
+    }
+    for (id, pair) in &commit.retries {
+        if let (Some(was), Some(is)) = (&pair.before, &pair.after) {
+            compare(id.to_string(), &was.extra, &is.extra);
+        }
+    }
+    match lost.first() {
+        None => Ok(()),
+        Some((of, name)) => {
+            let expected = "fields of other versions to survive a rewrite";
+            Err(Finding::new(expected, format!("`{name}` is gone")).of(of))
+        }
+    }
+}
+
 /// What the answer says otherwise than the request wanted.
 fn disagreement(request: &Request, view: &WorkloadView) -> Option<String> {
     let record = &view.record;
@@ -145,4 +187,49 @@ fn disagreement(request: &Request, view: &WorkloadView) -> Option<String> {
         | Request::Read(_) => false,
     };
     problem.then(|| format!("asked {request:?}, told {record:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_kv as kv;
+
+    use super::*;
+
+    /// One put of a retry record, as the store tells of it.
+    fn put(revision: i64, more: &str) -> kv::Event {
+        let value = format!(
+            r#"{{"workload_id": "w", "revision_id": "r", "attempts": {revision}, "max_attempts": 5,
+                "last_failure_at": "2026-01-01T00:00:00Z", "last_failure": "runtime_error"{more}}}"#
+        );
+        kv::Event {
+            kind: kv::EventKind::Put,
+            kv: kv::KeyValue {
+                key: "/retries/w".into(),
+                value: value.into(),
+                create_revision: 1,
+                mod_revision: revision,
+                version: revision,
+                lease: kv::LeaseId::NONE,
+            },
+            prev_kv: None,
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_that_a_rewrite_drops_is_found() {
+        let writer = Writer::Scheduler {
+            replica: 0,
+            epoch: 1,
+        };
+        let mut image = Image::default();
+        let mut write = |revision, more| {
+            let commit = image.take(revision, writer, &[put(revision, more)]);
+            assert!(commit.unreadable.is_empty(), "{:?}", commit.unreadable);
+            later_fields(&commit)
+        };
+        assert_eq!(write(1, r#", "later": 7"#), Ok(()));
+        assert_eq!(write(2, r#", "later": 8"#), Ok(()));
+        let lost = write(3, "").expect_err("the field is gone");
+        assert!(lost.seen.contains("later"), "{lost:?}");
+    }
 }

@@ -1,7 +1,9 @@
 //! S17: the store's live size stays within bounds that depend on what is alive, not on how long
 //! it ran.
 
-use berth_core::Config;
+use std::time::Duration;
+
+use berth_core::{Config, Timestamp};
 
 use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
@@ -9,14 +11,36 @@ use super::rule::{Check, Finding};
 /// How far the events may be over their bound until the next pass removes the oldest.
 const EVENTS_SLACK: usize = 128;
 
-pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Check {
-    if image.events.len() > config.events_max + EVENTS_SLACK {
-        let expected = format!("about {} events at most", config.events_max);
-        return Err(Finding::new(
-            expected,
-            format!("{} of them", image.events.len()),
-        ));
+/// A burst may write more at once; the passes after it take it away.
+const BURST: Duration = Duration::from_secs(20);
+
+/// Since when there is more than there should be.
+#[derive(Debug, Default)]
+pub(crate) struct Bounded {
+    over_since: Option<Timestamp>,
+}
+
+impl Bounded {
+    pub(crate) fn committed(
+        &mut self,
+        now: Timestamp,
+        commit: &Commit,
+        image: &Image,
+        config: &Config,
+    ) -> Check {
+        if image.events.len() <= config.events_max + EVENTS_SLACK {
+            self.over_since = None;
+        } else if now.since(*self.over_since.get_or_insert(now)) > BURST {
+            let expected = format!("about {} events at most", config.events_max);
+            let seen = format!("{} of them for {BURST:?}", image.events.len());
+            return Err(Finding::new(expected, seen));
+        }
+        remains(commit, image)
     }
+}
+
+/// Nothing is left of a workload that is gone.
+fn remains(commit: &Commit, image: &Image) -> Check {
     if commit.writer == Writer::Stranger {
         return Ok(());
     }

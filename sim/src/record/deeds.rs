@@ -1,6 +1,7 @@
 //! What a script does to a world, in plain words.
 
-use crate::script::{Deed, Edit};
+use crate::process::Process;
+use crate::script::{Breakage, Deed, Edit};
 
 /// A deed in plain words.
 #[derive(Debug)]
@@ -36,6 +37,34 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
         Deed::HideWatch { scheduler } => told(format!(
             "The watch of scheduler-{scheduler} falls behind, and what it misses is compacted"
         )),
+        Deed::SlowScheduler { .. }
+        | Deed::RestartSchedulers { .. }
+        | Deed::DriftClock { .. }
+        | Deed::Reconfigure { .. }
+        | Deed::ResetConnections { .. }
+        | Deed::RepeatWatch { .. } => scheduler_words(deed).map(|text| Words { text, told: true }),
+        Deed::SlowAgent { .. }
+        | Deed::LoseAgentAnswers { .. }
+        | Deed::FullAgent { .. }
+        | Deed::ReplayReport { .. }
+        | Deed::SkewAgent { .. }
+        | Deed::RelabelNode { .. }
+        | Deed::SecondAgent { .. }
+        | Deed::RestartAgents
+        | Deed::LoseNodes { .. }
+        | Deed::BreakRuntime { .. }
+        | Deed::FailRemovals { .. }
+        | Deed::Vanish { .. } => agent_words(deed).map(|text| Words { text, told: true }),
+        Deed::Split { .. }
+        | Deed::Flap { .. }
+        | Deed::Clog { .. }
+        | Deed::ElectStore
+        | Deed::RestartStore
+        | Deed::SlowStore { .. }
+        | Deed::RevokeLease
+        | Deed::FillStore
+        | Deed::RefuseWrites { .. }
+        | Deed::ReadStale { .. } => store_words(deed).map(|text| Words { text, told: true }),
         Deed::EditStore { edit, .. } => told(format!("Somebody else {}", edit_words(*edit))),
         Deed::Ask { .. }
         | Deed::Cordon { .. }
@@ -47,6 +76,100 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
     }
 }
 
+fn scheduler_words(deed: &Deed) -> Option<String> {
+    Some(match deed {
+        Deed::SlowScheduler { scheduler, by } => {
+            format!("scheduler-{scheduler} takes {by} for everything")
+        }
+        Deed::RestartSchedulers { every, .. } => {
+            format!("All schedulers are restarted, one every {every}")
+        }
+        Deed::DriftClock { scheduler, ppm } => {
+            format!("The clock of scheduler-{scheduler} is off by {ppm} ppm more each moment")
+        }
+        Deed::Reconfigure {
+            scheduler,
+            grace,
+            calls,
+        } => format!(
+            "scheduler-{scheduler} is restarted with a grace of {grace} and {calls} calls at once"
+        ),
+        Deed::ResetConnections { scheduler } => {
+            format!("All connections of scheduler-{scheduler} are made anew")
+        }
+        Deed::RepeatWatch { scheduler, back } => {
+            format!("The watch of scheduler-{scheduler} tells {back} revisions again")
+        }
+        _ => return None,
+    })
+}
+
+fn agent_words(deed: &Deed) -> Option<String> {
+    Some(match deed {
+        Deed::SlowAgent { node, by } => format!("The agent of node-{node} answers {by} later"),
+        Deed::LoseAgentAnswers { node, count } => {
+            format!("The next {count} answers of the agent of node-{node} are lost")
+        }
+        Deed::FullAgent { node, calls } => {
+            format!("The agent of node-{node} refuses {calls} calls, for its queue is full")
+        }
+        Deed::ReplayReport { node } => {
+            format!("What node-{node} reports now is heard again later")
+        }
+        Deed::SkewAgent { node, ms } => {
+            format!("The agent of node-{node} is restarted with a clock {ms} ms ahead")
+        }
+        Deed::RelabelNode { node, zone } => format!("node-{node} is now in zone {zone}"),
+        Deed::SecondAgent { node } => format!("A second machine calls itself node-{node}"),
+        Deed::RestartAgents => "All agents are restarted".to_owned(),
+        Deed::LoseNodes { nodes } => format!("Machines go off at once: {nodes:?}"),
+        Deed::BreakRuntime { node, how } => match how {
+            Breakage::DiskFull => format!("The disk of node-{node} is full"),
+            Breakage::NoRuntime => format!("The runtime of node-{node} is not there"),
+            Breakage::NoRegistry => format!("node-{node} cannot pull images"),
+        },
+        Deed::FailRemovals { node, count } => {
+            format!("The next {count} removals on node-{node} fail")
+        }
+        Deed::Vanish { node, .. } => format!("A workload on node-{node} vanishes"),
+        _ => return None,
+    })
+}
+
+fn store_words(deed: &Deed) -> Option<String> {
+    let names = |group: &[Process]| {
+        let names: Vec<_> = group.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    Some(match deed {
+        Deed::Split {
+            these,
+            those,
+            one_way,
+        } => {
+            let (these, those) = (names(these), names(those));
+            let hear = if *one_way { "reach" } else { "hear each other" };
+            format!("{these} and {those} do not {hear}")
+        }
+        Deed::Flap { from, to, every } => {
+            format!("The link from {from} to {to} is cut and mended every {every}")
+        }
+        Deed::Clog { process } => format!("What {process} says and is told is held back"),
+        Deed::ElectStore => "The store has no leader".to_owned(),
+        Deed::RestartStore => "The store is down".to_owned(),
+        Deed::SlowStore { by } => format!("The store answers {by} later"),
+        Deed::RevokeLease => "Somebody revokes the leader's lease".to_owned(),
+        Deed::FillStore => "The store has no space".to_owned(),
+        Deed::RefuseWrites { count } => {
+            format!("The store refuses the next {count} transactions as too large")
+        }
+        Deed::ReadStale { count, back } => {
+            format!("The next {count} looks at who leads are {back} revisions old")
+        }
+        _ => return None,
+    })
+}
+
 const fn edit_words(edit: Edit) -> &'static str {
     match edit {
         Edit::FlipDesired => "turns the desired state of a workload round",
@@ -55,5 +178,15 @@ const fn edit_words(edit: Edit) -> &'static str {
         Edit::RemoveIntent => "removes the intent of a workload",
         Edit::RemoveRetry => "removes the retry record of a workload",
         Edit::Corrupt => "makes the record of a workload unreadable",
+        Edit::CorruptAssignment => "makes the home of a workload unreadable",
+        Edit::CorruptIntent => "makes the intent of a workload unreadable",
+        Edit::CorruptRetry => "makes the retry record of a workload unreadable",
+        Edit::RemoveTombstone => "removes a tombstone",
+        Edit::CorruptTombstone => "makes a tombstone unreadable",
+        Edit::RemoveNode => "removes the record of a node",
+        Edit::CorruptNode => "makes the record of a node unreadable",
+        Edit::ForeignKey => "writes a key of its own",
+        Edit::AddFields => "adds fields of a later version to a workload's records",
+        Edit::AddFieldToNode => "adds a field of a later version to a node's record",
     }
 }

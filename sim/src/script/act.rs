@@ -102,12 +102,126 @@ pub enum Deed {
         /// How many.
         answers: u32,
     },
+    /// An agent answers late: still in time, or after the caller gave up.
+    SlowAgent {
+        /// Which.
+        node: usize,
+        /// So much later.
+        by: Span,
+    },
+    /// An agent does what it is told, and its next answers are lost.
+    LoseAgentAnswers {
+        /// Which.
+        node: usize,
+        /// How many.
+        count: u32,
+    },
+    /// An agent's queue is full: it refuses the next calls that would change something.
+    FullAgent {
+        /// Which.
+        node: usize,
+        /// How many.
+        calls: u32,
+    },
+    /// What an agent reports at the beginning is heard again at the end, when it is old.
+    ReplayReport {
+        /// Which.
+        node: usize,
+    },
+    /// An agent is restarted with a clock that is wrong, and with a right one at the end. As with
+    /// schedulers, a clock does not jump while a process lives.
+    SkewAgent {
+        /// Which.
+        node: usize,
+        /// Ahead by so many milliseconds; behind if negative.
+        ms: i64,
+    },
+    /// An agent is restarted in another zone, and in its own again at the end.
+    RelabelNode {
+        /// Which.
+        node: usize,
+        /// Its label `zone`.
+        zone: String,
+    },
+    /// A second machine uses a node's id. At the end it goes off, and the first is wiped, as an
+    /// operator would who cannot tell what either of them runs.
+    SecondAgent {
+        /// Whose id.
+        node: usize,
+    },
+    /// All agents are restarted at once.
+    RestartAgents,
+    /// Machines go off at once, and what runs on them; they come back together at the end.
+    LoseNodes {
+        /// Which.
+        nodes: Vec<usize>,
+    },
+    /// A node's runtime cannot start anything, until the end.
+    BreakRuntime {
+        /// Which.
+        node: usize,
+        /// How.
+        how: Breakage,
+    },
+    /// A node's runtime fails to remove what it is told to.
+    FailRemovals {
+        /// Which.
+        node: usize,
+        /// So many times.
+        count: u32,
+    },
+    /// What runs of a workload is gone, and did not end.
+    Vanish {
+        /// On this node.
+        node: usize,
+        /// The how-manyth of those that run there, counted round.
+        which: u64,
+    },
     /// A workload's process dies.
     KillWorkload {
         /// On this node.
         node: usize,
         /// The how-manyth of those that run there, counted round.
         which: u64,
+    },
+    /// A scheduler takes its time for everything, until the end.
+    SlowScheduler {
+        /// Which.
+        scheduler: usize,
+        /// For each message, and for each timer.
+        by: Span,
+    },
+    /// All schedulers are restarted, one after another.
+    RestartSchedulers {
+        /// Each is down for so long.
+        down: Span,
+        /// The next follows so long after.
+        every: Span,
+    },
+    /// A scheduler's clock runs at another rate until the end. This is all that can happen to a
+    /// clock while a process lives: the driver reads the wall clock once, at the start, and
+    /// counts on with the monotonic one, so that a jump is seen by the next life alone (each life
+    /// of a simulated scheduler has its own error: `world.clocks`).
+    DriftClock {
+        /// Which.
+        scheduler: usize,
+        /// Faster by so many millionths; slower if negative.
+        ppm: i64,
+    },
+    /// A scheduler is restarted with another configuration, which it keeps.
+    Reconfigure {
+        /// Which.
+        scheduler: usize,
+        /// How long a node may be lost before its workloads move.
+        grace: Span,
+        /// How many calls to agents it makes at once.
+        calls: u32,
+    },
+    /// All connections of a scheduler are made anew, as after its certificate was replaced: calls
+    /// that were under way end without an answer.
+    ResetConnections {
+        /// Which.
+        scheduler: usize,
     },
     /// A link loses everything, in one direction, until the end.
     Cut {
@@ -116,12 +230,69 @@ pub enum Deed {
         /// To there.
         to: Process,
     },
+    /// Two groups of processes do not hear each other until the end: a zone that is cut off.
+    Split {
+        /// These.
+        these: Vec<Process>,
+        /// Do not reach those.
+        those: Vec<Process>,
+        /// But hear them.
+        #[serde(default, skip_serializing_if = "is_false")]
+        one_way: bool,
+    },
+    /// A link loses everything, in one direction, and works again, by turns until the end.
+    Flap {
+        /// From here.
+        from: Process,
+        /// To there.
+        to: Process,
+        /// For so long each time.
+        every: Span,
+    },
+    /// What a process says and is told is held back; at the end it comes all at once.
+    Clog {
+        /// Whose.
+        process: Process,
+    },
     /// The store takes requests and answers them at the end: a stall, a change of its leader.
     StallStore,
     /// The store carries requests out and loses its next answers.
     LoseStoreAnswers {
         /// How many.
         count: u32,
+    },
+    /// The store has no leader until the end: requests are lost, also some that were carried out,
+    /// watches are made anew, and all leases begin again.
+    ElectStore,
+    /// The store is down until the end, and every connection to it is lost.
+    RestartStore,
+    /// The store takes its time for every answer, until the end.
+    SlowStore {
+        /// So much.
+        by: Span,
+    },
+    /// Somebody revokes the leader's lease.
+    RevokeLease,
+    /// A scheduler's watch is made anew, and tells again what it told before.
+    RepeatWatch {
+        /// Which.
+        scheduler: usize,
+        /// So many revisions of it.
+        back: u64,
+    },
+    /// The store has no space until the end: it is read, and not written.
+    FillStore,
+    /// The store will not have the schedulers' next transactions: they are too large for it.
+    RefuseWrites {
+        /// How many.
+        count: u32,
+    },
+    /// The next reads of who leads are answered by a member that is behind.
+    ReadStale {
+        /// How many.
+        count: u32,
+        /// So many revisions.
+        back: u64,
     },
     /// A scheduler's watch falls behind; at the end what it should see next is compacted.
     HideWatch {
@@ -144,6 +315,9 @@ pub enum Deed {
         /// It asks twice.
         #[serde(default, skip_serializing_if = "is_false")]
         twice: bool,
+        /// It does not wait for an answer.
+        #[serde(default, skip_serializing_if = "is_false")]
+        hangs_up: bool,
         /// It says which version it means: the one that it was told last.
         #[serde(default, skip_serializing_if = "is_false")]
         if_match: bool,
@@ -198,10 +372,53 @@ const fn is_false(what: &bool) -> bool {
     !*what
 }
 
-/// An edit of the store by somebody else.
+/// What is wrong with a node's runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Edit {
+pub enum Breakage {
+    /// No file system has room.
+    DiskFull,
+    /// The runtime is not there.
+    NoRuntime,
+    /// Images cannot be pulled.
+    NoRegistry,
+}
+
+impl Breakage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::DiskFull, Self::NoRuntime, Self::NoRegistry];
+}
+
+macro_rules! edits {
+    ($($(#[$doc:meta])* $edit:ident,)+) => {
+        /// An edit of the store by somebody else.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Edit {
+            $($(#[$doc])* $edit,)+
+        }
+
+        impl Edit {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$edit,)+];
+        }
+    };
+}
+
+impl Edit {
+    /// A seed draws it. While a tombstone or a node's record is gone or cannot be read, what a copy
+    /// takes there is not counted, and it is taken up late or never: a scenario may show it, a
+    /// search would find nothing else.
+    #[must_use]
+    pub const fn is_drawn(self) -> bool {
+        !matches!(
+            self,
+            Self::CorruptTombstone | Self::CorruptNode | Self::RemoveNode
+        )
+    }
+}
+
+edits! {
     /// The desired state is turned round.
     FlipDesired,
     /// The workload's record goes.
@@ -214,18 +431,26 @@ pub enum Edit {
     RemoveRetry,
     /// Its record cannot be read any more.
     Corrupt,
-}
-
-impl Edit {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::FlipDesired,
-        Self::RemoveWorkload,
-        Self::RemoveAssignment,
-        Self::RemoveIntent,
-        Self::RemoveRetry,
-        Self::Corrupt,
-    ];
+    /// Its assignment cannot be read any more.
+    CorruptAssignment,
+    /// Its intent cannot be read any more.
+    CorruptIntent,
+    /// Its retry record cannot be read any more.
+    CorruptRetry,
+    /// A tombstone goes: the how-manyth.
+    RemoveTombstone,
+    /// A tombstone cannot be read any more.
+    CorruptTombstone,
+    /// The record of a node goes: the how-manyth.
+    RemoveNode,
+    /// The record of a node cannot be read any more.
+    CorruptNode,
+    /// A key that is nobody's appears beside the scheduler's own.
+    ForeignKey,
+    /// A later version of the scheduler adds fields to the workload's records.
+    AddFields,
+    /// A later version adds a field to the record of a node.
+    AddFieldToNode,
 }
 
 impl std::fmt::Display for Deed {

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::span::Span;
 
+/// No padding is larger, whatever is asked for.
+const PAD_MAX: usize = 4 << 20;
+
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -50,6 +53,9 @@ pub struct Wish {
     /// So many starts fail first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_starts: Option<u64>,
+    /// For this reason, as agents write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_reason: Option<String>,
     /// It ends by itself so long after it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_after: Option<Span>,
@@ -65,9 +71,18 @@ pub struct Wish {
     /// Never beside another of this group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apart: Option<String>,
+    /// So many bytes of labels of its own: too many are refused.
+    #[serde(skip_serializing_if = "is_none")]
+    pub pad: u64,
     /// The client names the revision itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none(amount: &u64) -> bool {
+    *amount == 0
 }
 
 const fn is_zero(span: &Span) -> bool {
@@ -84,6 +99,8 @@ impl Default for Wish {
             start: Span::default(),
             stop: Span::default(),
             fail_starts: None,
+            fail_reason: None,
+            pad: 0,
             exit_after: None,
             exit_code: None,
             zone: None,
@@ -107,6 +124,13 @@ impl Wish {
         say("fail-starts", self.fail_starts);
         say("exit-after-ms", self.exit_after.map(Span::as_millis));
         say("exit-code", self.exit_code);
+        if let Some(reason) = &self.fail_reason {
+            labels.insert("fake/fail-reason".to_owned(), reason.clone());
+        }
+        if self.pad > 0 {
+            let pad = usize::try_from(self.pad).unwrap_or(usize::MAX).min(PAD_MAX);
+            labels.insert("pad".to_owned(), "x".repeat(pad));
+        }
         labels
     }
 

@@ -12,6 +12,9 @@ use super::{Act, Script, Span};
 const SCHEDULERS_MAX: usize = 64;
 const NODES_MAX: usize = 100_000;
 const CLIENTS_MAX: usize = 10_000;
+/// A twentieth. A leader stops 700 ms before its lease of 5 s is over by its own clock: with more
+/// than a seventh its margin would not hold, and no clock of a machine is that wrong.
+const DRIFT_PPM_MAX: i64 = 50_000;
 
 impl Script {
     /// Whether everything that it names is there.
@@ -97,13 +100,8 @@ impl Script {
                 return Err(format!("{name}: expected less than {count}, found {which}"));
             }
         }
-        if let Deed::Cut { from, to } = act.deed {
-            self.check_process("from", from)?;
-            self.check_process("to", to)?;
-            if from == to {
-                return Err("from, to: expected two processes".to_owned());
-            }
-        }
+        self.check_links(&act.deed)?;
+        self.check_amounts(&act.deed)?;
         if let Deed::Ask {
             ask, wish, dry_run, ..
         } = &act.deed
@@ -121,10 +119,60 @@ impl Script {
                 return Err(format!("wish.revision: expected a label, found `{label}`"));
             }
         }
-        if let Deed::ResizeNode { percent: 0, .. } | Deed::Drain { parallelism: 0, .. } = act.deed {
-            return Err("percent, parallelism: expected at least 1".to_owned());
+        Ok(())
+    }
+
+    fn check_links(&self, deed: &Deed) -> Result<(), String> {
+        match deed {
+            Deed::Cut { from, to } | Deed::Flap { from, to, .. } => {
+                self.check_process("from", *from)?;
+                self.check_process("to", *to)?;
+                if from == to {
+                    return Err("from, to: expected two processes".to_owned());
+                }
+            }
+            Deed::Split { these, those, .. } => {
+                for (name, group) in [("these", these), ("those", those)] {
+                    if group.is_empty() {
+                        return Err(format!("{name}: expected processes"));
+                    }
+                    group
+                        .iter()
+                        .try_for_each(|process| self.check_process(name, *process))?;
+                }
+                if let Some(both) = these.iter().find(|process| those.contains(process)) {
+                    return Err(format!("these, those: {both} is in both"));
+                }
+            }
+            Deed::Clog { process } => self.check_process("process", *process)?,
+            _ => {}
         }
         Ok(())
+    }
+
+    fn check_amounts(&self, deed: &Deed) -> Result<(), String> {
+        match deed {
+            Deed::ResizeNode { percent: 0, .. } | Deed::Drain { parallelism: 0, .. } => {
+                Err("percent, parallelism: expected at least 1".to_owned())
+            }
+            Deed::Flap { every, .. } | Deed::RestartSchedulers { every, .. }
+                if every.as_millis() == 0 =>
+            {
+                Err("every: expected more than nothing".to_owned())
+            }
+            Deed::DriftClock { ppm, .. } if ppm.abs() > DRIFT_PPM_MAX => {
+                Err(format!("ppm: expected at most {DRIFT_PPM_MAX} either way"))
+            }
+            Deed::Reconfigure { calls: 0, .. } => Err("calls: expected at least 1".to_owned()),
+            Deed::LoseNodes { nodes } => match nodes.iter().max() {
+                None => Err("nodes: expected some".to_owned()),
+                Some(most) if *most >= self.world.nodes.count() => {
+                    Err(format!("nodes: there is no node-{most}"))
+                }
+                Some(_) => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 
     fn check_process(&self, field: &str, process: Process) -> Result<(), String> {
@@ -156,8 +204,25 @@ impl Deed {
                 | Self::ReplaceNode { .. }
                 | Self::ResizeNode { .. }
                 | Self::HangAgent { .. }
+                | Self::SlowAgent { .. }
+                | Self::ReplayReport { .. }
+                | Self::SkewAgent { .. }
+                | Self::RelabelNode { .. }
+                | Self::SecondAgent { .. }
+                | Self::RestartAgents
+                | Self::LoseNodes { .. }
+                | Self::BreakRuntime { .. }
+                | Self::SlowScheduler { .. }
+                | Self::DriftClock { .. }
                 | Self::Cut { .. }
+                | Self::Split { .. }
+                | Self::Flap { .. }
+                | Self::Clog { .. }
                 | Self::StallStore
+                | Self::ElectStore
+                | Self::RestartStore
+                | Self::SlowStore { .. }
+                | Self::FillStore
                 | Self::HideWatch { .. }
         )
     }
@@ -187,7 +252,12 @@ impl Deed {
         match self {
             Self::CrashScheduler { scheduler }
             | Self::PauseScheduler { scheduler }
-            | Self::HideWatch { scheduler } => Some(*scheduler),
+            | Self::HideWatch { scheduler }
+            | Self::SlowScheduler { scheduler, .. }
+            | Self::DriftClock { scheduler, .. }
+            | Self::Reconfigure { scheduler, .. }
+            | Self::ResetConnections { scheduler }
+            | Self::RepeatWatch { scheduler, .. } => Some(*scheduler),
             _ => None,
         }
     }
@@ -202,6 +272,16 @@ impl Deed {
             | Self::ResizeNode { node, .. }
             | Self::HangAgent { node }
             | Self::Lie { node, .. }
+            | Self::SlowAgent { node, .. }
+            | Self::LoseAgentAnswers { node, .. }
+            | Self::FullAgent { node, .. }
+            | Self::ReplayReport { node }
+            | Self::SkewAgent { node, .. }
+            | Self::RelabelNode { node, .. }
+            | Self::SecondAgent { node }
+            | Self::BreakRuntime { node, .. }
+            | Self::FailRemovals { node, .. }
+            | Self::Vanish { node, .. }
             | Self::KillWorkload { node, .. }
             | Self::Cordon { node }
             | Self::Uncordon { node }

@@ -15,7 +15,7 @@ mod twist;
 
 use serde::{Deserialize, Serialize};
 
-pub use act::{Act, Deed, Edit, Lasting};
+pub use act::{Act, Breakage, Deed, Edit, Lasting};
 pub use ask::{Ask, Wish};
 pub(crate) use draw::add_faults;
 pub use draw::draw;

@@ -19,6 +19,7 @@ use crate::process::Process;
 use crate::script::NodeSetup;
 
 use super::World;
+use super::clock::Clock;
 use super::message::{AgentMessage, Body, ControlMessage, RefusedCall};
 
 /// A node.
@@ -26,7 +27,7 @@ use super::message::{AgentMessage, Body, ControlMessage, RefusedCall};
 pub(super) struct AgentProcess {
     pub(super) id: NodeId,
     pub(super) endpoint: String,
-    config: AgentConfig,
+    pub(super) config: AgentConfig,
     machine: AgentMachine,
     pub(super) runtime: FakeRuntime,
     records: BTreeMap<WorkloadId, Record>,
@@ -37,6 +38,18 @@ pub(super) struct AgentProcess {
     pub(super) hung: bool,
     /// So many of its next answers are wrong.
     pub(super) lies: u32,
+    /// Its answers leave so much later.
+    pub(super) slow: Duration,
+    /// So many of its next answers are lost.
+    pub(super) mute: u32,
+    /// It refuses so many of the next calls that would change something.
+    pub(super) full: u32,
+    /// What it reported, to be heard again when it is old; `None` inside: it is to be kept.
+    pub(super) replay: Option<Option<ControlMessage>>,
+    /// Its own time; the runtime below counts the world's.
+    pub(super) clock: Clock,
+    /// It is a second machine with the id of another.
+    pub(super) second: bool,
     /// The machine is off: nothing runs.
     pub(super) off: bool,
     /// It is lost for ever: healing does not bring it back.
@@ -44,12 +57,26 @@ pub(super) struct AgentProcess {
     calls: BTreeMap<RequestId, (Process, CallId, Epoch)>,
     next_call: u64,
     control: BTreeMap<u64, (ControlCallId, bool)>,
-    next_control: u64,
+    pub(super) next_control: u64,
     /// The scheduler that it speaks to.
-    scheduler: usize,
+    pub(super) scheduler: usize,
 }
 
 impl AgentProcess {
+    /// A second machine with the id of this one.
+    pub(super) fn twin(&self, now: Timestamp) -> Self {
+        let mut twin = Self::new(0, &NodeSetup::usual(0));
+        twin.id = self.id.clone();
+        twin.endpoint = format!("second.{}", self.endpoint);
+        twin.config = AgentConfig {
+            grpc_endpoint: twin.endpoint.clone(),
+            ..self.config.clone()
+        };
+        twin.second = true;
+        twin.restart(now);
+        twin
+    }
+
     pub(super) fn new(at: usize, setup: &NodeSetup) -> Self {
         let id: NodeId = format!("node-{at}")
             .parse()
@@ -78,6 +105,12 @@ impl AgentProcess {
             up: true,
             hung: false,
             lies: 0,
+            slow: Duration::ZERO,
+            mute: 0,
+            full: 0,
+            replay: None,
+            clock: Clock::default(),
+            second: false,
             off: false,
             lost: false,
             calls: BTreeMap::new(),
@@ -105,7 +138,7 @@ impl AgentProcess {
         let restored = Restored {
             epoch: self.epoch,
             records,
-            now,
+            now: self.clock.at(now),
             life: self.life,
         };
         self.machine = AgentMachine::new(self.config.clone(), restored);
@@ -135,12 +168,12 @@ impl World {
     }
 
     fn feed_agent(&mut self, at: usize, input: AgentInput) {
-        let now = self.now;
         let agent = &mut self.agents[at];
         if agent.hung {
             return;
         }
-        agent.runtime.advance(now);
+        agent.runtime.advance(self.now);
+        let now = agent.clock.at(self.now);
         agent.machine.handle(now, input);
         loop {
             let agent = &mut self.agents[at];
@@ -167,7 +200,11 @@ impl World {
 
     fn schedule_agent_wake(&mut self, at: usize) {
         let agent = &self.agents[at];
-        let next = [agent.machine.poll_deadline(), agent.runtime.poll_deadline()];
+        let deadline = agent.machine.poll_deadline();
+        let next = [
+            deadline.map(|at| agent.clock.instant_of(at)),
+            agent.runtime.poll_deadline(),
+        ];
         let Some(when) = next.into_iter().flatten().min() else {
             return;
         };
@@ -191,6 +228,7 @@ impl World {
                         agent.records.remove(&workload);
                     }
                 }
+                let now = agent.clock.at(now);
                 agent
                     .machine
                     .handle(now, AgentInput::Written { id, result: Ok(()) });
@@ -233,7 +271,7 @@ impl World {
         } else {
             answer
         };
-        self.send(Process::Agent(at), to, Body::AgentAnswered { call, answer });
+        self.agent_says(at, to, Body::AgentAnswered { call, answer });
     }
 
     fn agent_control(&mut self, at: usize, id: ControlCallId, mut call: ControlCall) {
@@ -250,7 +288,11 @@ impl World {
             }
             ControlCall::Heartbeat(m) => {
                 agent.control.insert(number, (id, false));
-                ControlMessage::Heartbeat(m.encode_to_vec())
+                let message = ControlMessage::Heartbeat(m.encode_to_vec());
+                if let Some(kept @ None) = &mut agent.replay {
+                    *kept = Some(message.clone());
+                }
+                message
             }
         };
         let to = Process::Replica(agent.scheduler);
@@ -305,6 +347,11 @@ impl World {
         message: AgentMessage,
     ) {
         use berth_proto::agent::v1 as agent;
+        if self.is_full(at, &message) {
+            let answer = Err((8, "the agent's queue is full".to_owned()));
+            self.agent_says(at, from, Body::AgentAnswered { call, answer });
+            return;
+        }
         let request = match &message {
             AgentMessage::Apply(b) => {
                 agent::ApplyWorkloadRequest::decode(&b[..]).map(AgentRequest::Apply)

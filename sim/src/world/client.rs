@@ -41,6 +41,7 @@ impl World {
             client,
             workload,
             twice,
+            hangs_up,
             if_match,
             dry_run,
             ask,
@@ -74,6 +75,10 @@ impl World {
             self.client_asks(*client, request.clone());
         }
         self.client_asks(*client, request);
+        if *hangs_up {
+            self.mark(Mark::ClientHungUp);
+            self.clients[*client].outstanding.clear();
+        }
     }
 
     /// A patient client that was told to try again does so.
@@ -179,6 +184,7 @@ impl World {
                 self.turn_to_next(at);
                 self.ask_again(at, request.clone());
             }
+            Err(RequestError::Invalid { .. }) => self.mark(Mark::ClientMalformed),
             Err(RequestError::Stale { .. }) => self.mark(Mark::ClientStale),
             Err(_) => self.mark(Mark::ClientRefused),
         }

@@ -1,10 +1,11 @@
 //! The script, carried out: what breaks, and what ends being broken.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::marks::Mark;
 use crate::process::Process;
-use crate::script::{Act, Deed, Lasting};
+use crate::script::{Act, Breakage, Deed, Lasting, Span};
 
 use super::message::Envelope;
 use super::{Happening, World};
@@ -17,9 +18,11 @@ pub(super) struct Damage {
     /// Records that were corrupted, as they were before.
     pub(super) broken: Vec<(String, Vec<u8>)>,
     /// Watches that are held back.
-    pub(super) hidden: std::collections::BTreeSet<usize>,
+    pub(super) hidden: BTreeSet<usize>,
     /// What waits at cut links.
-    pub(super) clogged: Vec<Envelope>,
+    pub(super) waiting: Vec<Envelope>,
+    /// Links that are cut and mended by turns.
+    pub(super) flapping: BTreeSet<(Process, Process)>,
 }
 
 impl World {
@@ -40,7 +43,7 @@ impl World {
         self.begin_deed(&act.deed, ever);
     }
 
-    fn begin_deed(&mut self, deed: &Deed, ever: bool) {
+    pub(super) fn begin_deed(&mut self, deed: &Deed, ever: bool) {
         match *deed {
             Deed::CrashScheduler { scheduler } => {
                 self.mark(Mark::SchedulerCrash);
@@ -85,14 +88,80 @@ impl World {
                 self.lose_for_ever(node, ever);
             }
             Deed::Lie { node, answers } => self.agents[node].lies = answers,
+            Deed::SlowAgent { node, by } => self.agents[node].slow = by.duration(),
+            Deed::LoseAgentAnswers { node, count } => self.agents[node].mute = count,
+            Deed::FullAgent { node, calls } => self.agents[node].full = calls,
+            Deed::ReplayReport { node } => self.agents[node].replay = Some(None),
+            Deed::SkewAgent { node, ms } => {
+                self.mark(Mark::AgentClock);
+                self.skew_agent(node, ms);
+            }
+            Deed::RelabelNode { node, ref zone } => {
+                self.mark(Mark::AgentLabels);
+                self.relabel(node, zone);
+            }
+            Deed::SecondAgent { node } => self.add_second(node),
+            Deed::RestartAgents => {
+                self.mark(Mark::MassRegistration);
+                for at in 0..self.agents.len() {
+                    self.agents[at].crash();
+                    self.let_sleep(Process::Agent(at));
+                }
+            }
+            Deed::LoseNodes { ref nodes } => {
+                self.mark(Mark::NodesLostAtOnce);
+                nodes.iter().for_each(|at| self.reboot_node(*at));
+            }
+            Deed::BreakRuntime { node, how } => {
+                self.mark(match how {
+                    Breakage::DiskFull => Mark::DiskFull,
+                    Breakage::NoRuntime => Mark::NoRuntime,
+                    Breakage::NoRegistry => Mark::NoRegistry,
+                });
+                self.break_runtime(node, Some(how));
+            }
+            Deed::FailRemovals { node, count } => {
+                self.mark(Mark::RemovalsFail);
+                self.agents[node].runtime.fail_removals(count);
+            }
+            Deed::Vanish { node, which } => self.vanish(node, which),
+            Deed::Reconfigure {
+                scheduler,
+                grace,
+                calls,
+            } => {
+                self.mark(Mark::Reconfigured);
+                self.crash_replica(scheduler);
+                self.replicas[scheduler].reconfigure(grace.duration(), calls as usize);
+                self.start_replica(scheduler);
+            }
             Deed::KillWorkload { node, which } => self.kill_workload(node, which),
+            Deed::SlowScheduler { scheduler, by } => {
+                self.mark(Mark::SchedulerSlow);
+                self.replicas[scheduler].slow = by.duration();
+            }
+            Deed::RestartSchedulers { down, every } => self.restart_schedulers(down, every),
+            Deed::DriftClock { scheduler, ppm } => {
+                self.mark(Mark::ClockDrift);
+                self.replicas[scheduler].drift(self.now, ppm);
+            }
+            Deed::ResetConnections { scheduler } => {
+                self.mark(Mark::ConnectionsReset);
+                self.reset_connections(scheduler);
+            }
             Deed::Cut { from, to } => {
-                self.mark(Mark::Partition);
-                self.network.cut(from, to);
+                self.cut(from, to);
                 if ever {
                     self.cut_for_ever(from, to);
                 }
             }
+            Deed::Split {
+                ref these,
+                ref those,
+                one_way,
+            } => self.split(these, those, one_way),
+            Deed::Flap { from, to, every } => self.flap(from, to, every.duration()),
+            Deed::Clog { process } => self.network.clog(process),
             Deed::StallStore => {
                 self.mark(Mark::StoreStall);
                 self.store.stalled = true;
@@ -100,6 +169,30 @@ impl World {
             Deed::LoseStoreAnswers { count } => {
                 self.mark(Mark::StoreAnswersLost);
                 self.store.lose_answers = count;
+            }
+            Deed::ElectStore => {
+                self.mark(Mark::StoreElection);
+                self.lose_store();
+            }
+            Deed::RestartStore => {
+                self.mark(Mark::StoreRestart);
+                self.lose_store();
+                // Nothing is said on connections that are gone.
+                self.store.last_words_until = self.now;
+            }
+            Deed::SlowStore { by } => {
+                self.mark(Mark::StoreSlow);
+                self.network.slow_store(by.duration());
+            }
+            Deed::RevokeLease => self.revoke_lease(),
+            Deed::RepeatWatch { scheduler, back } => {
+                self.mark(Mark::WatchRepeated);
+                self.repeat_watch(scheduler, back);
+            }
+            Deed::FillStore => self.fill_store(true),
+            Deed::RefuseWrites { count } => self.store.refuse = count,
+            Deed::ReadStale { count, back } => {
+                self.store.stale_reads = (count, i64::try_from(back).unwrap_or(0));
             }
             Deed::EditStore { edit, which } => self.edit_store(edit, which),
             Deed::Ask { .. } => self.client_does(deed),
@@ -130,11 +223,36 @@ impl World {
                 self.agents[node].hung = false;
                 self.wake(Process::Agent(node), self.now);
             }
-            Deed::Cut { from, to } => {
-                self.network.mend(from, to);
-                self.unclog(|waits| (waits.from, waits.to) == (from, to));
-                self.reconnect(from, to);
+            Deed::SlowAgent { node, .. } => self.agents[node].slow = Duration::ZERO,
+            Deed::ReplayReport { node } => self.replay_report(node),
+            Deed::SkewAgent { node, .. } => self.skew_agent(node, 0),
+            Deed::RelabelNode { node, .. } => {
+                let zone = self.own_zone(node);
+                self.relabel(node, &zone);
             }
+            Deed::SecondAgent { node } => self.remove_second(node),
+            Deed::RestartAgents => {
+                for at in 0..self.agents.len() {
+                    if !self.agents[at].off {
+                        self.start_agent(at);
+                    }
+                }
+            }
+            Deed::LoseNodes { ref nodes } => nodes.iter().for_each(|at| self.start_agent(*at)),
+            Deed::BreakRuntime { node, .. } => self.break_runtime(node, None),
+            Deed::SlowScheduler { scheduler, .. } => self.quicken_replica(scheduler),
+            Deed::DriftClock { scheduler, .. } => self.replicas[scheduler].drift(self.now, 0),
+            Deed::Cut { from, to } => self.mend(from, to),
+            Deed::Split {
+                ref these,
+                ref those,
+                ..
+            } => self.join(these, those),
+            Deed::Flap { from, to, .. } => self.settle(from, to),
+            Deed::Clog { process } => self.unclog(process),
+            Deed::ElectStore | Deed::RestartStore => self.regain_store(),
+            Deed::SlowStore { .. } => self.network.slow_store(Duration::ZERO),
+            Deed::FillStore => self.fill_store(false),
             Deed::StallStore => self.unstall_store(),
             // These are done in an instant.
             _ => {}
@@ -160,8 +278,26 @@ impl World {
         }
     }
 
+    /// One scheduler after another goes down and comes up again.
+    fn restart_schedulers(&mut self, down: Span, every: Span) {
+        self.mark(Mark::RollingRestart);
+        let mut at = self.now;
+        for scheduler in 0..self.replicas.len() {
+            let crash = Deed::CrashScheduler { scheduler };
+            let next = Happening::Next(Box::new(crash.clone()));
+            self.queue.push(at, next);
+            let over = Happening::Over(Box::new(crash));
+            self.queue.push(at + down.duration(), over);
+            at = at + every.duration();
+        }
+    }
+
     pub(super) fn crash_replica(&mut self, at: usize) {
+        let shown = self.replicas[at].clock(self.now);
         self.replicas[at].crash();
+        if self.replicas[at].clock(self.now) + Duration::from_secs(1) < shown {
+            self.mark(Mark::ClockBack);
+        }
         self.let_sleep(Process::Replica(at));
     }
 
@@ -188,40 +324,13 @@ impl World {
     }
 
     fn kill_workload(&mut self, at: usize, which: u64) {
-        let running: Vec<_> = self.agents[at]
-            .runtime
-            .artifacts()
-            .map(|a| a.launch.workload.clone())
-            .collect();
-        let chosen = which.checked_rem(running.len() as u64);
-        let Some(workload) = chosen.and_then(|n| running.get(usize::try_from(n).ok()?)) else {
+        let Some(workload) = self.workload_on(at, which) else {
             return;
         };
         self.mark(Mark::WorkloadKilled);
-        self.agents[at].runtime.kill(self.now, workload, 137);
+        self.agents[at].runtime.kill(self.now, &workload, 137);
         if self.agents[at].up {
             self.wake(Process::Agent(at), self.now);
-        }
-    }
-
-    /// What waited at a cut goes on: late, and after what was said meanwhile by others.
-    fn unclog(&mut self, goes: impl Fn(&Envelope) -> bool) {
-        let waiting = std::mem::take(&mut self.damage.clogged);
-        let (released, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(goes);
-        self.damage.clogged = waiting;
-        for envelope in released {
-            self.mark(Mark::MessageClogged);
-            let at = self.now + self.network.delay();
-            self.queue.push(at, Happening::Deliver(Box::new(envelope)));
-        }
-    }
-
-    /// A connection to the store that lost something is made anew, and its watch with it.
-    fn reconnect(&mut self, from: Process, to: Process) {
-        if let (Process::Replica(at), Process::Store) | (Process::Store, Process::Replica(at)) =
-            (from, to)
-        {
-            self.reset_store_connection(at);
         }
     }
 
@@ -230,12 +339,22 @@ impl World {
         self.note(&format_args!("heal"));
         self.damage.healed = true;
         self.network.heal();
-        self.unclog(|_| true);
+        self.release(|_| true);
+        self.damage.flapping.clear();
+        for process in self.network.clogged() {
+            self.unclog(process);
+        }
         self.store.lose_answers = 0;
+        self.store.refuse = 0;
+        self.store.stale_reads = (0, 0);
+        self.fill_store(false);
+        self.regain_store();
         self.unstall_store();
         self.repair_records();
         for at in 0..self.replicas.len() {
             self.show_watch(at);
+            self.replicas[at].drift(self.now, 0);
+            self.quicken_replica(at);
             self.resume_replica(at);
             if self.replicas[at].up {
                 self.reset_store_connection(at);
@@ -244,11 +363,14 @@ impl World {
             }
         }
         for at in 0..self.agents.len() {
+            if self.agents[at].second {
+                continue;
+            }
+            self.remove_second(at);
             if self.agents[at].lost {
                 continue;
             }
-            self.agents[at].hung = false;
-            self.agents[at].lies = 0;
+            self.heal_agent(at);
             self.start_agent(at);
             self.wake(Process::Agent(at), self.now);
         }

@@ -13,9 +13,19 @@ use super::store::{put, stream_of};
 
 impl World {
     pub(super) fn edit_store(&mut self, edit: Edit, which: u64) {
+        if self.store.gone {
+            return;
+        }
+        if self.edit_others(edit, which) {
+            return;
+        }
         let ids: Vec<WorkloadId> = self.oracle.image.workloads.keys().cloned().collect();
         let at = usize::try_from(which % ids.len().max(1) as u64).unwrap_or(0);
         let Some(id) = ids.get(at) else { return };
+        if edit == Edit::AddFields {
+            self.add_fields(id, which);
+            return;
+        }
         self.oracle.touched(id);
         self.note(&format_args!("somebody else: {edit:?} {id}"));
         match edit {
@@ -25,6 +35,90 @@ impl World {
             Edit::RemoveIntent => self.remove_key(&Key::Intent(id.clone())),
             Edit::RemoveRetry => self.remove_key(&Key::Retry(id.clone())),
             Edit::Corrupt => self.corrupt(&Key::Workload(id.clone())),
+            Edit::CorruptAssignment => self.corrupt(&Key::Assignment(id.clone())),
+            Edit::CorruptIntent => self.corrupt(&Key::Intent(id.clone())),
+            Edit::CorruptRetry => self.corrupt(&Key::Retry(id.clone())),
+            Edit::RemoveTombstone
+            | Edit::CorruptTombstone
+            | Edit::RemoveNode
+            | Edit::CorruptNode
+            | Edit::ForeignKey
+            | Edit::AddFields
+            | Edit::AddFieldToNode => {}
+        }
+    }
+
+    /// Edits of what is not a workload's own. Answers whether this is one.
+    fn edit_others(&mut self, edit: Edit, which: u64) -> bool {
+        match edit {
+            Edit::RemoveTombstone | Edit::CorruptTombstone => {
+                let all: Vec<_> = self.oracle.image.tombstones.keys().cloned().collect();
+                if let Some((node, id)) = chosen(&all, which) {
+                    self.mark(Mark::TombstoneEdited);
+                    self.oracle.touched(id);
+                    self.oracle.touched_node(node);
+                    let key = Key::Tombstone(node.clone(), id.clone());
+                    match edit {
+                        Edit::CorruptTombstone => self.corrupt(&key),
+                        _ => self.remove_key(&key),
+                    }
+                }
+            }
+            Edit::RemoveNode | Edit::CorruptNode => {
+                let all: Vec<_> = self.oracle.image.nodes.keys().cloned().collect();
+                if let Some(node) = chosen(&all, which) {
+                    self.mark(Mark::NodeRecordEdited);
+                    self.oracle.touched_node(node);
+                    let key = Key::Node(node.clone());
+                    match edit {
+                        Edit::CorruptNode => self.corrupt(&key),
+                        _ => self.remove_key(&key),
+                    }
+                }
+            }
+            Edit::ForeignKey => {
+                self.mark(Mark::ForeignKey);
+                let keys = ["/workloads/Not An Id", "/elsewhere/of/others", "/nodes/"];
+                let key = chosen(&keys, which).copied().unwrap_or_default();
+                self.store_write_by_stranger(put(key.to_owned(), b"not ours".to_vec()));
+            }
+            Edit::AddFieldToNode => {
+                let all: Vec<_> = self.oracle.image.nodes.keys().cloned().collect();
+                if let Some(node) = chosen(&all, which) {
+                    self.add_field(&Key::Node(node.clone()), &[], which);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What a later version of the scheduler knows, it writes beside what this one knows.
+    fn add_fields(&mut self, id: &WorkloadId, which: u64) {
+        self.oracle.annotated(id);
+        self.add_field(&Key::Workload(id.clone()), &["status", "metadata"], which);
+        self.add_field(&Key::Assignment(id.clone()), &[], which);
+        self.add_field(&Key::Retry(id.clone()), &[], which);
+    }
+
+    fn add_field(&mut self, key: &Key, parts: &[&str], which: u64) {
+        let key = key.to_string();
+        let stored = self.store_peek(&key);
+        let Some(serde_json::Value::Object(mut record)) =
+            stored.and_then(|value| serde_json::from_slice(&value).ok())
+        else {
+            return;
+        };
+        let name = format!("later_{}", which % 3);
+        record.insert(name.clone(), which.into());
+        for part in parts {
+            if let Some(serde_json::Value::Object(part)) = record.get_mut(*part) {
+                part.insert(name.clone(), which.into());
+            }
+        }
+        if let Ok(value) = serde_json::to_vec(&record) {
+            self.mark(Mark::FieldsAdded);
+            self.store_write_by_stranger(put(key, value));
         }
     }
 
@@ -71,6 +165,18 @@ impl World {
             let broken = self.store_peek(&key);
             if broken.is_some_and(|now| serde_json::from_slice::<serde_json::Value>(&now).is_err())
             {
+                // What it was then may be long outdated.
+                match Key::parse(&key) {
+                    Some(
+                        Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id),
+                    ) => self.oracle.touched(&id),
+                    Some(Key::Tombstone(node, id)) => {
+                        self.oracle.touched(&id);
+                        self.oracle.touched_node(&node);
+                    }
+                    Some(Key::Node(node)) => self.oracle.touched_node(&node),
+                    Some(Key::Event(_) | Key::Meta(_) | Key::Leader(_)) | None => {}
+                }
                 self.store_write_by_stranger(put(key, value));
             }
         }
@@ -108,4 +214,9 @@ impl World {
             });
         }
     }
+}
+
+fn chosen<T>(of: &[T], which: u64) -> Option<&T> {
+    let at = which.checked_rem(of.len() as u64)?;
+    of.get(usize::try_from(at).ok()?)
 }

@@ -51,12 +51,14 @@ impl World {
 
 /// What runs on a node, in truth.
 pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
-    let Some(agent) = numbered(node.as_str(), "node-", "").and_then(|at| agents.get(at)) else {
-        return Vec::new();
-    };
-    let live = agent
-        .runtime
-        .artifacts()
+    let first = numbered(node.as_str(), "node-", "").and_then(|at| agents.get(at));
+    // Second machines with the id of another come last.
+    let seconds = agents.iter().rev().take_while(|agent| agent.second);
+    let machines = first
+        .into_iter()
+        .chain(seconds.filter(|agent| agent.id == *node));
+    let live = machines
+        .flat_map(|agent| agent.runtime.artifacts())
         .filter(|artifact| artifact.state.is_live());
     live.map(|artifact| artifact.launch.workload.clone())
         .collect()
@@ -64,7 +66,10 @@ pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId>
 
 /// The agent that listens there.
 pub(super) fn agent_at(agents: &[AgentProcess], endpoint: &str) -> Option<usize> {
-    let at = numbered(endpoint, "10.0.0.", ":50051")?;
+    let second = |agent: &AgentProcess| agent.second && agent.endpoint == endpoint;
+    let Some(at) = numbered(endpoint, "10.0.0.", ":50051") else {
+        return agents.iter().rposition(second);
+    };
     (agents.get(at)?.endpoint == endpoint).then_some(at)
 }
 

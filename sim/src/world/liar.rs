@@ -89,6 +89,14 @@ fn wrong(which: u32, answer: AgentAnswer) -> AgentAnswer {
         (0, Ok(AgentMessage::List(_))) => Ok(AgentMessage::List(vec![0xff; 7])),
         (1, _) => Err((13, "internal".to_owned())),
         (2, _) => Err((2, "something went wrong".to_owned())),
+        // Numbers that name no state and no kind of workload.
+        (_, Ok(AgentMessage::List(bytes))) => {
+            let mut listing = proto::ListWorkloadsResponse::decode(&bytes[..]).unwrap_or_default();
+            for status in &mut listing.workloads {
+                (status.actual_state, status.r#type) = (99, 77);
+            }
+            Ok(AgentMessage::List(listing.encode_to_vec()))
+        }
         (_, _) => Err((77, String::new())),
     }
 }

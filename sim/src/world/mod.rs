@@ -1,20 +1,24 @@
 //! The world: processes that only talk through the network, one queue of events, one clock.
 
 mod agent;
+mod agent_faults;
 mod camera;
 mod client;
+mod clock;
 mod deeds;
 mod edits;
 mod expect;
 mod inspect;
 mod liar;
 mod line;
+mod links;
 mod message;
 mod network;
 mod operator;
 mod queue;
 mod replica;
 mod store;
+mod store_faults;
 mod twist;
 
 use std::collections::BTreeMap;
@@ -96,6 +100,24 @@ enum Happening {
     },
     /// A call of an orderly client had no answer in time.
     NoAnswer { client: usize, call: u64 },
+    /// A slow scheduler comes to its next message.
+    HandleNext { replica: usize, life: u64 },
+    /// A slow agent says something.
+    Say {
+        agent: usize,
+        life: u64,
+        envelope: Box<Envelope>,
+    },
+    /// A slow scheduler's timer.
+    LateWake { replica: usize, life: u64 },
+    /// A link that flaps is cut, or mended.
+    Turn {
+        from: Process,
+        to: Process,
+        every: Duration,
+    },
+    /// A part of something that is done in parts.
+    Next(Box<Deed>),
     /// A process that a twist ended is started again.
     Restart { replica: usize },
     /// A process that a twist stopped goes on.
@@ -330,12 +352,12 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Deliver(envelope) => {
-                if let Process::Replica(at) = envelope.to
-                    && self.replicas[at].paused
-                {
-                    self.replicas[at].backlog.push(*envelope);
-                } else {
-                    self.deliver(*envelope);
+                let here = match envelope.to {
+                    Process::Replica(at) => self.waits(at, *envelope),
+                    Process::Store | Process::Agent(_) | Process::Client(_) => Some(*envelope),
+                };
+                if let Some(envelope) = here {
+                    self.deliver(envelope);
                 }
             }
             Happening::Wake { process } => {
@@ -375,6 +397,27 @@ impl World {
                 self.client_asks(client, *request);
             }
             Happening::NoAnswer { client, call } => self.client_overdue(client, call),
+            Happening::HandleNext { replica, life } => self.handle_next(replica, life),
+            Happening::Say {
+                agent,
+                life,
+                envelope,
+            } => {
+                if self.agents[agent].life == life {
+                    self.send(envelope.from, envelope.to, envelope.body);
+                }
+            }
+            Happening::LateWake { replica, life } => {
+                if self.replicas[replica].is_alive(life) {
+                    self.replica_wake(replica);
+                }
+            }
+            Happening::Turn { from, to, every } => self.turn(from, to, every),
+            Happening::Next(deed) => {
+                if !self.damage.healed {
+                    self.begin_deed(&deed, false);
+                }
+            }
             Happening::Restart { replica } => self.start_replica(replica),
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),
@@ -401,11 +444,25 @@ impl World {
 
     fn on_wake(&mut self, process: Process) {
         match process {
-            Process::Replica(at) => self.replica_wake(at),
+            Process::Replica(at) => self.replica_wakes(at),
             Process::Agent(at) => self.agent_wake(at),
             // Clients do what the script says; the operator puts things back in order.
             Process::Client(_) => self.tidy_up(),
             Process::Store => self.store_tick(),
+        }
+    }
+
+    /// A scheduler that is slow handles its timers late.
+    fn replica_wakes(&mut self, at: usize) {
+        let replica = &self.replicas[at];
+        if replica.slow.is_zero() {
+            self.replica_wake(at);
+        } else {
+            let late = Happening::LateWake {
+                replica: at,
+                life: replica.life,
+            };
+            self.queue.push(self.now + replica.slow, late);
         }
     }
 
@@ -440,13 +497,20 @@ impl World {
                 Detour::Late => return self.send_late(late(body)),
             }
         }
+        if self.network.is_clogged(from, to) {
+            self.network.hold(Envelope { from, to, body });
+            return;
+        }
         let route = self.network.route(self.now, from, to);
+        if route.half_open {
+            self.mark(Mark::HalfOpen);
+        }
         if route.lost {
             self.mark(Mark::MessageLost);
         }
         if route.clogged {
             let body = body.clone();
-            self.damage.clogged.push(Envelope { from, to, body });
+            self.damage.waiting.push(Envelope { from, to, body });
         }
         if route.overtakes {
             self.mark(Mark::MessageOvertaken);

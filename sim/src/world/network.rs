@@ -9,6 +9,8 @@ use crate::process::Process;
 use crate::rng::{Stream, Streams};
 use crate::script::Links;
 
+use super::message::Envelope;
+
 /// What becomes of a message: when its copies arrive, usually one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Route {
@@ -20,6 +22,8 @@ pub(super) struct Route {
     pub(super) lost: bool,
     /// It waits at the cut, and goes on when that is mended.
     pub(super) clogged: bool,
+    /// It is lost, and the other direction works.
+    pub(super) half_open: bool,
 }
 
 /// The network.
@@ -30,6 +34,11 @@ pub(super) struct Network {
     cut: BTreeSet<(Process, Process)>,
     /// Those of them that nothing mends.
     cut_for_ever: BTreeSet<(Process, Process)>,
+    /// Processes whose messages are held back, and those messages in their order.
+    clogged: BTreeSet<Process>,
+    held: Vec<Envelope>,
+    /// The store's answers take so much longer.
+    store_slow: Duration,
     /// When the latest message of a link arrives.
     last: BTreeMap<(Process, Process), Timestamp>,
     /// Per million.
@@ -44,6 +53,9 @@ impl Network {
             stream: streams.fork("network"),
             cut: BTreeSet::new(),
             cut_for_ever: BTreeSet::new(),
+            clogged: BTreeSet::new(),
+            held: Vec::new(),
+            store_slow: Duration::ZERO,
             last: BTreeMap::new(),
             loss: links.lost,
             duplicates: links.doubled,
@@ -57,16 +69,19 @@ impl Network {
         if self.cut.contains(&(from, to)) {
             return Route {
                 clogged: !ordered && self.stream.chance(300_000),
+                half_open: !self.cut.contains(&(to, from)),
                 ..Route::default()
             };
         }
         // etcd's clients speak over one ordered connection: nothing is lost or doubled alone.
         if ordered {
-            let at = now + self.delay();
-            let last = self.last.entry((from, to)).or_default();
-            *last = at.max(*last);
+            let slow = match from {
+                Process::Store => self.store_slow,
+                Process::Replica(_) | Process::Agent(_) | Process::Client(_) => Duration::ZERO,
+            };
+            let at = now + slow + self.delay();
             return Route {
-                first: Some(*last),
+                first: Some(self.in_order(from, to, at)),
                 ..Route::default()
             };
         }
@@ -85,6 +100,7 @@ impl Network {
             overtakes,
             lost,
             clogged: false,
+            half_open: false,
         }
     }
 
@@ -93,6 +109,63 @@ impl Network {
         self.stream
             .chance(300_000)
             .then(|| Duration::from_millis(self.stream.between(500, 5_000)))
+    }
+
+    /// When a message of an ordered connection arrives: not before those that were sent before it.
+    fn in_order(&mut self, from: Process, to: Process, at: Timestamp) -> Timestamp {
+        let last = self.last.entry((from, to)).or_default();
+        *last = at.max(*last);
+        *last
+    }
+
+    /// Whether a message is held back.
+    pub(super) fn is_clogged(&self, from: Process, to: Process) -> bool {
+        let clogged = self.clogged.contains(&from) || self.clogged.contains(&to);
+        clogged && !self.cut.contains(&(from, to))
+    }
+
+    /// Holds a message back.
+    pub(super) fn hold(&mut self, envelope: Envelope) {
+        self.held.push(envelope);
+    }
+
+    /// What a process says and is told is held back from now on.
+    pub(super) fn clog(&mut self, process: Process) {
+        self.clogged.insert(process);
+    }
+
+    /// Messages flow again: what was held back, with the instants at which it arrives.
+    pub(super) fn unclog(
+        &mut self,
+        now: Timestamp,
+        process: Process,
+    ) -> Vec<(Timestamp, Envelope)> {
+        self.clogged.remove(&process);
+        let (held, free): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| self.is_clogged(held.from, held.to));
+        self.held = held;
+        let soon = now + Duration::from_millis(1);
+        let arrival = |envelope: Envelope| {
+            let at = self.in_order(envelope.from, envelope.to, soon);
+            (at, envelope)
+        };
+        free.into_iter().map(arrival).collect()
+    }
+
+    /// The processes whose messages are held back.
+    pub(super) fn clogged(&self) -> Vec<Process> {
+        self.clogged.iter().copied().collect()
+    }
+
+    /// The store's answers take so much longer.
+    pub(super) fn slow_store(&mut self, by: Duration) {
+        self.store_slow = by;
+    }
+
+    /// Whether a link is cut in this direction.
+    pub(super) fn is_cut(&self, from: Process, to: Process) -> bool {
+        self.cut.contains(&(from, to))
     }
 
     /// A copy may come long after, past everything that was said meanwhile.
@@ -143,6 +216,7 @@ impl Network {
     /// Everything works, but for what is cut for ever.
     pub(super) fn heal(&mut self) {
         self.cut.clone_from(&self.cut_for_ever);
+        self.store_slow = Duration::ZERO;
         self.loss = 0;
         self.duplicates = 0;
         self.delay_max = Duration::from_millis(2);

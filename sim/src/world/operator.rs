@@ -60,7 +60,7 @@ impl World {
             Request::Fence { node } | Request::Purge { node } => self
                 .agents
                 .iter()
-                .any(|agent| agent.id == *node && agent.off),
+                .any(|agent| agent.id == *node && agent.off && !agent.second),
             _ => true,
         }
     }
@@ -116,7 +116,7 @@ impl World {
     pub(super) fn tidy_up(&mut self) {
         for at in 0..self.agents.len() {
             let node = self.agents[at].id.clone();
-            if self.agents[at].lost {
+            if self.agents[at].lost || self.agents[at].second {
                 continue;
             }
             let record = self

@@ -43,6 +43,13 @@ pub(super) struct StoreProcess {
     held: Vec<(Process, Body)>,
     /// Whether an applied request loses its answer, and how many more do.
     pub(super) lose_answers: u32,
+    /// It has no leader, or is down: what arrives is lost, but for what it was about to do.
+    pub(super) gone: bool,
+    pub(super) last_words_until: Timestamp,
+    /// So many of the schedulers' next transactions are refused.
+    pub(super) refuse: u32,
+    /// So many of the next reads that may be old are so many revisions behind.
+    pub(super) stale_reads: (u32, i64),
     /// Reads that a member answers that is so many revisions behind.
     pub(super) stale: BTreeMap<(Process, u64), i64>,
     /// Calls whose answers are lost.
@@ -70,6 +77,10 @@ impl Default for StoreProcess {
             stalled: false,
             held: Vec::new(),
             lose_answers: 0,
+            gone: false,
+            last_words_until: Timestamp::ZERO,
+            refuse: 0,
+            stale_reads: (0, 0),
             stale: BTreeMap::new(),
             mute: BTreeSet::new(),
         }
@@ -87,6 +98,9 @@ fn replica_of(stream: StreamId) -> usize {
 
 impl World {
     pub(super) fn store_receive(&mut self, from: Process, body: Body) {
+        if self.store.gone && self.now > self.store.last_words_until {
+            return;
+        }
         if self.store.stalled {
             self.store.held.push((from, body));
             return;
@@ -97,7 +111,14 @@ impl World {
         };
         let writer = self.writer_of(from, &request);
         let stale = self.store.stale.remove(&(from, call));
-        let result = self.store_apply(*request, stale);
+        let result = if self.refuses(writer) {
+            Err(berth_kv::KvError::RequestTooLarge)
+        } else {
+            self.store_apply(*request, stale)
+        };
+        if matches!(result, Err(berth_kv::KvError::NoSpace)) {
+            self.mark(Mark::StoreFull);
+        }
         self.carry_watches(writer);
         if let (Writer::Scheduler { epoch, .. }, Ok(Response::Txn(answer))) = (writer, &result)
             && !answer.succeeded
@@ -114,8 +135,8 @@ impl World {
             self.mark(Mark::StoreAnswerLost);
             return;
         }
-        if self.store.lose_answers > 0 {
-            self.store.lose_answers -= 1;
+        if self.store.gone || self.store.lose_answers > 0 {
+            self.store.lose_answers = self.store.lose_answers.saturating_sub(1);
             self.mark(Mark::StoreAnswerLost);
             return;
         }
@@ -128,6 +149,16 @@ impl World {
             },
         );
         self.watch_leases();
+    }
+
+    /// Whether a transaction is one of those that are too large.
+    fn refuses(&mut self, writer: Writer) -> bool {
+        let refuses = self.store.refuse > 0 && matches!(writer, Writer::Scheduler { .. });
+        if refuses {
+            self.store.refuse -= 1;
+            self.mark(Mark::StoreRefuses);
+        }
+        refuses
     }
 
     /// Carries a request out; `stale`: a read is answered as it would have been so many revisions
@@ -155,7 +186,7 @@ impl World {
     pub(super) fn store_write_by_stranger(&mut self, request: Request) {
         let done = self.store.model.apply(millis(self.now), request);
         debug_assert!(
-            done.is_ok(),
+            matches!(done, Ok(_) | Err(berth_kv::KvError::NoSpace)),
             "the adversary's own writes are well formed: {done:?}"
         );
         self.carry_watches(Writer::Stranger);
@@ -210,6 +241,9 @@ impl World {
 
     /// Leases that ran out are expired before anything else happens.
     pub(super) fn store_tick(&mut self) {
+        if self.store.gone {
+            return;
+        }
         self.cut_history();
         let expired = self.store.model.expire_leases(millis(self.now));
         for _ in &expired {

@@ -129,16 +129,29 @@ impl World {
         self.reset_store_connection(replica);
     }
 
-    /// A read of the store that may be old.
-    pub(super) fn twist_read(&mut self) -> StoreTwist {
+    /// A read of the store that may be old; `looks`: of who leads, and not a page of a load.
+    pub(super) fn twist_read(&mut self, looks: bool) -> StoreTwist {
         let number = self.pass(|counters| &mut counters.reads);
         match (number, self.script.twist) {
             (Some(number), Some(Twist::StaleRead { read, back })) if number == read => {
                 self.twisted(self.script.twist);
                 StoreTwist::Stale(i64::try_from(back).unwrap_or(0))
             }
+            // The driver loads by reads that a majority confirms: outside the systematic search
+            // only who leads is answered from behind.
+            _ if looks => self.stale_read(),
             _ => StoreTwist::None,
         }
+    }
+
+    fn stale_read(&mut self) -> StoreTwist {
+        let (left, back) = self.store.stale_reads;
+        if left == 0 {
+            return StoreTwist::None;
+        }
+        self.mark(Mark::StoreStale);
+        self.store.stale_reads = (left - 1, back);
+        StoreTwist::Stale(back)
     }
 
     /// A transaction of a core is sent.

@@ -17,6 +17,10 @@ struct Client {
     doubles: u64,
     stale: u64,
     recreates: u64,
+    hang_ups: u64,
+    malformed: u64,
+    /// What it asks for does not start, for one reason or other.
+    failing: u64,
 }
 
 /// Everything that client `at` does while anything may break.
@@ -29,6 +33,9 @@ pub(super) fn draw(at: usize, options: &Options, streams: &Streams) -> Vec<Act> 
         doubles: rate(&mut swarm, 200_000),
         stale: rate(&mut swarm, 200_000),
         recreates: rate(&mut swarm, 300_000),
+        hang_ups: rate(&mut swarm, 200_000),
+        malformed: rate(&mut swarm, 100_000),
+        failing: rate(&mut swarm, 150_000),
     };
     let until = Span::from(options.chaos).as_millis();
     let mut now = 8_000 + at as u64;
@@ -94,6 +101,39 @@ fn reads(at: usize, asked: &[Act], options: &Options, streams: &Streams) -> Vec<
     reads
 }
 
+/// In one run of twelve: many workloads within a second, most of which go again; in half of these
+/// runs nothing of them fits anywhere.
+pub(super) fn burst(options: &Options, streams: &Streams) -> Vec<Act> {
+    let mut stream = streams.fork("burst");
+    let until = Span::from(options.chaos).as_millis();
+    if !stream.chance(83_000) {
+        return Vec::new();
+    }
+    let (count, fits) = (stream.between(40, 120), stream.chance(500_000));
+    let begin = stream.between(10_000, until.max(10_001));
+    let mut acts = Vec::new();
+    for n in 0..count {
+        let id: WorkloadId = format!("b-{n}")
+            .parse()
+            .expect("a letter and a number are an id");
+        let client = index(&mut stream, options.clients);
+        let wish = Wish {
+            cpu: if fits { 10 } else { 900_000 },
+            memory: 16,
+            disk: 0,
+            ..Wish::default()
+        };
+        let at = begin + stream.below(1_000);
+        acts.push(act(at, client, id.clone(), Ask::Apply, Some(wish)));
+        if stream.chance(800_000) {
+            let at = at + stream.between(1_000, 60_000);
+            acts.push(act(at, client, id, Ask::Delete, None));
+        }
+    }
+    acts.retain(|act| act.at.as_millis() < until);
+    acts
+}
+
 /// In a large world: each workload is created once, by one client after another, in bursts.
 pub(super) fn create_all(options: &Options, streams: &Streams) -> Vec<Act> {
     let mut stream = streams.fork("mass creation");
@@ -129,6 +169,7 @@ fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish
             client,
             workload,
             twice: false,
+            hangs_up: false,
             if_match: false,
             dry_run: false,
             ask,
@@ -152,9 +193,13 @@ impl Client {
         let may_match = matches!(ask, Ask::Apply | Ask::Start | Ask::Stop | Ask::Delete);
         let mut first = act(now, self.at, workload.clone(), ask, wish);
         if let Deed::Ask {
-            twice, if_match, ..
+            twice,
+            hangs_up,
+            if_match,
+            ..
         } = &mut first.deed
         {
+            *hangs_up = self.stream.chance(self.hang_ups);
             *twice = self.stream.chance(self.doubles);
             *if_match = may_match && self.stream.chance(self.stale);
         }
@@ -189,6 +234,31 @@ impl Client {
         if stream.chance(50_000) {
             wish.exit_after = Some(Span::millis(stream.between(1_000, 100_000)));
             wish.exit_code = Some(stream.below(2));
+        }
+        if stream.chance(self.failing) {
+            match stream.below(4) {
+                // Longer than anybody waits for a start.
+                0 => wish.start = Span::secs(stream.between(61, 150)),
+                1 => {
+                    wish.fail_starts = Some(1_000_000);
+                    wish.fail_reason = Some("IMAGE_NOT_FOUND".to_owned());
+                }
+                2 => {
+                    wish.fail_starts = Some(stream.between(1, 20));
+                    wish.fail_reason = Some("IMAGE_PULL_TIMEOUT".to_owned());
+                }
+                _ => {
+                    wish.fail_starts = Some(stream.between(1, 3));
+                    wish.fail_reason = Some("STORAGE_FULL".to_owned());
+                }
+            }
+        }
+        if stream.chance(self.malformed) {
+            match stream.below(3) {
+                0 => wish.cpu = u64::MAX,
+                1 => wish.disk = u64::MAX / 2,
+                _ => wish.pad = 1 << stream.between(13, 19),
+            }
         }
         match stream.below(10) {
             0 => wish.zone = Some(["a", "b"][index(stream, 2)].to_owned()),

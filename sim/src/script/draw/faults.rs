@@ -3,69 +3,102 @@
 use crate::options::Options;
 use crate::process::Process;
 use crate::rng::{Stream, Streams};
-use crate::script::{Act, Deed, Edit, Lasting, Span};
+use crate::script::{Act, Breakage, Deed, Edit, Lasting, Span};
 
 use super::index;
 
-/// The kinds of fault, each of which a run may leave out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    SchedulerCrash,
-    AgentCrash,
-    NodeReboot,
-    NodeReplacement,
-    AgentHang,
-    StorePartition,
-    AgentPartition,
-    StoreStall,
-    LostAnswers,
-    WorkloadDeath,
-    SchedulerPause,
-    NodeResize,
-    AgentLies,
-    Compaction,
-    Edits,
-    DeadForGood,
+macro_rules! kinds {
+    ($($kind:ident,)+) => {
+        /// The kinds of fault, each of which a run may leave out.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Kind {
+            $($kind,)+
+        }
+
+        const KINDS: &[Kind] = &[$(Kind::$kind,)+];
+    };
 }
 
-const KINDS: [Kind; 16] = [
-    Kind::SchedulerCrash,
-    Kind::AgentCrash,
-    Kind::NodeReboot,
-    Kind::NodeReplacement,
-    Kind::AgentHang,
-    Kind::StorePartition,
-    Kind::AgentPartition,
-    Kind::StoreStall,
-    Kind::LostAnswers,
-    Kind::WorkloadDeath,
-    Kind::SchedulerPause,
-    Kind::NodeResize,
-    Kind::AgentLies,
-    Kind::Compaction,
-    Kind::Edits,
-    Kind::DeadForGood,
-];
+kinds! {
+    SchedulerCrash,
+    SchedulerPause,
+    SchedulerSlow,
+    RollingRestart,
+    ClockDrift,
+    ConnectionReset,
+    AgentCrash,
+    AgentHang,
+    AgentLies,
+    AgentSlow,
+    AgentAnswersLost,
+    AgentFull,
+    AgentClock,
+    AgentTwice,
+    OldReport,
+    MassRegistration,
+    NodesLost,
+    NodeRelabelled,
+    NodeReboot,
+    NodeReplacement,
+    NodeResize,
+    DeadForGood,
+    WorkloadDeath,
+    WorkloadVanished,
+    BrokenRuntime,
+    FailingRemovals,
+    StorePartition,
+    AgentPartition,
+    ControlPartition,
+    ClientPartition,
+    ZonePartition,
+    Flapping,
+    Clog,
+    StoreStall,
+    LostAnswers,
+    StoreElection,
+    StoreRestart,
+    StoreSlow,
+    StaleReads,
+    LeaseRevoked,
+    WatchRepeated,
+    Compaction,
+    Edits,
+    LaterVersion,
+    Reconfiguration,
+}
 
 pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
     let mut swarm = streams.fork("swarm");
-    let on = |_: &Kind| swarm.chance(600_000);
+    // One kind may be up to eight times as frequent as another.
+    let mut weight = |kind: &Kind| {
+        let (on, weight) = (swarm.chance(600_000), 1 << swarm.below(4));
+        on.then_some((*kind, weight))
+    };
+    let kinds = KINDS.iter().filter_map(&mut weight).collect();
     let mut adversary = Adversary {
-        kinds: KINDS.into_iter().filter(on).collect(),
+        kinds,
+        gap_max: *swarm.pick(&GAPS_MAX).unwrap_or(&GAPS_MAX[0]),
         stream: streams.fork("adversary"),
         schedulers: options.schedulers,
         nodes: options.nodes,
+        clients: options.clients,
         acts: Vec::new(),
     };
     adversary.draw(Span::from(options.chaos).as_millis());
     adversary.acts
 }
 
+/// Between two faults at most, milliseconds.
+const GAPS_MAX: [u64; 3] = [25_000, 15_000, 8_000];
+
 struct Adversary {
     stream: Stream,
-    kinds: Vec<Kind>,
+    /// What happens, and how often beside the others.
+    kinds: Vec<(Kind, u64)>,
+    gap_max: u64,
     schedulers: usize,
     nodes: usize,
+    clients: usize,
     acts: Vec<Act>,
 }
 
@@ -73,15 +106,16 @@ impl Adversary {
     fn draw(&mut self, until: u64) {
         let mut at = 10_000;
         while at < until && !self.kinds.is_empty() {
-            at += self.stream.between(200, 25_000);
+            at += self.stream.between(200, self.gap_max);
             let lasts = Span::millis(self.stream.between(50, 40_000));
-            let Some(kind) = self.stream.pick(&self.kinds).copied() else {
+            let Some(kind) = self.pick() else {
                 break;
             };
             self.one(kind, Span::millis(at), lasts);
         }
         self.acts.retain(|act| act.at.as_millis() < until);
-        if self.kinds.contains(&Kind::DeadForGood) && self.nodes > 2 {
+        let dies = |(kind, _): &(Kind, u64)| *kind == Kind::DeadForGood;
+        if self.kinds.iter().any(dies) && self.nodes > 2 {
             self.for_ever(until);
         }
     }
@@ -121,10 +155,22 @@ impl Adversary {
         }
     }
 
+    fn pick(&mut self) -> Option<Kind> {
+        let sum = self.kinds.iter().map(|(_, weight)| weight).sum();
+        let mut at = self.stream.below(sum);
+        for (kind, weight) in &self.kinds {
+            if at < *weight {
+                return Some(*kind);
+            }
+            at -= weight;
+        }
+        None
+    }
+
     fn one(&mut self, kind: Kind, at: Span, lasts: Span) {
+        let scheduler = index(&mut self.stream, self.schedulers);
+        let node = index(&mut self.stream, self.nodes);
         let stream = &mut self.stream;
-        let scheduler = index(stream, self.schedulers);
-        let node = index(stream, self.nodes);
         let deed = match kind {
             Kind::SchedulerCrash => Deed::CrashScheduler { scheduler },
             Kind::AgentCrash => Deed::CrashAgent { node },
@@ -142,17 +188,132 @@ impl Adversary {
             },
             Kind::AgentLies => Deed::Lie {
                 node,
-                answers: small(stream, 6),
+                answers: small(stream, 16),
             },
-            Kind::Compaction => Deed::HideWatch { scheduler },
-            Kind::Edits => Deed::EditStore {
-                edit: Edit::ALL[index(stream, Edit::ALL.len())],
+            Kind::AgentSlow => Deed::SlowAgent {
+                node,
+                // A call is given up after 10 s.
+                by: Span::millis(stream.between(100, 14_000)),
+            },
+            Kind::AgentAnswersLost => Deed::LoseAgentAnswers {
+                node,
+                count: small(stream, 4),
+            },
+            Kind::AgentFull => Deed::FullAgent {
+                node,
+                calls: small(stream, 6),
+            },
+            Kind::AgentClock => Deed::SkewAgent {
+                node,
+                ms: stream.between(0, 240_000).cast_signed() - 120_000,
+            },
+            Kind::AgentTwice => Deed::SecondAgent { node },
+            Kind::OldReport => Deed::ReplayReport { node },
+            Kind::MassRegistration => Deed::RestartAgents,
+            Kind::NodesLost => {
+                let nodes = self.some_nodes();
+                if nodes.is_empty() {
+                    return;
+                }
+                Deed::LoseNodes { nodes }
+            }
+            Kind::NodeRelabelled => Deed::RelabelNode {
+                node,
+                zone: ["a", "b", "c", "d"][index(stream, 4)].to_owned(),
+            },
+            Kind::WorkloadVanished => Deed::Vanish {
+                node,
                 which: stream.below(1_000),
             },
+            Kind::BrokenRuntime => Deed::BreakRuntime {
+                node,
+                how: Breakage::ALL[index(stream, Breakage::ALL.len())],
+            },
+            Kind::FailingRemovals => Deed::FailRemovals {
+                node,
+                count: small(stream, 5),
+            },
+            Kind::Reconfiguration => Deed::Reconfigure {
+                scheduler,
+                grace: Span::secs(stream.between(10, 25)),
+                calls: small(stream, 8),
+            },
+            Kind::LaterVersion => {
+                // Often: what it adds must survive many rewrites.
+                for later in 0..3 {
+                    let edit = match stream.below(3) {
+                        0 => Edit::AddFieldToNode,
+                        _ => Edit::AddFields,
+                    };
+                    let which = stream.below(1_000);
+                    self.acts.push(Act {
+                        at: Span::millis(at.as_millis() + later),
+                        lasting: None,
+                        deed: Deed::EditStore { edit, which },
+                    });
+                }
+                return;
+            }
+            Kind::Compaction => Deed::HideWatch { scheduler },
+            Kind::Edits => {
+                let edits = Edit::ALL.iter().filter(|edit| edit.is_drawn());
+                let edits: Vec<Edit> = edits.copied().collect();
+                Deed::EditStore {
+                    edit: edits[index(stream, edits.len())],
+                    which: stream.below(1_000),
+                }
+            }
             Kind::WorkloadDeath => Deed::KillWorkload {
                 node,
                 which: stream.below(1_000),
             },
+            Kind::SchedulerSlow => Deed::SlowScheduler {
+                scheduler,
+                by: Span::millis(stream.between(5, 400)),
+            },
+            Kind::RollingRestart => Deed::RestartSchedulers {
+                down: Span::millis(stream.between(50, 5_000)),
+                every: Span::millis(stream.between(1_000, 15_000)),
+            },
+            Kind::ClockDrift => Deed::DriftClock {
+                scheduler,
+                ppm: stream.between(0, 100_000).cast_signed() - 50_000,
+            },
+            Kind::ConnectionReset => Deed::ResetConnections { scheduler },
+            Kind::StoreElection => Deed::ElectStore,
+            Kind::StoreRestart => Deed::RestartStore,
+            Kind::StoreSlow => Deed::SlowStore {
+                by: Span::millis(stream.between(20, 2_500)),
+            },
+            Kind::StaleReads => Deed::ReadStale {
+                count: small(stream, 4),
+                back: stream.between(1, 30),
+            },
+            Kind::LeaseRevoked => Deed::RevokeLease,
+            Kind::WatchRepeated => Deed::RepeatWatch {
+                scheduler,
+                back: stream.between(1, 5),
+            },
+            Kind::Clog => Deed::Clog {
+                process: self.anybody(),
+            },
+            Kind::Flapping => {
+                let (from, to) = self.link();
+                Deed::Flap {
+                    from,
+                    to,
+                    every: Span::millis(self.stream.between(100, 4_000)),
+                }
+            }
+            Kind::ZonePartition => return self.cut_zone(at, lasts),
+            Kind::ControlPartition => {
+                let (from, to) = (Process::Agent(node), Process::Replica(scheduler));
+                Deed::Cut { from, to }
+            }
+            Kind::ClientPartition => {
+                let client = Process::Client(index(stream, self.clients));
+                return self.cut(client, Process::Replica(scheduler), at, lasts);
+            }
             Kind::StorePartition => {
                 return self.cut(Process::Replica(scheduler), Process::Store, at, lasts);
             }
@@ -169,6 +330,59 @@ impl Adversary {
     fn push(&mut self, at: Span, lasts: Span, deed: Deed) {
         let lasting = deed.lasts().then_some(Lasting::For(lasts));
         self.acts.push(Act { at, lasting, deed });
+    }
+
+    /// Some process or other.
+    fn anybody(&mut self) -> Process {
+        let stream = &mut self.stream;
+        match stream.below(10) {
+            0 => Process::Store,
+            1..=3 => Process::Replica(index(stream, self.schedulers)),
+            4 => Process::Client(index(stream, self.clients)),
+            _ => Process::Agent(index(stream, self.nodes)),
+        }
+    }
+
+    /// A link that is in use, in one direction.
+    fn link(&mut self) -> (Process, Process) {
+        let scheduler = Process::Replica(index(&mut self.stream, self.schedulers));
+        let other = loop {
+            let other = self.anybody();
+            if !matches!(other, Process::Replica(_)) {
+                break other;
+            }
+        };
+        if self.stream.chance(500_000) {
+            (scheduler, other)
+        } else {
+            (other, scheduler)
+        }
+    }
+
+    /// A zone, or some nodes or other.
+    fn some_nodes(&mut self) -> Vec<usize> {
+        let zone = index(&mut self.stream, 3);
+        let by_zone = self.stream.chance(500_000);
+        let mut inside = |node: &usize| match by_zone {
+            true => node % 3 == zone,
+            false => self.stream.chance(500_000),
+        };
+        (0..self.nodes).filter(&mut inside).collect()
+    }
+
+    /// A zone, or some nodes or other, and all schedulers.
+    fn cut_zone(&mut self, at: Span, lasts: Span) {
+        let nodes = self.some_nodes();
+        let these: Vec<_> = nodes.into_iter().map(Process::Agent).collect();
+        if these.is_empty() {
+            return;
+        }
+        let deed = Deed::Split {
+            these,
+            those: (0..self.schedulers).map(Process::Replica).collect(),
+            one_way: self.stream.chance(250_000),
+        };
+        self.push(at, lasts, deed);
     }
 
     /// One way, the other, or both.

@@ -41,6 +41,7 @@ pub fn draw(options: &Options) -> Script {
         acts.extend(clients::draw(at, options, &streams));
     }
     if options.faults {
+        acts.extend(clients::burst(options, &streams));
         let faults = faults::draw(options, &streams);
         acts.extend(clients::probes(options, &streams));
         acts.extend(operator::draw(options, &streams, &faults));

@@ -36,6 +36,9 @@ pub(super) fn draw(options: &Options, streams: &Streams, faults: &[Act]) -> Vec<
         now += stream.between(500, 20_000);
     }
     acts.extend(give_up(&mut stream, faults));
+    if stream.chance(200_000) {
+        back_and_forth(options, &mut stream, until, &mut acts);
+    }
     acts.retain(|act| act.at.as_millis() < until);
     acts
 }
@@ -63,4 +66,25 @@ fn give_up(stream: &mut Stream, faults: &[Act]) -> Vec<Act> {
         }
     }
     acts
+}
+
+/// One node is cordoned and put back in a loop.
+fn back_and_forth(options: &Options, stream: &mut Stream, until: u64, acts: &mut Vec<Act>) {
+    let node = index(stream, options.nodes);
+    let mut now = stream.between(20_000, until.max(20_001));
+    let every = stream.between(20, 1_500);
+    for turn in 0..20 {
+        let deed = match turn % 2 {
+            0 => Deed::Cordon { node },
+            _ => Deed::Uncordon { node },
+        };
+        if now < until {
+            acts.push(Act {
+                at: Span::millis(now),
+                lasting: None,
+                deed,
+            });
+        }
+        now += every;
+    }
 }

@@ -16,12 +16,12 @@ use super::{LEADER_KEY, LEASE, PAGE, Purpose, Standing};
 
 impl World {
     pub(super) fn ask_for_lease(&mut self, at: usize) {
-        let now = self.now;
         let replica = &mut self.replicas[at];
+        let asked_at = replica.clock(self.now);
         replica.standing = Standing::Granting;
         replica.lease = LeaseId(replica.lease.0 + 1);
         let (id, ttl_s) = (replica.lease, LEASE.as_secs() as i64);
-        let purpose = Purpose::Grant { asked_at: now };
+        let purpose = Purpose::Grant { asked_at };
         self.ask_store(at, kv::Request::LeaseGrant { id, ttl_s }, purpose);
     }
 

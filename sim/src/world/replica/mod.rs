@@ -2,10 +2,11 @@
 
 mod codec;
 mod election;
+mod pace;
 mod talk;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use berth_core::drive::{self, Sink};
@@ -27,11 +28,12 @@ use crate::script::Span;
 use codec::{encode_txn, gets};
 
 use super::World;
+use super::clock::Clock;
 use super::message::{Body, Envelope, RefusedCall};
 use super::store::stream_of;
 use super::twist::StoreTwist;
 
-const LEADER_KEY: &str = "/leader/current";
+pub(super) const LEADER_KEY: &str = "/leader/current";
 /// The lease's time to live.
 const LEASE: Duration = Duration::from_secs(5);
 /// A leader stops this long before its lease can have run out by anyone's clock.
@@ -80,10 +82,16 @@ pub(super) enum Role {
 #[derive(Debug)]
 enum Purpose {
     Look,
-    Grant { asked_at: Timestamp },
+    /// When, by its own clock.
+    Grant {
+        asked_at: Timestamp,
+    },
     Campaign,
     Load,
-    KeepAlive { asked_at: Timestamp },
+    /// When, by its own clock.
+    KeepAlive {
+        asked_at: Timestamp,
+    },
     Commit(TxnId, Vec<Key>),
     ReadBack(TxnId, Vec<Key>),
     Watch,
@@ -98,6 +106,7 @@ pub(super) struct Replica {
     pub(super) up: bool,
     standing: Standing,
     lease: LeaseId,
+    /// By its own clock.
     lease_until: Timestamp,
     epoch: Epoch,
     next_campaign: Timestamp,
@@ -115,13 +124,15 @@ pub(super) struct Replica {
     rescued: u64,
     /// The whole process stands still; what arrives is handled when it goes on.
     pub(super) paused: bool,
-    pub(super) backlog: Vec<Envelope>,
+    pub(super) backlog: VecDeque<Envelope>,
     /// It is never started again.
     pub(super) dead: bool,
     /// What its watch tells is lost until its connection is made anew.
     pub(super) watch_broken: bool,
-    /// How far its clock is from the world's, milliseconds, in this life.
-    skew_ms: i64,
+    /// It takes so long for everything.
+    pub(super) slow: Duration,
+    /// Its own time, in this life.
+    time: Clock,
     clocks: Stream,
     clock_spread_ms: u64,
 }
@@ -172,7 +183,15 @@ impl Replica {
     fn set_clock(&mut self) {
         let spread = self.clock_spread_ms;
         let drawn = self.clocks.between(0, 2 * spread);
-        self.skew_ms = drawn.cast_signed() - spread.cast_signed();
+        self.time = Clock::off_by(drawn.cast_signed() - spread.cast_signed());
+    }
+
+    /// The next life has another configuration.
+    pub(super) fn reconfigure(&mut self, grace: Duration, calls: usize) {
+        self.config.eviction_grace = grace;
+        self.config.calls_max = calls;
+        self.config.calls_per_node_max = self.config.calls_per_node_max.min(calls);
+        self.core = Scheduler::new(self.config.clone());
     }
 
     pub(super) const fn is_skewed(&self) -> bool {
@@ -180,13 +199,18 @@ impl Replica {
     }
 
     /// The process's own time at an instant of the world.
-    fn clock(&self, now: Timestamp) -> Timestamp {
-        Timestamp::from_millis(now.as_millis().saturating_add_signed(self.skew_ms))
+    pub(super) fn clock(&self, now: Timestamp) -> Timestamp {
+        self.time.at(now)
+    }
+
+    /// Its clock runs faster by so many millionths.
+    pub(super) fn drift(&mut self, now: Timestamp, ppm: i64) {
+        self.time.drift(now, ppm);
     }
 
     /// The instant of the world at which its own time will be `at`.
     fn instant_of(&self, at: Timestamp) -> Timestamp {
-        Timestamp::from_millis(at.as_millis().saturating_add_signed(-self.skew_ms))
+        self.time.instant_of(at)
     }
 
     /// The process of this life is there and not paused.
@@ -216,10 +240,11 @@ impl Replica {
             next_check: 0,
             rescued: 0,
             paused: false,
-            backlog: Vec::new(),
+            backlog: VecDeque::new(),
             dead: false,
             watch_broken: false,
-            skew_ms: 0,
+            slow: Duration::ZERO,
+            time: Clock::default(),
             clocks,
             clock_spread_ms,
         }
@@ -277,7 +302,8 @@ impl World {
         } else if replica.is_leading() && now >= replica.next_keep_alive {
             replica.next_keep_alive = now + LEASE / 3;
             let id = replica.lease;
-            let purpose = Purpose::KeepAlive { asked_at: now };
+            let asked_at = replica.clock(now);
+            let purpose = Purpose::KeepAlive { asked_at };
             self.ask_store(at, kv::Request::LeaseKeepAlive { id }, purpose);
         }
         self.feed(at, vec![Input::Wake]);
@@ -286,35 +312,13 @@ impl World {
     /// A leader whose lease may have run out by anyone's clock stops before it does anything.
     fn stopped_in_time(&mut self, at: usize) -> bool {
         let replica = &self.replicas[at];
-        let expired = replica.is_leading() && self.now >= replica.lease_until - MARGIN;
+        let over = replica.clock(self.now) >= replica.lease_until - MARGIN;
+        let expired = replica.is_leading() && over;
         if expired {
             self.mark(Mark::LeaderStoppedInTime);
             self.depose(at, Deposed::StoreUnavailable);
         }
         expired
-    }
-
-    /// The process goes on: what arrived meanwhile is handled, and its timers are late.
-    pub(super) fn resume_replica(&mut self, at: usize) {
-        if !std::mem::take(&mut self.replicas[at].paused) {
-            return;
-        }
-        if self.stopped_in_time(at) {
-            self.mark(Mark::WokeUpDeposed);
-        }
-        for envelope in std::mem::take(&mut self.replicas[at].backlog) {
-            self.deliver(envelope);
-        }
-        let calls: Vec<_> = self.replicas[at].calls.keys().copied().collect();
-        for call in calls {
-            self.replica_overdue(at, call);
-        }
-        let calls: Vec<_> = self.replicas[at].agent_calls.keys().copied().collect();
-        for call in calls {
-            self.agent_call_overdue(at, call);
-        }
-        self.let_sleep(Process::Replica(at));
-        self.wake(Process::Replica(at), self.now);
     }
 
     /// Feeds the core and carries out what it asks for: the same loop as in production.
@@ -423,7 +427,7 @@ impl World {
             Standing::Idle => sooner(replica.next_campaign),
             Standing::Leading => {
                 sooner(replica.next_keep_alive);
-                sooner(replica.lease_until - MARGIN);
+                sooner(replica.instant_of(replica.lease_until - MARGIN));
             }
             Standing::Looking
             | Standing::Granting
@@ -439,7 +443,8 @@ impl World {
 
     fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
         let twists = match purpose {
-            Purpose::Look | Purpose::Load => self.twist_read(),
+            Purpose::Look => self.twist_read(true),
+            Purpose::Load => self.twist_read(false),
             Purpose::Commit(..) => self.twist_commit(),
             _ => StoreTwist::None,
         };
@@ -537,9 +542,7 @@ impl World {
                 self.end_agent_call(at, call, Err(error));
             }
             Body::ControlCall { call, message } => self.control_called(at, from, call, message),
-            Body::ClientCall { call, request } => {
-                self.request(at, Asker::Client(from, call), *request);
-            }
+            Body::ClientCall { call, request } => self.client_called(at, from, call, *request),
             Body::StoreCall { .. }
             | Body::AgentCall { .. }
             | Body::ControlAnswered { .. }

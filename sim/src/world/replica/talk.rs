@@ -22,6 +22,21 @@ impl World {
         self.feed(at, vec![Input::Request { id, request }]);
     }
 
+    /// A client calls: what both doors refuse, REST and gRPC, is refused.
+    pub(super) fn client_called(&mut self, at: usize, from: Process, call: u64, request: Request) {
+        let refused = match &request {
+            Request::Apply(apply) => berth_core::admission::check_apply(apply).err(),
+            _ => None,
+        };
+        let Some(error) = refused else {
+            self.request(at, Asker::Client(from, call), request);
+            return;
+        };
+        let answer = Box::new(Err(error));
+        let body = Body::ClientAnswered { call, answer };
+        self.send(Process::Replica(at), from, body);
+    }
+
     pub(super) fn control_called(
         &mut self,
         at: usize,
