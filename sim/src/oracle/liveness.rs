@@ -112,6 +112,10 @@ impl Oracle {
             return false;
         }
         let home = record.assigned_node.as_ref();
+        // What was at home on a node that is lost is judged with that node (L5).
+        if home.is_some_and(|node| end.dead.contains(node)) {
+            return false;
+        }
         let on = home.and_then(|node| end.running.get(node));
         let runs = record.status.actual_state == ActualState::Running
             && on.is_some_and(|on| on.contains_key(id));
