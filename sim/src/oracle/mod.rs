@@ -78,6 +78,8 @@ pub(crate) struct Oracle {
 
 /// How long the traces of somebody else's edit are excused.
 const EDIT_SETTLES: Duration = Duration::from_secs(90);
+/// How long a record may stay unreadable, at most.
+const UNREADABLE_MAX: Duration = Duration::from_secs(600);
 /// How long a runtime may not be there, at most.
 const LASTS_MAX: Duration = Duration::from_secs(180);
 
@@ -262,6 +264,12 @@ impl Oracle {
         there.iter().for_each(|workload| self.touched(workload));
     }
 
+    /// The record of a workload cannot be read from now on: what anybody answers of it is a guess
+    /// until it is put back.
+    pub(crate) fn unreadable(&mut self, id: &WorkloadId) {
+        self.histories.mute(id, self.now + UNREADABLE_MAX);
+    }
+
     /// A later version of the scheduler writes into the records of a workload: nothing is lost,
     /// but what clients were told of its version holds no more.
     pub(crate) fn annotated(&mut self, id: &WorkloadId) {
@@ -281,6 +289,9 @@ impl Oracle {
     /// An agent may say from now on that its runtime is not there.
     pub(crate) fn avoids(&mut self) {
         self.avoids_until = self.now + LASTS_MAX + self.config.runtime_exclusion;
+        // What waits for such a node is placed when that is over.
+        let idle_from = &mut self.pace.idle_from;
+        *idle_from = idle_from.map(|from| from.max(self.avoids_until));
     }
 
     /// A replica begins to lead; `clock`: its own time.
