@@ -417,9 +417,15 @@ impl Oracle {
     }
 
     /// An agent took a call of an epoch, or refused it.
-    pub(crate) fn agent_answered(&mut self, node: usize, epoch: i64, refused: bool) {
-        let check = self.fencing.answered(node, epoch, refused);
+    /// `obeyed`: what [`epoch_obeyed`](Self::epoch_obeyed) said when the call came.
+    pub(crate) fn agent_answered(&mut self, node: usize, epoch: i64, obeyed: i64, refused: bool) {
+        let check = self.fencing.answered(node, epoch, obeyed, refused);
         self.judge(Rule::S2, check);
+    }
+
+    /// The newest epoch of which an agent carried a call out.
+    pub(crate) fn epoch_obeyed(&self, node: usize) -> i64 {
+        self.fencing.obeyed(node)
     }
 
     /// A node's disk was lost.

@@ -29,20 +29,32 @@ impl Fencing {
         Ok(())
     }
 
-    /// A node's agent took a call, or refused it.
-    pub(crate) fn answered(&mut self, node: usize, epoch: i64, refused: bool) -> Check {
+    /// The newest epoch of which a node's agent carried a call out; 0: none yet.
+    pub(crate) fn obeyed(&self, node: usize) -> i64 {
+        self.obeyed.get(&node).copied().unwrap_or_default()
+    }
+
+    /// A node's agent carried a call out, or refused it. When it came, the agent had obeyed epoch
+    /// `obeyed` already: a call that came in time may be answered late.
+    pub(crate) fn answered(
+        &mut self,
+        node: usize,
+        epoch: i64,
+        obeyed: i64,
+        refused: bool,
+    ) -> Check {
         if refused {
             return Ok(());
         }
-        let newest = self.obeyed.entry(node).or_default();
-        if epoch < *newest {
-            let expected = format!("no call of an epoch before {newest}");
+        if epoch < obeyed {
+            let expected = format!("no call of an epoch before {obeyed}");
             return Err(
                 Finding::new(expected, format!("a call of epoch {epoch} was carried out"))
                     .of(&format!("node-{node}")),
             );
         }
-        *newest = epoch;
+        let newest = self.obeyed.entry(node).or_default();
+        *newest = epoch.max(*newest);
         Ok(())
     }
 

@@ -54,7 +54,8 @@ pub(super) struct AgentProcess {
     pub(super) off: bool,
     /// It is lost for ever: healing does not bring it back.
     pub(super) lost: bool,
-    calls: BTreeMap<RequestId, (Process, CallId, Epoch)>,
+    /// Calls that it has not answered, with the newest epoch that it had obeyed when they came.
+    calls: BTreeMap<RequestId, (Process, CallId, Epoch, i64)>,
     next_call: u64,
     control: BTreeMap<u64, (ControlCallId, bool)>,
     pub(super) next_control: u64,
@@ -240,11 +241,11 @@ impl World {
     }
 
     fn agent_reply(&mut self, at: usize, id: RequestId, reply: AgentReply) {
-        let Some((to, call, epoch)) = self.agents[at].calls.remove(&id) else {
+        let Some((to, call, epoch, obeyed)) = self.agents[at].calls.remove(&id) else {
             return;
         };
         let refused = matches!(reply, AgentReply::Refused(_));
-        self.oracle.agent_answered(at, epoch.0, refused);
+        self.oracle.agent_answered(at, epoch.0, obeyed, refused);
         let answer = match reply {
             AgentReply::Apply(m) => Ok(AgentMessage::Apply(m.encode_to_vec())),
             AgentReply::Delete(m) => Ok(AgentMessage::Delete(m.encode_to_vec())),
@@ -374,10 +375,11 @@ impl World {
                 return;
             }
         };
+        let obeyed = self.oracle.epoch_obeyed(at);
         let node = &mut self.agents[at];
         let id = RequestId(node.next_call);
         node.next_call += 1;
-        node.calls.insert(id, (from, call, epoch));
+        node.calls.insert(id, (from, call, epoch, obeyed));
         let caller = Caller {
             epoch: Some(epoch),
             call: Some(call.0),
