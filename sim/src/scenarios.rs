@@ -13,6 +13,16 @@ macro_rules! scenarios {
 
 include!("../scenarios/list.rs");
 
+/// Scenes of bugs that are found and not cured: each breaks the rule that it is named after. When
+/// one is cured, it moves to the scenarios.
+pub const OPEN: &[(&str, &str)] = &[
+    ("L2", include_str!("../open/l2.yaml")),
+    ("L3", include_str!("../open/l3.yaml")),
+    ("S16", include_str!("../open/s16.yaml")),
+    ("S20", include_str!("../open/s20.yaml")),
+    ("S21", include_str!("../open/s21.yaml")),
+];
+
 /// The scenario of this name.
 ///
 /// # Errors
@@ -43,6 +53,16 @@ pub fn is_short(name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::World;
+
+    #[test]
+    fn open_bugs_are_open_still() {
+        for (rule, text) in OPEN {
+            let script = Script::from_yaml(text).unwrap_or_else(|e| panic!("{rule}: {e}"));
+            let violation = World::play(script, false).run().violation;
+            let broken = violation.map(|violation| violation.rule.id());
+            assert_eq!(broken, Some(*rule), "cured? then it is a scenario now");
+        }
+    }
 
     #[test]
     fn every_scenario_holds_every_rule_and_what_it_expects() {
