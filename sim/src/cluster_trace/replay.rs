@@ -6,9 +6,7 @@ use std::time::Duration;
 use berth_core::WorkloadId;
 
 use crate::options::Options;
-use crate::script::{
-    self, Act, Ask, Deed, Links, NodeSetup, Nodes, Pace, Script, Setup, Span, Wish,
-};
+use crate::script::{self, Act, Ask, Links, NodeSetup, Nodes, Pace, Script, Setup, Span, Wish};
 
 use super::fragments::Shape;
 use super::names::Names;
@@ -307,20 +305,7 @@ impl Window {
 }
 
 fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish>) -> Act {
-    Act {
-        at: Span::millis(at),
-        lasting: None,
-        deed: Deed::Ask {
-            client,
-            workload,
-            twice: false,
-            hangs_up: false,
-            if_match: false,
-            dry_run: false,
-            ask,
-            wish,
-        },
-    }
+    Act::ask(Span::millis(at), client, workload, ask, wish)
 }
 
 #[cfg(test)]
@@ -352,7 +337,9 @@ mod tests {
     fn told(replay: &Replay) -> Vec<(u64, String)> {
         let acts = replay.script.acts.iter();
         acts.map(|act| match &act.deed {
-            Deed::Ask { workload, ask, .. } => (act.at.as_millis(), format!("{ask:?} {workload}")),
+            crate::script::Deed::Ask { workload, ask, .. } => {
+                (act.at.as_millis(), format!("{ask:?} {workload}"))
+            }
             other => (act.at.as_millis(), other.to_string()),
         })
         .collect()

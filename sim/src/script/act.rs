@@ -22,6 +22,33 @@ pub struct Act {
     pub deed: Deed,
 }
 
+impl Act {
+    /// A client asks for something, plainly.
+    #[must_use]
+    pub const fn ask(
+        at: Span,
+        client: usize,
+        workload: WorkloadId,
+        ask: Ask,
+        wish: Option<Wish>,
+    ) -> Self {
+        Self {
+            at,
+            lasting: None,
+            deed: Deed::Ask {
+                client,
+                workload,
+                twice: false,
+                hangs_up: false,
+                if_match: false,
+                dry_run: false,
+                ask,
+                wish,
+            },
+        }
+    }
+}
+
 /// How long something lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

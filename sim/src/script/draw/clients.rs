@@ -162,20 +162,7 @@ fn workload(n: usize) -> WorkloadId {
 }
 
 fn act(at: u64, client: usize, workload: WorkloadId, ask: Ask, wish: Option<Wish>) -> Act {
-    Act {
-        at: Span::millis(at),
-        lasting: None,
-        deed: Deed::Ask {
-            client,
-            workload,
-            twice: false,
-            hangs_up: false,
-            if_match: false,
-            dry_run: false,
-            ask,
-            wish,
-        },
-    }
+    Act::ask(Span::millis(at), client, workload, ask, wish)
 }
 
 impl Client {
