@@ -165,6 +165,47 @@ fn search(start: State, calls: &[Call], tried: &mut usize, ends: &mut BTreeSet<E
     true
 }
 
+/// The ends, without the open calls that are too old to take effect any more: each of them did, or
+/// never does. `None`: there are too many to try.
+pub(crate) fn expire(
+    ends: BTreeSet<End>,
+    held_up: impl Fn(&Call) -> bool,
+) -> Option<BTreeSet<End>> {
+    let mut living = BTreeSet::new();
+    let mut tried = 0;
+    for end in ends {
+        if end.open.iter().all(&held_up) {
+            living.insert(end);
+            continue;
+        }
+        // One that is not too old may have taken effect between two that are.
+        let mut known = BTreeSet::from([end.clone()]);
+        let mut todo = vec![end];
+        while let Some(End { state, open }) = todo.pop() {
+            tried += 1;
+            if tried > TRIED_MAX {
+                return None;
+            }
+            for (at, call) in open.iter().enumerate() {
+                let mut rest = open.clone();
+                rest.remove(at);
+                for state in after(call, state) {
+                    let next = End {
+                        state,
+                        open: rest.clone(),
+                    };
+                    if known.insert(next.clone()) {
+                        todo.push(next);
+                    }
+                }
+            }
+            let open = open.into_iter().filter(&held_up).collect();
+            living.insert(End { state, open });
+        }
+    }
+    (living.len() <= ENDS_MAX).then_some(living)
+}
+
 impl Call {
     /// It may take effect although its answer says nothing.
     fn has_effect(&self) -> bool {

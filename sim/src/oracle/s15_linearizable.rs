@@ -20,7 +20,7 @@ use berth_core::{StoreRevision, Timestamp, WorkloadId};
 
 use crate::trace::Mixer;
 
-use super::linear::{Answer, Asked, Call, Content, End, Found, Record, State, explain};
+use super::linear::{Answer, Asked, Call, Content, End, Found, Record, State, expire, explain};
 use super::rule::{Check, Finding};
 
 /// A call that waits for so long has no answer to be waited for.
@@ -222,11 +222,12 @@ impl History {
         }
         match explain(&self.starts, &calls) {
             Found::Ends(ends) => {
-                let living = |mut end: End| {
-                    end.open.retain(held_up);
-                    end
-                };
-                self.starts = ends.into_iter().map(living).collect();
+                if let Some(living) = expire(ends, held_up) {
+                    self.starts = living;
+                } else {
+                    *gave_up += 1;
+                    self.starts = one_end(State::Anything, open(&self.starts));
+                }
                 Ok(())
             }
             Found::TooMany => {

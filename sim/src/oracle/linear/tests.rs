@@ -217,3 +217,22 @@ fn what_nobody_knows_is_learnt_from_the_first_answer() {
     let second = call(3, 4, Asked::Read, is(3, 5, 41));
     assert_eq!(explain(&starts, &[first, second]), Found::Nothing);
 }
+
+#[test]
+fn a_call_that_is_too_old_took_effect_or_never_does() {
+    let nobody_told = [lost(1, apply(5))];
+    let Found::Ends(ends) = explain(&nothing_yet(), &nobody_told) else {
+        panic!("it has an explanation")
+    };
+    let old = expire(ends.clone(), |_| false).expect("there are few");
+    assert!(old.iter().all(|end| end.open.is_empty()));
+    let holds = |answer| {
+        let read = call(8, 9, Asked::Read, answer);
+        matches!(explain(&old, &[read]), Found::Ends(_))
+    };
+    assert!(holds(Answer::Missing));
+    assert!(holds(is(1, 5, 10)));
+    assert!(!holds(is(1, 6, 10)), "nobody asked for that");
+    // As long as it is young, it may still take effect.
+    assert_eq!(expire(ends.clone(), |_| true), Some(ends));
+}
