@@ -11,10 +11,11 @@ use prost::Message as _;
 /// The root of the packages: a file's path below it is its name in the descriptors.
 const ROOT: &str = "proto";
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "persys/control/v1/control.proto",
     "persys/agent/v1/agent.proto",
     "berth/v1/berth.proto",
+    "berth/replica/v1/replica.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,6 +4,7 @@
 //! - [`control::v1`]: `persys.control.v1`, what agents and clients say to the scheduler;
 //! - [`agent::v1`]: `persys.agent.v1`, what the scheduler says to agents;
 //! - [`berth::v1`]: `berth.v1`, what Berth adds;
+//! - [`replica::v1`]: `berth.replica.v1`, what replicas of the scheduler say to each other;
 //! - [`metadata`]: the keys of the gRPC metadata that Berth adds;
 //! - [`time`]: timestamps of the wire to and from Unix milliseconds.
 //!
@@ -58,6 +59,21 @@ pub mod berth {
     }
 }
 
-/// The encoded `FileDescriptorSet` of all three packages and what they import, for server
+/// `berth.replica`: between the replicas of a scheduler.
+pub mod replica {
+    /// `berth.replica.v1`.
+    #[allow(
+        clippy::all,
+        clippy::pedantic,
+        missing_docs,
+        rustdoc::all,
+        unreachable_pub
+    )]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/berth.replica.v1.rs"));
+    }
+}
+
+/// The encoded `FileDescriptorSet` of all packages and what they import, for server
 /// reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,5 +1,6 @@
 //! What the driver needs to know.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,58 @@ pub struct Replica {
     /// Where clients reach its REST, `host:port`; may be empty.
     #[serde(default)]
     pub http_address: String,
+    /// What another replica must show for a call that it sends on. Whoever can read the leadership
+    /// key knows it: replicas, and nobody who only reaches the ports. Empty: none is accepted.
+    #[serde(default, skip_serializing_if = "Secret::is_empty")]
+    pub secret: Secret,
+}
+
+/// A text that is neither logged nor shown.
+#[derive(Clone, Default, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// This text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// There is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text, for whom it is meant.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether somebody knows it. Takes as long for a nearly right text as for a wrong one.
+    #[must_use]
+    pub fn is_known_as(&self, shown: &str) -> bool {
+        let (ours, theirs) = (self.0.as_bytes(), shown.as_bytes());
+        let difference = ours
+            .iter()
+            .zip(theirs)
+            .fold(0, |difference, (one, other)| difference | (one ^ other));
+        !ours.is_empty() && ours.len() == theirs.len() && difference == 0
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_known_as(&other.0) || (self.is_empty() && other.is_empty())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "none" } else { "***" })
+    }
 }
 
 /// How the store is used.
@@ -136,5 +189,36 @@ impl DriverConfig {
             submissions_max: 4_096,
             events_buffered: 4_096,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_the_whole_text_and_shown_to_nobody() {
+        let secret = Secret::new("0123".to_owned());
+        assert!(secret.is_known_as("0123"));
+        for wrong in ["", "0124", "012", "01234", "1123"] {
+            assert!(!secret.is_known_as(wrong), "{wrong}");
+        }
+        assert!(
+            !Secret::default().is_known_as(""),
+            "no secret is no password"
+        );
+        let replica = Replica {
+            secret,
+            ..Replica::default()
+        };
+        assert!(!format!("{replica:?}").contains("0123"));
+        let stored = serde_json::to_string(&replica).unwrap();
+        assert_eq!(serde_json::from_str::<Replica>(&stored).unwrap(), replica);
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_has_no_secret() {
+        let old: Replica = serde_json::from_str(r#"{"id":"a"}"#).unwrap();
+        assert!(old.secret.is_empty());
     }
 }

@@ -16,7 +16,7 @@ pub mod store;
 
 pub use agents::{Connect, DirectConnect};
 pub use clock::Clock;
-pub use config::{DriverConfig, GroupLimits, Replica, StoreConfig};
+pub use config::{DriverConfig, GroupLimits, Replica, Secret, StoreConfig};
 pub use handle::{CoreHandle, DriverHealth, Submission};
 pub use metrics::DriverMetrics;
 pub use spawn::{Driver, DriverError, DriverJoin};

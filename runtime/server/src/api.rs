@@ -6,10 +6,13 @@ use std::time::Duration;
 use berth_core::EventId;
 use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::{NodeId, WorkloadId};
-use berth_driver::CoreHandle;
+use berth_driver::{CoreHandle, Replica};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::call::Call;
+use crate::forward::{Forwarder, Peers};
 use crate::health::HealthTracker;
 use crate::metrics::Metrics;
 
@@ -18,6 +21,8 @@ use crate::metrics::Metrics;
 pub struct ApiLimits {
     /// Requests that one port works on at once; more are refused with a retry hint.
     pub requests_max: usize,
+    /// Requests that are on their way to the leader at once, over both ports.
+    pub forwards_max: usize,
     /// Clients that watch events at once, over both ports.
     pub watchers_max: usize,
     /// How long a client waits for the core at most; what it asked for may still happen.
@@ -41,6 +46,7 @@ impl Default for ApiLimits {
     fn default() -> Self {
         Self {
             requests_max: 1024,
+            forwards_max: 512,
             watchers_max: 256,
             request_timeout: Duration::from_secs(30),
             body_bytes_max: 1 << 20,
@@ -57,6 +63,8 @@ impl Default for ApiLimits {
 #[derive(Debug, Clone)]
 pub struct Api {
     inner: Arc<Inner>,
+    /// The way to the leader; `None`: there are no other replicas.
+    forwarder: Option<Arc<Forwarder>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +90,12 @@ pub enum AskError {
          repeat it", .0.as_secs()
     )]
     Timeout(Duration),
+    /// The leader went away before it answered.
+    #[error("{0}; whether the request took effect is not known")]
+    NotKnown(String),
+    /// Too many requests are on their way to the leader; this one was not sent.
+    #[error("too many requests are on their way to the leader; try again in 1 s")]
+    TooManyForwarded,
     /// The core answered something else than was asked: a bug.
     #[error("the scheduler gave an answer of the wrong kind")]
     WrongAnswer,
@@ -108,7 +122,21 @@ impl Api {
                 shutdown,
                 core,
             }),
+            forwarder: None,
         }
+    }
+
+    /// The same, one replica of several: what only the leader can answer is sent on to it.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Peers) -> Self {
+        let (core, most) = (self.core().clone(), self.limits().forwards_max);
+        self.forwarder = Some(Arc::new(Forwarder::new(peers, core, most)));
+        self
+    }
+
+    /// This replica as the others know it; `None`: there are no others.
+    pub(crate) fn peer(&self) -> Option<&Replica> {
+        self.forwarder.as_ref().map(|forwarder| forwarder.own())
     }
 
     /// The door to the core.
@@ -153,15 +181,56 @@ impl Api {
         Arc::clone(&self.inner.watchers).try_acquire_owned().ok()
     }
 
-    /// Asks the core, and waits for its answer within the limit.
+    /// Asks the core, or the leader's if this replica does not lead and only the leader can
+    /// answer, and waits for the answer within the limit and the caller's deadline.
     ///
     /// # Errors
-    /// What the core says, or that it did not answer in time.
+    /// What the core says, that there is no leader, or that there was no answer in time.
     pub async fn ask(&self, request: Request) -> Result<Response, AskError> {
-        let limit = self.inner.limits.request_timeout;
-        match tokio::time::timeout(limit, self.inner.core.request(request)).await {
+        let call = Call::current();
+        let latest = Instant::now() + self.inner.limits.request_timeout;
+        let until = call.until.map_or(latest, |until| until.min(latest));
+        let forwarder = match &self.forwarder {
+            Some(forwarder) if !call.forwarded && !self.core().health().leading => forwarder,
+            Some(_) | None => return self.ask_here(request, until).await,
+        };
+        match &request {
+            Request::Read(Query::Status) => self.ask_here(request, until).await,
+            Request::Read(query) if !call.strong => {
+                let single = matches!(
+                    query,
+                    Query::Workload(_) | Query::Node(_) | Query::Explain(_)
+                );
+                match self.ask_here(request.clone(), until).await {
+                    // Only the leader knows that something does not exist.
+                    Err(AskError::Core(RequestError::Unavailable { .. }))
+                        if single && forwarder.leader().is_some() =>
+                    {
+                        forwarder.ask(&request, &call, until).await
+                    }
+                    answer => answer,
+                }
+            }
+            _ => forwarder.ask(&request, &call, until).await,
+        }
+    }
+
+    /// As [`Self::ask`], with a read that the leader answers: for what is about to be changed.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_strong(&self, request: Request) -> Result<Response, AskError> {
+        let mut call = Call::current();
+        call.strong = true;
+        call.scope(self.ask(request)).await
+    }
+
+    /// Asks the core of this replica.
+    async fn ask_here(&self, request: Request, until: Instant) -> Result<Response, AskError> {
+        let began = Instant::now();
+        match timeout_at(until, self.inner.core.request(request)).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(AskError::Timeout(limit)),
+            Err(_) => Err(AskError::Timeout(until - began)),
         }
     }
 }

@@ -12,8 +12,10 @@
 //! handed to the core, and the core's answer is translated to codes and documents.
 
 pub mod api;
+pub mod call;
 pub mod config;
 pub mod feed;
+pub mod forward;
 pub mod grpc;
 pub mod health;
 pub mod listener;
@@ -26,6 +28,7 @@ pub mod tls;
 mod testing;
 
 pub use api::{Api, ApiLimits};
+pub use call::{Call, Caller};
 pub use config::{CoreArgs, ServerArgs, ServerConfig};
 pub use metrics::DriverSource;
 pub use serve::{Bound, Ports, Running, Surroundings, etcd, serve, serve_apis, start, start_in};

@@ -7,13 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use berth_driver::{
     Clock, Connect, CoreHandle, DirectConnect, Driver, DriverConfig, DriverJoin, Endpoints,
-    Replica, StoreFactory,
+    Replica, Secret, StoreFactory,
 };
+use rustls::crypto::CryptoProvider;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
 use crate::config::ServerConfig;
+use crate::forward::Peers;
 use crate::grpc;
 use crate::health::Mode;
 use crate::listener::{Listener, Protocol};
@@ -23,6 +25,9 @@ use crate::tls::{self, Alpn};
 
 /// How long what is in flight may take to finish after the end was asked for.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a connection to another replica is checked while calls wait on it, and how long an
+/// answer may take.
+const PEER_KEEPALIVE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(2));
 /// How often health is looked at, for the health service and the time of its last change.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -60,9 +65,15 @@ pub async fn start(
             }
         }
     };
+    let peers = DirectConnect {
+        keepalive: PEER_KEEPALIVE,
+        ..agents.clone()
+    };
     let surroundings = Surroundings {
         ports,
         agents: Arc::new(agents),
+        peers: Arc::new(peers),
+        secret: secret()?,
         clock: Clock::system(),
     };
     start_in(config, surroundings, store, shutdown)
@@ -76,8 +87,23 @@ pub struct Surroundings {
     pub ports: Ports,
     /// How agents are reached.
     pub agents: Arc<dyn Connect>,
+    /// How other replicas are reached.
+    pub peers: Arc<dyn Connect>,
+    /// What other replicas must show; nobody can guess it.
+    pub secret: Secret,
     /// The time.
     pub clock: Clock,
+}
+
+/// A text that nobody can guess.
+fn secret() -> anyhow::Result<Secret> {
+    let provider = CryptoProvider::get_default().context("there is no cryptography")?;
+    let mut bytes = [0; 24];
+    let filled = provider.secure_random.fill(&mut bytes);
+    filled.map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
+    Ok(Secret::new(
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    ))
 }
 
 /// Starts the scheduler over a store, standing on `surroundings`.
@@ -91,11 +117,17 @@ pub fn start_in(
     shutdown: CancellationToken,
 ) -> anyhow::Result<Running> {
     let ports = surroundings.ports;
-    let mut driver = DriverConfig::new(Replica {
+    let own = Replica {
         id: config.replica_id.clone(),
         grpc_address: reachable(ports.grpc.address()),
         http_address: reachable(ports.http.address()),
-    });
+        secret: surroundings.secret,
+    };
+    let peers = Peers {
+        own: own.clone(),
+        connect: surroundings.peers,
+    };
+    let mut driver = DriverConfig::new(own);
     driver.core = config.core.clone();
     driver.store.prefix.clone_from(&config.prefix);
     driver.store.lease_ttl = config.lease_ttl;
@@ -104,7 +136,12 @@ pub fn start_in(
     let driver_shutdown = driver.shutdown.clone();
     let metrics = DriverSource::from(driver.metrics.clone());
     let (core, join) = Driver::spawn(driver, store);
-    let bound = ports.serve(&config, core.clone(), Some(metrics), shutdown.clone())?;
+    let behind = Behind {
+        core: core.clone(),
+        driver: Some(metrics),
+        peers: Some(peers),
+    };
+    let bound = ports.serve(&config, behind, shutdown.clone())?;
     Ok(Running {
         grpc: bound.grpc,
         http: bound.http,
@@ -180,6 +217,13 @@ impl Running {
     }
 }
 
+/// What the ports stand in front of.
+struct Behind {
+    core: CoreHandle,
+    driver: Option<DriverSource>,
+    peers: Option<Peers>,
+}
+
 /// Both ports, bound.
 #[derive(Debug)]
 pub struct Ports {
@@ -208,20 +252,22 @@ impl Ports {
     fn serve(
         self,
         config: &ServerConfig,
-        core: CoreHandle,
-        driver: Option<DriverSource>,
+        behind: Behind,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Bound> {
         let (grpc, http) = (self.grpc.address(), self.http.address());
-        let metrics = Metrics::new()?.with_driver(driver);
+        let metrics = Metrics::new()?.with_driver(behind.driver);
         let replica = config.replica_id.clone();
-        let api = Api::new(
-            core,
+        let mut api = Api::new(
+            behind.core,
             metrics,
             config.limits.clone(),
             replica,
             shutdown.clone(),
         );
+        if let Some(peers) = behind.peers {
+            api = api.with_peers(peers);
+        }
         let (grpc_router, reporter) = grpc::router(&api)?;
         let http_router = rest::router(&api);
         let mut tasks = JoinSet::new();
@@ -262,9 +308,12 @@ pub async fn serve_apis(
     driver: Option<DriverSource>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Bound> {
-    Ports::bind(config)
-        .await?
-        .serve(config, core, driver, shutdown)
+    let behind = Behind {
+        core,
+        driver,
+        peers: None,
+    };
+    Ports::bind(config).await?.serve(config, behind, shutdown)
 }
 
 /// How others reach an address: a port on every interface is reached by the host's name.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use berth_agentd::{AgentdConfig, CapacityOverride, RuntimeKind, SharedFake, Surroundings};
 use berth_core::{Config, Timestamp};
-use berth_driver::{Connect, CoreHandle, DirectConnect, store};
+use berth_driver::{Connect, CoreHandle, DirectConnect, Secret, store};
 use berth_proto::control::v1::NodeUsage;
 use berth_server::listener::{Connection, Listener, Protocol};
 use berth_server::{Ports, ServerConfig};
@@ -128,11 +128,11 @@ pub(crate) struct SchedulerSlot {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// The way from schedulers to agents.
+/// The way from schedulers to agents and to each other.
 #[derive(Debug)]
-struct ToAgents(DirectConnect);
+struct Way(DirectConnect);
 
-impl Connect for ToAgents {
+impl Connect for Way {
     fn channel(&self, endpoint: &str) -> Result<Channel, String> {
         Ok(net::dial(&self.0.endpoint(endpoint)?))
     }
@@ -155,7 +155,9 @@ pub(crate) async fn run_scheduler(
     };
     let surroundings = berth_server::Surroundings {
         ports,
-        agents: Arc::new(ToAgents(DirectConnect::default())),
+        agents: Arc::new(Way(DirectConnect::default())),
+        peers: Arc::new(Way(DirectConnect::default())),
+        secret: Secret::new(format!("secret of {name}")),
         clock: berth_driver::Clock::starting_at(now()),
     };
     let shutdown = CancellationToken::new();

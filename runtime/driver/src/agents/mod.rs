@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use pool::{Connect, DirectConnect};
-pub use status::go_code_name;
+pub use status::{describe, go_code_name, had_connection};
 
 use self::pool::Pool;
 use crate::metrics::DriverMetrics;

@@ -30,7 +30,8 @@ pub const fn go_code_name(code: Code) -> &'static str {
 
 /// Whether there was a connection, so that the request may have left. Judged by the type of the
 /// error's cause, never by its text.
-pub(crate) fn had_connection(status: &Status) -> bool {
+#[must_use]
+pub fn had_connection(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
         if error.is::<ConnectError>() {
@@ -42,7 +43,8 @@ pub(crate) fn had_connection(status: &Status) -> bool {
 }
 
 /// The whole chain of causes: `tonic`'s own message is only "transport error".
-pub(crate) fn describe(status: &Status) -> String {
+#[must_use]
+pub fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -157,6 +157,8 @@ fn limits() -> Vec<Setting> {
     vec![
         number!(Server "requests-max", limits.requests_max, 1..=100_000,
             "Requests in flight per port; more are refused with a retry hint"),
+        number!(Server "forwards-max", limits.forwards_max, 1..=100_000,
+            "Requests on their way to the leader at once, from a replica that does not lead"),
         number!(Server "watchers-max", limits.watchers_max, 1..=100_000,
             "Clients that watch events at once"),
         number!(Server "connections-max", limits.connections_max, 1..=1_000_000,

@@ -34,8 +34,10 @@ impl BerthService {
         expect_answer!(self.api.ask(request).await?, Answer::Node(view) => *view)
     }
 
+    /// A node that is about to be changed.
     async fn node(&self, node: NodeId) -> Result<NodeView, AskError> {
-        self.change_node(Ask::Read(Query::Node(node))).await
+        let answer = self.api.ask_strong(Ask::Read(Query::Node(node))).await?;
+        expect_answer!(answer, Answer::Node(view) => *view)
     }
 
     async fn workload(&self, workload: WorkloadId) -> Result<WorkloadView, AskError> {
@@ -56,7 +58,8 @@ impl BerthService {
 
 /// Ends a cordon and, if there is one, a drain. Also behind REST.
 pub(crate) async fn uncordon(api: &Api, node: NodeId) -> Result<NodeView, AskError> {
-    let ask = |request| async { expect_answer!(api.ask(request).await?, Answer::Node(v) => *v) };
+    let ask =
+        |request| async { expect_answer!(api.ask_strong(request).await?, Answer::Node(v) => *v) };
     let view = ask(Ask::Read(Query::Node(node.clone()))).await?;
     if view.record.drain.is_some() {
         ask(Ask::CancelDrain { node: node.clone() }).await?;

@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 
 use super::reply::{code_name, unavailable};
 use crate::api::Api;
+use crate::call::Call;
 use crate::metrics::Metrics;
 
 /// What the layer needs.
@@ -52,13 +53,19 @@ pub(crate) async fn guard(
         observer.code = Some(status.code());
         return status.into_http();
     };
-    let deadline = client_deadline(request.headers());
-    let answered = match deadline {
-        Some(limit) => tokio::time::timeout(limit, next.run(request)).await,
-        None => Ok(next.run(request).await),
+    let until = client_deadline(request.headers()).map(|limit| observer.started + limit);
+    let call = Call {
+        until,
+        ..Call::default()
+    };
+    let answer = call.scope(next.run(request));
+    let answered = match until {
+        Some(until) => tokio::time::timeout_at(until, answer).await,
+        None => Ok(answer.await),
     };
     let Ok(response) = answered else {
-        let status = Status::deadline_exceeded("the client's deadline passed");
+        let text = "the client's deadline passed; a change that it asked for may still happen";
+        let status = Status::deadline_exceeded(text);
         observer.code = Some(status.code());
         return status.into_http();
     };
@@ -87,7 +94,7 @@ fn is_stream(method: &str) -> bool {
 }
 
 /// Every method of the port, by full path.
-pub(crate) const METHODS: [&str; 24] = [
+pub(crate) const METHODS: [&str; 25] = [
     "/persys.control.v1.AgentControl/RegisterNode",
     "/persys.control.v1.AgentControl/Heartbeat",
     "/persys.control.v1.AgentControl/ApplyWorkload",
@@ -108,6 +115,7 @@ pub(crate) const METHODS: [&str; 24] = [
     "/berth.v1.Berth/PurgeNode",
     "/berth.v1.Berth/WatchEvents",
     "/berth.v1.Berth/GetStatus",
+    "/berth.replica.v1.Replica/Forward",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

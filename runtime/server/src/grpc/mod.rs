@@ -15,11 +15,13 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::Api;
+use crate::forward::ReplicaService;
 use crate::health::Mode;
 
 pub use berth::BerthService;
 pub(crate) use berth::uncordon;
 pub use control::ControlService;
+pub(crate) use reply::RETRY_AFTER_MS;
 
 /// Bytes of a message that is accepted: a full heartbeat of a crowded node.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
@@ -46,7 +48,14 @@ pub fn router(api: &Api) -> anyhow::Result<(Router, HealthReporter)> {
         .max_encoding_message_size(usize::MAX);
     let berth =
         BerthServer::new(BerthService::new(api.clone())).max_encoding_message_size(usize::MAX);
-    let routes = Routes::new(control)
+    let peers = api
+        .peer()
+        .map(|own| ReplicaService::server(api.clone(), own.clone()));
+    let mut routes = Routes::new(control);
+    if let Some(peers) = peers {
+        routes = routes.add_service(peers);
+    }
+    let routes = routes
         .add_service(berth)
         .add_service(health)
         .add_service(reflection().build_v1()?)

@@ -11,6 +11,8 @@ use crate::api::AskError;
 
 /// On `UNAVAILABLE`: after how many milliseconds to try again, in decimal.
 pub(crate) const RETRY_AFTER_MS: &str = "retry-after-ms";
+/// The same for the retries that gRPC's libraries make by themselves; negative: none.
+const PUSHBACK_MS: &str = "grpc-retry-pushback-ms";
 
 /// An answer that says how old it is.
 pub(crate) fn dated<T>(message: T, freshness: Freshness) -> Response<T> {
@@ -29,12 +31,27 @@ pub(crate) fn dated<T>(message: T, freshness: Freshness) -> Response<T> {
 
 /// The status that tells a client to come back.
 pub(crate) fn unavailable(message: impl Into<String>, retry_after: Duration) -> Status {
-    let mut status = Status::unavailable(message);
+    hinted(Status::unavailable(message), retry_after)
+}
+
+/// The status that says when to come back.
+fn hinted(mut status: Status, retry_after: Duration) -> Status {
     let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-    status.metadata_mut().insert(
-        AsciiMetadataKey::from_static(RETRY_AFTER_MS),
-        MetadataValue::from(millis),
-    );
+    for key in [RETRY_AFTER_MS, PUSHBACK_MS] {
+        let key = AsciiMetadataKey::from_static(key);
+        let value = MetadataValue::from(millis);
+        status.metadata_mut().insert(key, value);
+    }
+    status
+}
+
+/// The status of a request that may have been carried out: libraries must not repeat it by
+/// themselves.
+fn not_known(message: String) -> Status {
+    let mut status = Status::unavailable(message);
+    let never = MetadataValue::from_static("-1");
+    let key = AsciiMetadataKey::from_static(PUSHBACK_MS);
+    status.metadata_mut().insert(key, never);
     status
 }
 
@@ -58,6 +75,11 @@ impl From<AskError> for Status {
         match &error {
             AskError::Core(error) => status_of(error),
             AskError::Timeout(_) => Self::deadline_exceeded(error.to_string()),
+            AskError::NotKnown(_) => not_known(error.to_string()),
+            AskError::TooManyForwarded => hinted(
+                Self::resource_exhausted(error.to_string()),
+                Duration::from_secs(1),
+            ),
             AskError::WrongAnswer => Self::internal(error.to_string()),
         }
     }

@@ -143,6 +143,22 @@ impl From<AskError> for Problem {
                 "No answer in time",
                 detail,
             ),
+            AskError::NotKnown(_) => {
+                // Without a time to come back: only who asked knows whether to ask again.
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(
+                    status,
+                    "outcome-unknown",
+                    "The outcome is not known",
+                    detail,
+                )
+            }
+            AskError::TooManyForwarded => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let mut problem = Self::new(status, "busy", "Too many requests", detail);
+                problem.retry_after = Some(Duration::from_secs(1));
+                problem
+            }
             AskError::WrongAnswer => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 Self::new(status, "internal", "Internal error", detail)
