@@ -65,7 +65,7 @@ impl AgentMachine {
         let now = restored.now;
         let lanes = restored.records.into_iter();
         let lanes = lanes.filter(|_| !planted(Bug::AgentForgetsRecords));
-        let epoch = restored.epoch;
+        let epoch = restored.epoch.filter(|_| !planted(Bug::AgentForgetsEpoch));
         let lanes = lanes
             .map(|record| (record.id.clone(), Lane::restored(record)))
             .collect();

@@ -64,8 +64,12 @@ bugs! {
         "transactions do not compare the records that they decide on"
     AgentObeysOldLeader "agent-obeys-old-leader" "S2"
         "the agent does not refuse calls of an earlier epoch"
+    AgentForgetsEpoch "agent-forgets-epoch" "S2"
+        "the agent forgets the highest epoch when it restarts"
     GrowthUnchecked "growth-unchecked" "S3"
         "a placed workload may ask for more CPU whether its node has it or not"
+    ShrinkUnseen "shrink-unseen" "S3"
+        "the capacity of a node that is about to shrink counts in full until that is committed"
     UnknownIsFailed "unknown-is-failed" "S5"
         "a commit of unknown fate counts as failed"
     RecordKeepsHome "record-keeps-home" "S4"
@@ -223,6 +227,18 @@ impl Bug {
     #[must_use]
     pub fn from_id(id: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|bug| bug.id() == id)
+    }
+}
+
+impl Bug {
+    /// The scenario that shows it, where it takes a coincidence that seeds hardly ever draw.
+    #[must_use]
+    pub const fn scene(self) -> Option<&'static str> {
+        match self {
+            Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
+            Self::ShrinkUnseen => Some("grow-while-shrinking"),
+            _ => None,
+        }
     }
 }
 

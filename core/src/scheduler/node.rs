@@ -293,7 +293,11 @@ impl Node {
             id,
             status,
             schedulable: schedulable && self.purging.is_none(),
-            capacity: self.floor.as_ref().unwrap_or(&record.resources),
+            capacity: self
+                .floor
+                .as_ref()
+                .filter(|_| !planted(Bug::ShrinkUnseen))
+                .unwrap_or(&record.resources),
             reserved,
             labels: &record.labels,
             workload_types: &record.supported_workload_types,

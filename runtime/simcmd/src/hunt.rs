@@ -66,7 +66,11 @@ pub(super) fn hunt(args: &HuntArgs) -> anyhow::Result<ExitCode> {
     let progress = Progress::new(bugs.len() as u64, "bugs");
     let work = |bag: &mut BTreeMap<u64, Hunted>, number: u64| {
         let bug = bugs[usize::try_from(number).unwrap_or(0)];
-        let hunted = one(bug, &source, args.seeds.clone());
+        let scene = bug.scene().map(Source::scenario).transpose();
+        let hunted = match &scene {
+            Ok(scene) => one(bug, scene.as_ref().unwrap_or(&source), args.seeds.clone()),
+            Err(_) => Hunted::new(bug),
+        };
         progress.step(hunted.caught.is_none());
         bag.insert(number, hunted);
     };

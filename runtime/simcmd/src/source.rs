@@ -93,6 +93,16 @@ fn read(name: &str) -> anyhow::Result<Script> {
     Script::from_yaml(&text).map_err(|e| anyhow::anyhow!("{name}: {e}"))
 }
 
+impl Source<'static> {
+    /// The scenario of this name.
+    pub(super) fn scenario(name: &'static str) -> anyhow::Result<Self> {
+        Ok(Self::Scenario {
+            name,
+            script: Box::new(scenarios::named(name).map_err(anyhow::Error::msg)?),
+        })
+    }
+}
+
 impl Source<'_> {
     /// The script of a seed; a scenario has one of its own, for those who do not say.
     pub(super) fn script(&self, seed: Option<u64>) -> Script {
