@@ -321,6 +321,10 @@ pub enum RequestError {
     /// There is no such node.
     #[error("node {0} does not exist")]
     NoSuchNode(NodeId),
+    /// The node heartbeats and takes no calls where it said it would: its agent must say again
+    /// where it answers.
+    #[error("node {0} is not reached at the endpoint that it registered: it must register again")]
+    RegisterAgain(NodeId),
     /// The record changed since the client read it.
     #[error("the record is at revision {current}, not at {expected}: read it again")]
     Stale {

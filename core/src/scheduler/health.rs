@@ -139,7 +139,18 @@ impl Scheduler {
                 self.timers.set_at_latest(Timer::Listing(id.clone()), now);
             }
         }
+        // Another process may have registered in its place, and be gone: only the agent knows
+        // where it answers. Asked for once a lease; an agent that is told so at each heartbeat
+        // would do nothing but register.
+        let ask = lost && entity.unreachable && now >= entity.register_again_at;
+        if ask {
+            entity.register_again_at = now + lease;
+        }
         self.take_hints(&id, heartbeat.statuses);
+        if ask {
+            self.reply(request, Err(RequestError::RegisterAgain(id)));
+            return;
+        }
         let lease_expires_at = now + lease;
         self.reply(
             request,

@@ -135,6 +135,8 @@ pub(super) struct Node {
     /// Calls that failed in a row.
     pub(super) failures: u32,
     pub(super) unreachable: bool,
+    /// While it is unreachable: when its agent may be asked to register again.
+    pub(super) register_again_at: Timestamp,
     pub(super) listing: Listing,
     /// When the stored figures of allocation are written, if they lag.
     pub(super) figures_due: Option<Timestamp>,
@@ -169,6 +171,7 @@ impl Node {
             missed: Vec::new(),
             failures: 0,
             unreachable: false,
+            register_again_at: Timestamp::ZERO,
             listing: Listing::default(),
             figures_due: None,
             purging: None,

@@ -310,14 +310,16 @@ impl Scheduler {
     }
 
     /// The periodic pass asks for everything that waits; what it places, an event should have
-    /// placed, and is counted (L2).
+    /// placed, and is counted (L2). Room that appeared in this very step is an event that was not
+    /// missed: what waits for it is placed before the step ends.
     pub(super) fn rescue_pending(&mut self) {
         let waiting: Vec<WorkloadId> = self
             .waiting_for_room
             .iter()
             .map(|(_, _, id)| id.clone())
             .collect();
-        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        let known = self.nodes.keys().filter(|node| !self.room.contains(*node));
+        let nodes: Vec<NodeId> = known.cloned().collect();
         for id in waiting {
             let Some(workload) = self.workloads.get(&id) else {
                 continue;

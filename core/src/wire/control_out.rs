@@ -164,6 +164,7 @@ pub fn refusal(error: &RequestError) -> (control::FailureReason, String) {
         RequestError::Invalid { .. } => control::FailureReason::InvalidSpec,
         RequestError::NoSuchWorkload(_)
         | RequestError::NoSuchNode(_)
+        | RequestError::RegisterAgain(_)
         | RequestError::Stale { .. }
         | RequestError::Refused(_)
         | RequestError::Unavailable { .. }

@@ -281,7 +281,8 @@ impl Cluster {
             .agents
             .get_mut(&call.node)
             .expect("only known nodes are called");
-        if !agent.reachable {
+        let elsewhere = call.endpoint != format!("{}:50051", call.node);
+        if !agent.reachable || elsewhere {
             let result = Err(AgentError::Unreachable("connection refused".into()));
             self.feed(Input::Agent {
                 call: call.id,
@@ -402,7 +403,9 @@ impl Cluster {
             usage: NodeUsage::default(),
             statuses: statuses.collect(),
         };
-        if let Err(RequestError::NoSuchNode(_)) = self.ask(Request::Heartbeat(heartbeat)) {
+        if let Err(RequestError::NoSuchNode(_) | RequestError::RegisterAgain(_)) =
+            self.ask(Request::Heartbeat(heartbeat))
+        {
             self.register(node.as_str(), Resources::new(4_000, 8_192, 100));
         }
     }

@@ -5,9 +5,9 @@ use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::model::node::{NodeReason, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
-use berth_core::{Config, EventType, Key};
+use berth_core::{Config, EventType, Input, Key};
 
-use crate::cluster::{Cluster, id, node, seconds};
+use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
 
 fn lose(cluster: &mut Cluster, name: &str) {
     let agent = cluster.agents.get_mut(&node(name)).unwrap();
@@ -274,6 +274,73 @@ fn a_drain_without_room_waits_for_its_deadline() {
     assert_eq!(cluster.seen("w"), ("Pending".into(), String::new()));
     assert_eq!(cluster.seen("s"), ("Stopped".into(), String::new()));
     assert_eq!(cluster.count(EventType::NodeDrained), 1);
+}
+
+/// L1: a second process with the node's id registers and is gone; the first one heartbeats on, and
+/// has no reason to register. Seeds 2465, 3767, 4051 and 4087.
+#[test]
+fn a_node_that_is_not_reached_where_it_registered_says_again_where_it_answers() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    let mut second = registration("n-0", Resources::new(4_000, 8_192, 100));
+    second.endpoint = "another:50051".into();
+    cluster.ask(Request::Register(second)).unwrap();
+    // Three calls fail first, and one in a minute is made.
+    cluster.pass(seconds(240));
+    let state = |cluster: &mut Cluster| {
+        let record = cluster.get_node("n-0").unwrap().record;
+        (record.status, record.agent_endpoint)
+    };
+    assert_eq!(
+        state(&mut cluster),
+        (NodeStatus::Ready, "n-0:50051".to_owned())
+    );
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+}
+
+/// L2: the room was seen in the very step in which the pass came; nothing was missed. Seed 4194.
+#[test]
+fn a_pass_counts_nothing_as_rescued_that_an_event_of_its_step_places() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let cordon = |schedulable| Request::SetSchedulable {
+        node: node("n-0"),
+        schedulable,
+    };
+    cluster.ask(cordon(false)).unwrap();
+    cluster.apply("w", 100).unwrap();
+    cluster.next_commit = NextCommit::Held;
+    cluster.begin(cordon(true));
+    // The answer comes when the pass is overdue, as in a process that stood still.
+    cluster.now = cluster.now + seconds(7);
+    cluster.release();
+    let view = cluster.get_workload("w").unwrap();
+    assert_eq!(view.record.assigned_node, Some(node("n-0")));
+    assert_eq!(cluster.core.stats().rescued_by_pass, 0);
+}
+
+/// An agent that cannot be called, wherever it registers, is not made to do nothing else.
+#[test]
+fn a_node_is_asked_to_register_again_once_a_lease() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.agents.get_mut(&node("n-0")).unwrap().reachable = false;
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(40));
+    let heard = cluster.journal.len();
+    cluster.pass(seconds(120));
+    let registers = cluster.journal[heard..].iter().filter(|(_, input)| {
+        let register = |request: &Request| matches!(request, Request::Register(_));
+        matches!(input, Input::Request { request, .. } if register(request))
+    });
+    let registers = registers.count();
+    assert!((3..=4).contains(&registers), "{registers} registrations");
+    assert_eq!(
+        cluster.get_node("n-0").unwrap().record.status,
+        NodeStatus::NotReady
+    );
 }
 
 #[test]

@@ -7,12 +7,15 @@ use std::time::Duration;
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
-use berth_core::{NodeId, WorkloadId};
+use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::Oracle;
 use super::rule::{Check, Finding, Rule};
 use super::s05_exact_placement;
 use super::s12_no_hot_loop::restless;
+
+/// How long what leaves a lost node may take beside the wait for its turn.
+const LEFT_SOON: Duration = Duration::from_secs(60);
 
 /// The truth at the end.
 #[derive(Debug)]
@@ -70,10 +73,20 @@ impl Oracle {
         one
     }
 
-    /// After the faults have stopped: how long until what lost nodes had runs elsewhere. A leader
-    /// is found, listens for a lease, waits for the grace, and evicts at its rate.
-    pub(crate) fn lost_nodes_are_left_within(&self) -> Duration {
-        self.config.lease() + self.config.eviction_grace * 2 + Duration::from_secs(60)
+    /// After the faults have stopped: how long until what lost nodes had begins to leave. A leader
+    /// is found, listens for a lease, and waits for the grace.
+    pub(crate) fn lost_nodes_are_given_up_within(&self) -> Duration {
+        self.config.lease() + self.config.eviction_grace * 2
+    }
+
+    /// Lost nodes have been given up. By when what they had runs elsewhere: evictions are bounded.
+    pub(crate) fn lost_nodes_are_left_by(&mut self, end: &End) -> Timestamp {
+        let homes = self.image.assignments.values();
+        let there = homes.filter(|held| end.dead.contains(&held.record.node_id));
+        let rate = u64::from(self.config.evictions_per_second_max.max(1));
+        let last = Duration::from_secs((there.count() as u64).div_ceil(rate));
+        self.left_by = self.now + last + LEFT_SOON;
+        self.left_by
     }
 
     /// L5: what nodes had that are lost for good is elsewhere by now, unless there is no room, or
@@ -162,6 +175,9 @@ impl Oracle {
     fn judge_running(&self, record: &WorkloadRecord, end: &End, stranded: bool) -> (Rule, Check) {
         let state = record.status.actual_state;
         let fails = fails_by_itself(record);
+        if stranded && self.now < self.left_by {
+            return (Rule::L5, Ok(()));
+        }
         if stranded {
             return (Rule::L5, self.nowhere_else(record));
         }
@@ -251,7 +267,12 @@ impl Oracle {
     /// L3: no node runs what is not assigned to it.
     fn orphans(&self, end: &End) -> Check {
         for (node, running) in &end.running {
-            if let Some(id) = running.keys().find(|id| !is_home(self, id, node)) {
+            let is_forgotten = |id: &WorkloadId| {
+                self.unrecorded.contains(&(node.clone(), id.clone()))
+                    && !self.image.workloads.contains_key(id)
+            };
+            let is_orphan = |id: &&WorkloadId| !is_home(self, id, node) && !is_forgotten(id);
+            if let Some(id) = running.keys().find(is_orphan) {
                 let home = self
                     .image
                     .assignments

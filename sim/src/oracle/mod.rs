@@ -60,6 +60,10 @@ pub(crate) struct Oracle {
     bounded: s17_bounded::Bounded,
     /// Nodes whose id two machines use: what is true of one is not of the other.
     ambiguous: BTreeSet<NodeId>,
+    /// Copies of which nothing in the store tells any more, for somebody else removed that.
+    unrecorded: BTreeSet<(NodeId, WorkloadId)>,
+    /// Until then what lost nodes had may be on its way, for evictions are bounded.
+    left_by: Timestamp,
     /// Until then some scheduler may avoid a node for what an agent told it, which is in nobody's
     /// records: its choices cannot be made again.
     avoids_until: Timestamp,
@@ -100,6 +104,8 @@ impl Oracle {
             touched: BTreeMap::new(),
             bounded: s17_bounded::Bounded::default(),
             ambiguous: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
+            left_by: Timestamp::ZERO,
             avoids_until: Timestamp::ZERO,
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
@@ -250,6 +256,12 @@ impl Oracle {
     pub(crate) fn touched(&mut self, id: &WorkloadId) {
         self.touched.insert(id.to_string(), self.now);
         self.histories.mute(id, self.now + EDIT_SETTLES);
+    }
+
+    /// Somebody else removes the tombstone of a copy. If the workload has no record, nobody can tell
+    /// it from what was never the scheduler's own, which is left alone.
+    pub(crate) fn unrecorded(&mut self, node: &NodeId, id: &WorkloadId) {
+        self.unrecorded.insert((node.clone(), id.clone()));
     }
 
     /// Somebody else edits the record of a node.

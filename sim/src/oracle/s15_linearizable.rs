@@ -301,6 +301,7 @@ fn answer(asked: Asked, result: &Result<Response, RequestError>) -> Option<Answe
         Err(
             RequestError::Invalid { .. }
             | RequestError::NoSuchNode(_)
+            | RequestError::RegisterAgain(_)
             | RequestError::Refused(_)
             | RequestError::Busy(_),
         ) => Answer::Refused,

@@ -130,6 +130,8 @@ enum Happening {
     Heal,
     /// Somebody must lead by now.
     Led,
+    /// Lost nodes are given up by now.
+    GivenUp,
     /// What lost nodes had must run elsewhere by now.
     Moved,
     /// What was asked for in the calm must run by now.
@@ -272,8 +274,8 @@ impl World {
         }
         self.queue.push(heal, Happening::Heal);
         self.queue.push(heal + LED_WITHIN, Happening::Led);
-        let moved = heal + self.oracle.lost_nodes_are_left_within();
-        self.queue.push(moved, Happening::Moved);
+        let given_up = heal + self.oracle.lost_nodes_are_given_up_within();
+        self.queue.push(given_up, Happening::GivenUp);
         // Those that ran stably for long enough have their tries forgotten, which is written.
         let settles = self.oracle.stable_after() + Duration::from_secs(60);
         let half = self.script.world.calm.duration() / 2;
@@ -426,6 +428,11 @@ impl World {
             Happening::Led => {
                 let end = self.end();
                 self.oracle.judge_leader(&end);
+            }
+            Happening::GivenUp => {
+                let end = self.end();
+                let moved = self.oracle.lost_nodes_are_left_by(&end);
+                self.queue.push(moved, Happening::Moved);
             }
             Happening::Moved => {
                 let end = self.end();

@@ -60,7 +60,9 @@ pub(crate) fn status_of(error: &RequestError) -> Status {
     let message = error.to_string();
     match error {
         RequestError::Invalid { .. } => Status::invalid_argument(message),
-        RequestError::NoSuchWorkload(_) | RequestError::NoSuchNode(_) => Status::not_found(message),
+        RequestError::NoSuchWorkload(_)
+        | RequestError::NoSuchNode(_)
+        | RequestError::RegisterAgain(_) => Status::not_found(message),
         RequestError::Stale { .. } => Status::aborted(message),
         RequestError::Refused(_) | RequestError::StoreRefused(_) => {
             Status::failed_precondition(message)

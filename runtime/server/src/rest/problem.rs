@@ -96,7 +96,9 @@ impl From<RequestError> for Problem {
         let detail = error.to_string();
         match error {
             RequestError::Invalid { field, problem } => Self::invalid(field, problem),
-            RequestError::NoSuchWorkload(_) | RequestError::NoSuchNode(_) => {
+            RequestError::NoSuchWorkload(_)
+            | RequestError::NoSuchNode(_)
+            | RequestError::RegisterAgain(_) => {
                 Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
             }
             RequestError::Stale { .. } => {

@@ -125,7 +125,9 @@ impl World {
                         Ok(ControlMessage::Heartbeat(message.encode_to_vec()))
                     }
                     Ok(_) => Err((13, "another answer".to_owned())),
-                    Err(RequestError::NoSuchNode(node)) => Err((5, node.to_string())),
+                    Err(RequestError::NoSuchNode(node) | RequestError::RegisterAgain(node)) => {
+                        Err((5, node.to_string()))
+                    }
                     Err(error) => Err((14, error.to_string())),
                 };
                 (to, Body::ControlAnswered { call, answer })
