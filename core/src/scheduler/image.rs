@@ -260,6 +260,10 @@ impl Scheduler {
         if !self.is_news(&stored) {
             return;
         }
+        if self.is_own_removal(&stored) {
+            // Its echo came before its answer, and there is nothing to learn from it.
+            return;
+        }
         self.stats.records_adopted += 1;
         let was = match &stored.key {
             Key::Node(id) => self.nodes.get(id).and_then(|node| node.record.clone()),
@@ -364,6 +368,16 @@ impl Scheduler {
                     && (stored.mod_revision == StoreRevision(0) || stored.mod_revision > known)
             }
         }
+    }
+
+    /// The watch tells that a tombstone is gone while our transaction that removes it has no answer
+    /// yet. Whoever removed it, that answer or what is read back then says so.
+    fn is_own_removal(&self, stored: &Stored) -> bool {
+        let Key::Tombstone(node, id) = &stored.key else {
+            return false;
+        };
+        let tombstone = self.nodes.get(node).and_then(|n| n.tombstones.get(id));
+        stored.value.is_none() && tombstone.is_some_and(|t| t.staged.is_some())
     }
 
     /// A value that we removed since: the watch may tell of a write after the commit of its
