@@ -6,13 +6,14 @@ CARGO ?= cargo
 ARGS ?=
 NODES ?= 500
 WORKLOADS ?= 5000
+SHARD ?= 0/40
 SEEDS ?= 0..2000
 
 # Cargo would look for the job server of `make -j`, which is not handed down to it.
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench search exhaust hunt determinism coverage deny
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench search exhaust hunt mutants determinism coverage deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +74,11 @@ exhaust: ## run every single fault at every point of every short scenario
 hunt: ## plant bugs in the product, and see whether the simulator finds them; ARGS="--bug tie-break"
 	@xtask/deps.sh build
 	@$(CARGO) run --profile simulation --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
+
+mutants: ## change the core at random places, and see which change no test notices: SHARD=0/40 (installs cargo-mutants)
+	@xtask/deps.sh build
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	@$(CARGO) mutants --package berth-core --shard $(SHARD) --sharding round-robin --output target $(ARGS)
 
 determinism: ## the core's outputs and the simulator's traces are equal in debug and optimised, on 1 and 2 threads
 	@xtask/deps.sh build
