@@ -2,6 +2,8 @@
 //! nothing is decided.
 
 mod agent;
+#[cfg(test)]
+mod deploy_tests;
 mod dev;
 mod logging;
 mod server;

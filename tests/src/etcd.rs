@@ -17,6 +17,7 @@ pub struct Etcd {
     process: Process,
     args: Vec<String>,
     address: String,
+    peer: String,
 }
 
 impl Etcd {
@@ -42,6 +43,7 @@ impl Etcd {
             process,
             args,
             address: client,
+            peer,
         };
         etcd.wait_ready().await;
         etcd
@@ -90,6 +92,26 @@ impl Etcd {
         self.process.kill();
         self.process = lab.start("etcd", Path::new("etcd"), &self.args);
         self.wait_ready().await;
+    }
+
+    /// Starts again on the data of a snapshot, as after the loss of its own.
+    ///
+    /// # Panics
+    /// When the snapshot cannot be restored.
+    pub async fn restore(&mut self, lab: &Lab, snapshot: &Path) {
+        self.process.kill();
+        let data = lab.path("etcd");
+        std::fs::remove_dir_all(&data).expect("the data of a member that ended");
+        let _ = self.etcdctl(&[
+            "snapshot",
+            "restore",
+            &snapshot.display().to_string(),
+            "--name=etcd",
+            &format!("--data-dir={}", data.display()),
+            &format!("--initial-cluster=etcd=http://{}", self.peer),
+            &format!("--initial-advertise-peer-urls=http://{}", self.peer),
+        ]);
+        self.restart(lab).await;
     }
 
     /// A client.

@@ -10,6 +10,7 @@ mod harness;
 mod hung;
 mod idle;
 mod input;
+mod operations;
 mod store;
 
 use std::io::Write as _;
