@@ -13,7 +13,7 @@ SEEDS ?= 0..2000
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt tidy doc blackbox scale bench search exhaust hunt mutants determinism coverage deny
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox faults takeover scale bench search exhaust hunt mutants determinism coverage deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,16 @@ tidy: ## the project's own rules only
 doc: ## the API documentation, warnings as errors
 	@xtask/deps.sh build
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+faults: ## break real processes from a seed and judge what is left; ARGS="--seed 7 --runs 10"
+	@xtask/deps.sh test
+	@$(CARGO) build -p berth-runtime --bin berth -p berth-faults --bin berth-faults
+	@$(CARGO) run --quiet -p berth-faults -- run $(ARGS)
+
+takeover: ## how long nobody acts when the leader dies; ARGS="--workloads 100000 --json FILE"
+	@xtask/deps.sh test
+	@$(CARGO) build --release -p berth-runtime --bin berth -p berth-faults --bin berth-faults
+	@$(CARGO) run --release --quiet -p berth-faults -- takeover $(ARGS)
 
 scale: ## the capacity run: NODES=500 WORKLOADS=5000 against a real etcd
 	@xtask/deps.sh test

@@ -60,6 +60,8 @@ struct State {
     calls: Vec<Call>,
     held: BTreeMap<String, Held>,
     artifacts_made: BTreeMap<String, u64>,
+    /// The same by workload and revision.
+    revisions_made: BTreeMap<(String, String), u64>,
     complaints: Vec<String>,
     /// The highest epoch that called.
     epoch: i64,
@@ -111,6 +113,24 @@ impl AgentBook {
         self.with(|s| s.artifacts_made.clone())
     }
 
+    /// How many artifacts were made for each workload and revision.
+    #[must_use]
+    pub fn revisions_made(&self) -> BTreeMap<(String, String), u64> {
+        self.with(|s| s.revisions_made.clone())
+    }
+
+    /// It holds a running artifact from before anybody called.
+    pub fn hold(&self, workload: &str, revision: &str) {
+        let held = Held {
+            kind: agent::WorkloadType::Container as i32,
+            revision: revision.to_owned(),
+            desired: agent::DesiredState::Running as i32,
+            ready_at: Instant::now(),
+            failed: None,
+        };
+        self.with(|s| s.held.insert(workload.to_owned(), held));
+    }
+
     /// The workloads that it holds.
     #[must_use]
     pub fn held(&self) -> Vec<String> {
@@ -154,6 +174,8 @@ impl AgentBook {
                 return;
             }
             *s.artifacts_made.entry(request.id.clone()).or_default() += 1;
+            let revision = (request.id.clone(), request.revision_id.clone());
+            *s.revisions_made.entry(revision).or_default() += 1;
             let held = Held {
                 kind: request.r#type,
                 revision: request.revision_id.clone(),

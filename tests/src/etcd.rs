@@ -201,13 +201,14 @@ impl Etcd {
     }
 }
 
-/// An address on loopback that nobody listened on a moment ago.
+/// An address on loopback that nobody listened on a moment ago. Connections go out from 127.0.0.1: on
+/// another address the port stays free for whoever is killed and starts again.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
     listener.local_addr().expect("it is bound").to_string()
 }
 

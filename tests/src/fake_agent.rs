@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::agent_book::{AgentBook, Call, CallKind};
@@ -39,6 +39,12 @@ pub struct FakeAgentOptions {
     pub heartbeat: Option<Duration>,
     /// Looks at every mutation.
     pub witness: Option<Witness>,
+    /// How long an answer of a scheduler is waited for.
+    pub patience: Duration,
+    /// Where it listens; port 0: any.
+    pub listen: String,
+    /// `host:port` at which the scheduler reaches it; `None`: where it listens.
+    pub advertise: Option<String>,
 }
 
 impl FakeAgentOptions {
@@ -53,6 +59,9 @@ impl FakeAgentOptions {
             start_delay: Duration::ZERO,
             heartbeat: None,
             witness: None,
+            patience: Duration::from_secs(10),
+            listen: "127.0.0.1:0".to_owned(),
+            advertise: None,
         }
     }
 }
@@ -79,7 +88,17 @@ impl FakeAgent {
     /// # Panics
     /// When it cannot listen, or the address is none.
     pub async fn start(scheduler: &str, options: FakeAgentOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(&[scheduler.to_owned()], options).await
+    }
+
+    /// The same with several schedulers, which are tried in turn, as the reference agent does.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_at(schedulers: &[String], options: FakeAgentOptions) -> Self {
+        let listener = TcpListener::bind(&options.listen)
+            .await
+            .expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let book = Arc::new(AgentBook::default());
         let service = Service {
@@ -89,11 +108,12 @@ impl FakeAgent {
         let serve = tonic::transport::Server::builder()
             .add_service(AgentServiceServer::new(service))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        let channel = Channel::from_shared(format!("http://{scheduler}"))
-            .expect("host:port makes a URI")
-            .timeout(Duration::from_secs(10))
-            .connect_lazy();
-        let beat = heartbeats(channel, address, Arc::clone(&book), options);
+        let endpoints = schedulers.iter().map(|scheduler| {
+            Channel::from_shared(format!("http://{scheduler}"))
+                .expect("host:port makes a URI")
+                .timeout(options.patience)
+        });
+        let beat = heartbeats(endpoints.collect(), address, Arc::clone(&book), options);
         let tasks = vec![
             tokio::spawn(async move {
                 let _ = serve.await;
@@ -130,13 +150,14 @@ impl Drop for FakeAgent {
 
 /// Registers, then heartbeats for ever; registers again after an error, as existing agents do.
 async fn heartbeats(
-    channel: Channel,
+    endpoints: Vec<Endpoint>,
     address: SocketAddr,
     book: Arc<AgentBook>,
     options: FakeAgentOptions,
 ) {
-    let mut client = AgentControlClient::new(channel);
-    loop {
+    // The next scheduler after an error; a new connection, since the old one may be dead.
+    for endpoint in endpoints.iter().cycle() {
+        let mut client = AgentControlClient::new(endpoint.connect_lazy());
         let registered = client.register_node(registration(address, &options)).await;
         let told = match registered {
             Ok(answer) if answer.get_ref().accepted => answer.get_ref().heartbeat_interval_seconds,
@@ -185,7 +206,10 @@ fn registration(address: SocketAddr, options: &FakeAgentOptions) -> control::Reg
         labels: [("os", "linux"), ("arch", "amd64")]
             .map(|(k, v)| (k.into(), v.into()))
             .into(),
-        grpc_endpoint: address.to_string(),
+        grpc_endpoint: options
+            .advertise
+            .clone()
+            .unwrap_or_else(|| address.to_string()),
         ..control::RegisterNodeRequest::default()
     }
 }

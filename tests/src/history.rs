@@ -33,8 +33,14 @@ impl History {
     /// Follows `etcd` from its first revision on, through restarts.
     #[must_use]
     pub fn record(etcd: &Etcd) -> Self {
+        Self::of(&etcd.url())
+    }
+
+    /// Follows the member of etcd at this URL.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
         let changes = Arc::new(Mutex::new(Vec::new()));
-        let task = tokio::spawn(follow(etcd.url(), Arc::clone(&changes)));
+        let task = tokio::spawn(follow(url.to_owned(), Arc::clone(&changes)));
         Self { changes, task }
     }
 
@@ -43,7 +49,20 @@ impl History {
     /// # Panics
     /// When the recorder does not catch up.
     pub async fn until_now(&self, etcd: &Etcd) -> Vec<Change> {
-        let revision = etcd.revision().await;
+        self.up_to(etcd.revision().await).await
+    }
+
+    /// All changes so far, in order.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        self.changes.lock().map(|c| c.clone()).unwrap_or_default()
+    }
+
+    /// All changes up to a revision, in order.
+    ///
+    /// # Panics
+    /// When the recorder does not catch up.
+    pub async fn up_to(&self, revision: i64) -> Vec<Change> {
         let (changes, _) = wait_for("the recorder to catch up", secs(20), async || {
             let changes = self.changes.lock().map_err(|e| e.to_string())?.clone();
             let at = changes.last().map_or(1, |c| c.revision);

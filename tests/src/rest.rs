@@ -51,9 +51,18 @@ impl Rest {
     /// When no HTTP client can be made.
     #[must_use]
     pub fn new(address: &str) -> Self {
+        Self::patient(address, Duration::from_secs(20))
+    }
+
+    /// The same, with answers waited for this long.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn patient(address: &str, patience: Duration) -> Self {
         let client = reqwest::Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(20))
+            .timeout(patience)
             .build();
         Self {
             base: format!("http://{address}"),

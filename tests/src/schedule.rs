@@ -17,6 +17,12 @@ impl Schedule {
             .and_then(|text| text.parse().ok());
         let seed = given.unwrap_or(default);
         println!("the schedule's seed: BERTH_TEST_SEED={seed}");
+        Self::of(seed)
+    }
+
+    /// The draws of a seed.
+    #[must_use]
+    pub const fn of(seed: u64) -> Self {
         Self { state: seed }
     }
 

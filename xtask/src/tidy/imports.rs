@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// Every crate of ours, and which of ours it may use (for its tests too), lowest first.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("berth-xtask", &[]),
     ("berth-proto", &[]),
     ("berth-kv", &[]),
@@ -82,6 +82,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ),
     (
         "berth-scale-tests",
+        &["berth-proto", "berth-core", "berth-tests"],
+    ),
+    (
+        "berth-faults",
         &["berth-proto", "berth-core", "berth-tests"],
     ),
 ];
