@@ -18,6 +18,16 @@ pub const STALE: &str = "berth-stale";
 /// On answers of the scheduler: the store's revision that the answer holds for, in decimal.
 pub const REVISION: &str = "berth-revision";
 
+/// On reads of the scheduler, optional: `strong` when the answer must reflect every write that was
+/// acknowledged before the call; it comes from the leader then. `default`, or nothing: any replica
+/// answers from its own image, and says how old that is.
+pub const CONSISTENCY: &str = "berth-consistency";
+
+/// On reads of the scheduler, optional: the answer must reflect this revision of the store or a
+/// later one, in decimal. A client that sends the largest [`REVISION`] that it was answered never
+/// sees the past again, whichever replica it asks.
+pub const REVISION_MIN: &str = "berth-revision-min";
+
 /// On registration and heartbeats of the reference agent: an id that the node gets with every
 /// boot of its machine. Another one means that nothing of before runs any more.
 pub const BOOT_ID: &str = "berth-boot-id";

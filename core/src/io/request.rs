@@ -304,6 +304,16 @@ pub struct Freshness {
     pub age_ms: u64,
 }
 
+/// What became of a request that was not answered as it was asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Effect {
+    /// It was not carried out, and will not be.
+    #[default]
+    None,
+    /// It may have been carried out, or may still be.
+    Unknown,
+}
+
 /// Why a request was not granted. Shown to people as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RequestError {
@@ -343,6 +353,9 @@ pub enum RequestError {
         reason: String,
         /// When to try again.
         retry_after: Duration,
+        /// Whether it may have happened all the same.
+        #[serde(default)]
+        effect: Effect,
     },
     /// Too much is asked of this workload at once: try again.
     #[error("{0} has too many requests waiting; try again in 1 s")]

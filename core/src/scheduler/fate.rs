@@ -357,7 +357,7 @@ impl Scheduler {
             }
             // It may still be written; asked again, it would seem to conflict with itself (S15).
             (Some((request, mutation)), Undone::Unseen) if mutation.is_conditional() => {
-                let error = self.unavailable("the outcome is not known: read the record again");
+                let error = self.not_known("the outcome is not known: read the record again");
                 self.reply(request, Err(error));
             }
             (Some(request), Undone::Overtaken | Undone::Unseen) => {

@@ -1,7 +1,7 @@
 //! The image of the store: loaded when this replica begins to lead, kept up by its own commits,
 //! and corrected by what somebody else changes.
 
-use crate::io::request::RequestError;
+use crate::io::request::{Effect, RequestError};
 use crate::io::{Deposed, Output, Snapshot, Stored};
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
@@ -179,7 +179,7 @@ impl Scheduler {
                 | Staged::Event => None,
             };
             if let Some(request) = request {
-                let error = self.unavailable("leadership was lost before the outcome was known");
+                let error = self.not_known("leadership was lost before the outcome was known");
                 self.reply(request, Err(error));
             }
         }
@@ -525,6 +525,16 @@ impl Scheduler {
         RequestError::Unavailable {
             reason: reason.to_owned(),
             retry_after: std::time::Duration::from_secs(1),
+            effect: Effect::None,
+        }
+    }
+
+    /// The same for what may have been carried out.
+    pub(super) fn not_known(&self, reason: &str) -> RequestError {
+        RequestError::Unavailable {
+            reason: reason.to_owned(),
+            retry_after: std::time::Duration::from_secs(1),
+            effect: Effect::Unknown,
         }
     }
 

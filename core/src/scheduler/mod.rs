@@ -220,6 +220,12 @@ impl Scheduler {
         matches!(self.leadership, Leadership::Leading { .. })
     }
 
+    /// The newest revision of the store that the image reflects.
+    #[must_use]
+    pub const fn revision(&self) -> StoreRevision {
+        self.revision
+    }
+
     /// The epoch in which this replica leads; 0 when it does not.
     #[must_use]
     pub const fn epoch(&self) -> Epoch {

@@ -51,6 +51,8 @@ pub struct Api {
     base: Url,
     client: Client,
     request_timeout: Duration,
+    /// Reads are answered by the leader.
+    strong: bool,
 }
 
 /// An answer with a status of success.
@@ -114,7 +116,13 @@ impl Api {
             base,
             client,
             request_timeout: connection.request_timeout,
+            strong: false,
         })
+    }
+
+    /// From now on reads reflect every write that was acknowledged before them.
+    pub fn read_strongly(&mut self) {
+        self.strong = true;
     }
 
     /// The address of `path` with `query`.
@@ -146,6 +154,9 @@ impl Api {
             .request(method, url)
             .timeout(self.request_timeout)
             .header("accept", "application/json");
+        if self.strong {
+            request = request.header("berth-consistency", "strong");
+        }
         if let Some(body) = body {
             request = request
                 .header("content-type", "application/json")

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::AgentClient;
 use crate::metrics::DriverMetrics;
-use crate::store::{Order, Pending, Term};
+use crate::store::{LeaseGuard, Order, Pending, Term};
 
 /// Where an answer goes.
 type Reply = oneshot::Sender<Result<Response, RequestError>>;
@@ -69,6 +69,12 @@ impl Dispatcher {
     /// The epoch of the term.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.term.as_ref().map(|(term, _)| term.epoch)
+    }
+
+    /// The epoch of the term, and the lease that it stands on.
+    pub(crate) fn tenure(&self) -> Option<(Epoch, LeaseGuard)> {
+        let term = self.term.as_ref();
+        term.map(|(term, _)| (term.epoch, term.lease.clone()))
     }
 
     /// Names a request, and keeps where its answer goes.

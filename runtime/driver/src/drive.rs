@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agents::FromAgent;
 use crate::clock::Clock;
 use crate::dispatch::Dispatcher;
-use crate::handle::Submission;
+use crate::handle::{Image, Submission};
 use crate::metrics::DriverMetrics;
 use crate::store::{FromStore, Leadership, Reporter, Source};
 
@@ -58,6 +58,7 @@ pub(crate) struct CoreLoop {
     /// The round of following, if somebody else is known to lead.
     pub(crate) round: Option<u64>,
     pub(crate) stats: watch::Sender<Arc<Stats>>,
+    pub(crate) image: watch::Sender<Image>,
     pub(crate) health: Reporter,
     pub(crate) metrics: Arc<DriverMetrics>,
     pub(crate) shutdown: CancellationToken,
@@ -152,7 +153,22 @@ impl CoreLoop {
         self.metrics.step_inputs.record(inputs.len() as u64);
         step(&mut self.scheduler, now, inputs, &mut self.dispatcher);
         self.metrics.step_time.record_duration(began.elapsed());
+        self.show_image();
         true
+    }
+
+    /// Tells what the image stands on, if that is news.
+    fn show_image(&self) {
+        let (revision, epoch) = (self.scheduler.revision(), self.dispatcher.epoch());
+        self.image.send_if_modified(|shown| {
+            let news =
+                shown.revision != revision || shown.term.as_ref().map(|(epoch, _)| *epoch) != epoch;
+            if news {
+                shown.revision = revision;
+                shown.term = self.dispatcher.tenure();
+            }
+            news
+        });
     }
 
     /// What is ready, in order. Every turn ends, so none waits for ever behind another.
@@ -257,6 +273,7 @@ impl CoreLoop {
             }
         };
         step(&mut self.scheduler, now, [input], &mut self.dispatcher);
+        self.show_image();
     }
 
     fn publish(&mut self) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::EventRecord;
-use berth_core::Stats;
-use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::request::{Effect, Request, RequestError, Response};
+use berth_core::{Epoch, EventRecord, Stats, StoreRevision};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config::Replica;
+use crate::store::LeaseGuard;
 
 /// A request on its way to the core, and where its answer goes.
 #[derive(Debug)]
@@ -41,6 +41,17 @@ pub struct CoreHandle {
     events: broadcast::Sender<EventRecord>,
     stats: watch::Receiver<Arc<Stats>>,
     health: watch::Receiver<DriverHealth>,
+    /// `None`: nobody drives it.
+    image: Option<watch::Receiver<Image>>,
+}
+
+/// What the core's image stands on. Replaced as a whole.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Image {
+    /// The newest revision of the store that it reflects.
+    pub(crate) revision: StoreRevision,
+    /// The term in which this replica leads.
+    pub(crate) term: Option<(Epoch, LeaseGuard)>,
 }
 
 impl CoreHandle {
@@ -57,6 +68,40 @@ impl CoreHandle {
             events,
             stats,
             health,
+            image: None,
+        }
+    }
+
+    /// The same, over an image that a driver keeps up.
+    pub(crate) fn over(mut self, image: watch::Receiver<Image>) -> Self {
+        self.image = Some(image);
+        self
+    }
+
+    /// The epoch in which this replica certainly leads at this moment: its lease has not run out by
+    /// anyone's clock, even if this process stood still until now.
+    #[must_use]
+    pub fn certain_epoch(&self) -> Option<Epoch> {
+        let Some(image) = &self.image else {
+            let health = self.health.borrow();
+            return health.leading.then_some(Epoch(health.epoch));
+        };
+        let image = image.borrow();
+        let (epoch, lease) = image.term.as_ref()?;
+        lease.is_valid().then_some(*epoch)
+    }
+
+    /// The image was loaded from the store, now or once.
+    #[must_use]
+    pub fn has_image(&self) -> bool {
+        let image = self.image.as_ref();
+        image.is_none_or(|image| image.borrow().revision > StoreRevision(0))
+    }
+
+    /// Waits until the image reflects a revision of the store, or the driver has ended.
+    pub async fn reached(&self, revision: StoreRevision) {
+        if let Some(mut image) = self.image.clone() {
+            drop(image.wait_for(|image| image.revision >= revision).await);
         }
     }
 
@@ -74,11 +119,12 @@ impl CoreHandle {
                     mpsc::error::TrySendError::Full(_) => "the scheduler is overloaded",
                     mpsc::error::TrySendError::Closed(_) => "the scheduler is shutting down",
                 };
-                unavailable(reason)
+                unavailable(reason, Effect::None)
             })?;
+        let lost = "the scheduler ended before the outcome was known";
         answer
             .await
-            .unwrap_or_else(|_| Err(unavailable("the scheduler is shutting down")))
+            .unwrap_or_else(|_| Err(unavailable(lost, Effect::Unknown)))
     }
 
     /// Events as they are committed. A slow receiver loses the oldest and is told so.
@@ -106,9 +152,55 @@ impl CoreHandle {
     }
 }
 
-fn unavailable(reason: &str) -> RequestError {
+fn unavailable(reason: &str, effect: Effect) -> RequestError {
     RequestError::Unavailable {
         reason: reason.to_owned(),
         retry_after: Duration::from_secs(1),
+        effect,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_is_certain_until_its_lease_may_have_run_out() {
+        let (submit, _asked) = mpsc::channel(1);
+        let (_stats, stats) = watch::channel(Arc::default());
+        let (_health, health) = watch::channel(DriverHealth {
+            leading: true,
+            ..DriverHealth::default()
+        });
+        let (image, seen) = watch::channel(Image::default());
+        let (events, _) = broadcast::channel(1);
+        let core = CoreHandle::new(submit, events, stats, health).over(seen);
+        assert_eq!(core.certain_epoch(), None, "health alone is no proof");
+        let lease = LeaseGuard::until(Instant::now() + Duration::from_secs(2));
+        image.send_modify(|image| image.term = Some((Epoch(7), lease)));
+        assert_eq!(core.certain_epoch(), Some(Epoch(7)));
+        // Nobody told it anything while it stood still.
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(core.certain_epoch(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revision_is_waited_for() {
+        let (submit, _asked) = mpsc::channel(1);
+        let (_stats, stats) = watch::channel(Arc::default());
+        let (_health, health) = watch::channel(DriverHealth::default());
+        let (image, seen) = watch::channel(Image::default());
+        let (events, _) = broadcast::channel(1);
+        let core = CoreHandle::new(submit, events, stats, health).over(seen);
+        let wait = |revision| {
+            let reached = core.reached(StoreRevision(revision));
+            tokio::time::timeout(Duration::from_millis(1), reached)
+        };
+        assert!(wait(5).await.is_err());
+        image.send_modify(|image| image.revision = StoreRevision(5));
+        assert!(wait(5).await.is_ok());
+        assert!(wait(6).await.is_err());
     }
 }

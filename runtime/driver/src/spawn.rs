@@ -12,7 +12,7 @@ use crate::agents::AgentClient;
 use crate::config::DriverConfig;
 use crate::dispatch::Dispatcher;
 use crate::drive::{CoreLoop, Inbox};
-use crate::handle::{CoreHandle, DriverHealth};
+use crate::handle::{CoreHandle, DriverHealth, Image};
 use crate::store::{Reporter, StoreFactory, StoreTask};
 
 /// Answers of the store that may wait for the core.
@@ -84,6 +84,7 @@ impl Driver {
         let (health, health_seen) = watch::channel(DriverHealth::default());
         let scheduler = Scheduler::new(config.core);
         let (stats, stats_seen) = watch::channel(Arc::new(scheduler.stats()));
+        let (image, image_seen) = watch::channel(Image::default());
         let health = Reporter::new(health);
         let stop = CancellationToken::new();
 
@@ -102,6 +103,7 @@ impl Driver {
             dispatcher: Dispatcher::new(agent_client, events.clone(), Arc::clone(&metrics)),
             round: None,
             stats,
+            image,
             health: health.clone(),
             metrics: Arc::clone(&metrics),
             shutdown: config.shutdown,
@@ -126,7 +128,7 @@ impl Driver {
             core.run().await;
         });
         let store = tokio::spawn(store.run());
-        let handle = CoreHandle::new(submit, events, stats_seen, health_seen);
+        let handle = CoreHandle::new(submit, events, stats_seen, health_seen).over(image_seen);
         (handle, DriverJoin { core, store })
     }
 }

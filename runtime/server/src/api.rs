@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::EventId;
-use berth_core::io::request::{Query, Request, RequestError, Response};
-use berth_core::{NodeId, WorkloadId};
+use berth_core::io::request::{Effect, Query, Request, RequestError, Response};
+use berth_core::{EventId, NodeId, StoreRevision, WorkloadId};
 use berth_driver::{CoreHandle, Replica};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::call::Call;
 use crate::forward::{Forwarder, Peers};
-use crate::health::HealthTracker;
+use crate::health::{HealthTracker, Mode};
 use crate::metrics::Metrics;
 
 /// Bounds of the server. None of them is about workloads: those are the core's.
@@ -65,6 +64,8 @@ pub struct Api {
     inner: Arc<Inner>,
     /// The way to the leader; `None`: there are no other replicas.
     forwarder: Option<Arc<Forwarder>>,
+    /// Cancelled when the end was asked for, some time before [`Self::shutdown`].
+    ending: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -113,6 +114,7 @@ impl Api {
     ) -> Self {
         let health = HealthTracker::new(core.clone());
         Self {
+            ending: shutdown.clone(),
             inner: Arc::new(Inner {
                 health,
                 metrics,
@@ -132,6 +134,36 @@ impl Api {
         let (core, most) = (self.core().clone(), self.limits().forwards_max);
         self.forwarder = Some(Arc::new(Forwarder::new(peers, core, most)));
         self
+    }
+
+    /// The same, with a token that says earlier that the end is near.
+    #[must_use]
+    pub fn ending_with(mut self, ending: CancellationToken) -> Self {
+        self.ending = ending;
+        self
+    }
+
+    /// Why clients should go to another replica; `None`: whatever they ask is answered here, by
+    /// this replica or by the leader that it knows.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<String> {
+        if self.ending.is_cancelled() {
+            return Some("this replica is shutting down".to_owned());
+        }
+        let report = self.health().report();
+        let follows = || {
+            let leader = self
+                .forwarder
+                .as_ref()
+                .and_then(|forwarder| forwarder.leader());
+            leader.is_some() && self.core().has_image()
+        };
+        let ready = match report.mode {
+            Mode::Normal => true,
+            Mode::Standby => follows(),
+            Mode::Degraded => false,
+        };
+        (!ready).then(|| format!("{}: {}", report.mode.name(), report.reason))
     }
 
     /// This replica as the others know it; `None`: there are no others.
@@ -190,28 +222,15 @@ impl Api {
         let call = Call::current();
         let latest = Instant::now() + self.inner.limits.request_timeout;
         let until = call.until.map_or(latest, |until| until.min(latest));
-        let forwarder = match &self.forwarder {
-            Some(forwarder) if !call.forwarded && !self.core().health().leading => forwarder,
-            Some(_) | None => return self.ask_here(request, until).await,
-        };
         match &request {
+            // Of the replica that is asked.
             Request::Read(Query::Status) => self.ask_here(request, until).await,
-            Request::Read(query) if !call.strong => {
-                let single = matches!(
-                    query,
-                    Query::Workload(_) | Query::Node(_) | Query::Explain(_)
-                );
-                match self.ask_here(request.clone(), until).await {
-                    // Only the leader knows that something does not exist.
-                    Err(AskError::Core(RequestError::Unavailable { .. }))
-                        if single && forwarder.leader().is_some() =>
-                    {
-                        forwarder.ask(&request, &call, until).await
-                    }
-                    answer => answer,
-                }
-            }
-            _ => forwarder.ask(&request, &call, until).await,
+            Request::Read(_) if call.strong => self.read_strongly(request, &call, until).await,
+            Request::Read(_) => self.read(request, &call, until).await,
+            _ => match self.leader_elsewhere(&call) {
+                Some(forwarder) => forwarder.ask(&request, &call, until).await,
+                None => self.ask_here(request, until).await,
+            },
         }
     }
 
@@ -225,6 +244,76 @@ impl Api {
         call.scope(self.ask(request)).await
     }
 
+    /// The way to the leader, if this replica does not lead and the call may be sent on.
+    fn leader_elsewhere(&self, call: &Call) -> Option<&Forwarder> {
+        let forwarder = self.forwarder.as_deref()?;
+        (!call.forwarded && !self.core().health().leading).then_some(forwarder)
+    }
+
+    /// A read that reflects everything that was acknowledged before it.
+    async fn read_strongly(
+        &self,
+        request: Request,
+        call: &Call,
+        until: Instant,
+    ) -> Result<Response, AskError> {
+        if let Some(forwarder) = self.leader_elsewhere(call) {
+            return forwarder.ask(&request, call, until).await;
+        }
+        // Nobody else can have written since the question, if it leads in one term throughout.
+        let before = self.core().certain_epoch();
+        let answer = self.read_here(request, call.at_least, until).await;
+        if before.is_some() && self.core().certain_epoch() == before {
+            return answer;
+        }
+        Err(unavailable("this replica does not certainly lead"))
+    }
+
+    /// A read from this replica's image, if that suffices.
+    async fn read(
+        &self,
+        request: Request,
+        call: &Call,
+        until: Instant,
+    ) -> Result<Response, AskError> {
+        let Some(forwarder) = self.leader_elsewhere(call) else {
+            return self.read_here(request, call.at_least, until).await;
+        };
+        if forwarder.leader().is_none() {
+            return self.read_here(request, call.at_least, until).await;
+        }
+        // A replica that has loaded nothing yet knows nothing.
+        let at_least = call.at_least.max(StoreRevision(1));
+        match self.read_here(request.clone(), at_least, until).await {
+            // Only the leader knows that something does not exist, or what is newer.
+            Err(AskError::Core(RequestError::Unavailable { .. })) => {
+                forwarder.ask(&request, call, until).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A read from this replica's image, once that is as new as it has to be.
+    async fn read_here(
+        &self,
+        request: Request,
+        at_least: StoreRevision,
+        until: Instant,
+    ) -> Result<Response, AskError> {
+        if at_least > StoreRevision(0) {
+            let patience = until.min(Instant::now() + CATCH_UP_MAX);
+            // If it was in vain, the answer shows it.
+            drop(timeout_at(patience, self.core().reached(at_least)).await);
+        }
+        let answer = self.ask_here(request, until).await?;
+        match revision_of(&answer) {
+            Some(revision) if revision < at_least => Err(unavailable(&format!(
+                "the caller has seen revision {at_least} of the store, this replica {revision}"
+            ))),
+            _ => Ok(answer),
+        }
+    }
+
     /// Asks the core of this replica.
     async fn ask_here(&self, request: Request, until: Instant) -> Result<Response, AskError> {
         let began = Instant::now();
@@ -233,6 +322,35 @@ impl Api {
             Err(_) => Err(AskError::Timeout(until - began)),
         }
     }
+}
+
+/// How long a replica waits for what a client has seen elsewhere, before the leader is asked.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+
+fn unavailable(reason: &str) -> AskError {
+    AskError::Core(RequestError::Unavailable {
+        reason: reason.to_owned(),
+        retry_after: Duration::from_secs(1),
+        effect: Effect::None,
+    })
+}
+
+/// The revision that an answer to a read reflects.
+fn revision_of(answer: &Response) -> Option<StoreRevision> {
+    let freshness = match answer {
+        Response::Workload(view) => view.freshness,
+        Response::Node(view) => view.freshness,
+        Response::Workloads { freshness, .. } | Response::Nodes { freshness, .. } => *freshness,
+        Response::Summary(summary) => summary.freshness,
+        Response::Explanation(explained) => explained.freshness,
+        Response::Events(page) => page.freshness,
+        Response::Registered { .. }
+        | Response::HeartbeatAck { .. }
+        | Response::Purged
+        | Response::Suggestion { .. }
+        | Response::Status(_) => return None,
+    };
+    Some(freshness.revision)
 }
 
 /// Takes one kind of answer, and calls any other a bug.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use futures::stream::{BoxStream, StreamExt, unfold};
+use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +21,10 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::call::Caller;
+use crate::tls::subject_of;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -46,8 +51,11 @@ pub struct Listener {
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
+/// A connection that was accepted, and where it comes from, if that is known.
+pub type Accepted = (Box<dyn Connection>, Option<SocketAddr>);
+
 /// The connections of a port as they are accepted; dropping it closes the port.
-pub type Incoming = BoxStream<'static, io::Result<Box<dyn Connection>>>;
+pub type Incoming = BoxStream<'static, io::Result<Accepted>>;
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,10 +91,10 @@ impl Listener {
         let socket = TcpListener::bind(address).await.with_context(failed)?;
         let bound = socket.local_addr().with_context(failed)?;
         let incoming = unfold(socket, async |socket| {
-            let accepted = socket.accept().await.map(|(stream, _peer)| {
+            let accepted = socket.accept().await.map(|(stream, peer)| {
                 // Small answers must not wait for one another's acknowledgements.
                 let _ = stream.set_nodelay(true);
-                Box::new(stream) as Box<dyn Connection>
+                (Box::new(stream) as Box<dyn Connection>, Some(peer))
             });
             Some((accepted, socket))
         });
@@ -131,8 +139,8 @@ impl Listener {
                 () = shutdown.cancelled() => break,
                 accepted = self.incoming.next() => accepted,
             };
-            let stream = match accepted {
-                Some(Ok(stream)) => stream,
+            let (stream, peer) = match accepted {
+                Some(Ok(accepted)) => accepted,
                 Some(Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -155,8 +163,18 @@ impl Listener {
                     () = shutdown.cancelled() => None,
                     stream = secure(stream, tls) => stream,
                 };
-                let Some(stream) = stream else { return };
-                let service = TowerToHyperService::new(router);
+                let Some((stream, subject)) = stream else {
+                    return;
+                };
+                let caller = Caller {
+                    subject,
+                    ..Caller::at(peer)
+                };
+                let service = router.map_request(move |mut request: Request<_>| {
+                    request.extensions_mut().insert(caller.clone());
+                    request
+                });
+                let service = TowerToHyperService::new(service);
                 let served = server.serve_connection(TokioIo::new(stream), service);
                 let mut served = pin!(served);
                 let ended = tokio::select! {
@@ -186,15 +204,20 @@ impl Listener {
     }
 }
 
+/// The connection as it is spoken on, and the subject of the peer's certificate.
 async fn secure(
     stream: Box<dyn Connection>,
     tls: Option<TlsAcceptor>,
-) -> Option<Box<dyn Connection>> {
+) -> Option<(Box<dyn Connection>, String)> {
     let Some(acceptor) = tls else {
-        return Some(stream);
+        return Some((stream, String::new()));
     };
     match tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Box::new(stream)),
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates();
+            let subject = shown.and_then(|chain| chain.first()).map(subject_of);
+            Some((Box::new(stream), subject.unwrap_or_default()))
+        }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
             None

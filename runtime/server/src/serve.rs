@@ -17,7 +17,6 @@ use crate::api::Api;
 use crate::config::ServerConfig;
 use crate::forward::Peers;
 use crate::grpc;
-use crate::health::Mode;
 use crate::listener::{Listener, Protocol};
 use crate::metrics::{DriverSource, Metrics};
 use crate::rest;
@@ -217,6 +216,22 @@ impl Running {
     }
 }
 
+/// Cancelled so long after `first`: meanwhile this replica says that it is not ready and serves all
+/// the same, so that those who send clients here notice before the ports close.
+fn after(first: &CancellationToken, delay: Duration) -> CancellationToken {
+    if delay.is_zero() {
+        return first.clone();
+    }
+    let (first, second) = (first.clone(), CancellationToken::new());
+    let later = second.clone();
+    tokio::spawn(async move {
+        first.cancelled().await;
+        tokio::time::sleep(delay).await;
+        later.cancel();
+    });
+    second
+}
+
 /// What the ports stand in front of.
 struct Behind {
     core: CoreHandle,
@@ -255,6 +270,8 @@ impl Ports {
         behind: Behind,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Bound> {
+        let ending = shutdown;
+        let shutdown = after(&ending, config.shutdown_delay);
         let (grpc, http) = (self.grpc.address(), self.http.address());
         let metrics = Metrics::new()?.with_driver(behind.driver);
         let replica = config.replica_id.clone();
@@ -264,7 +281,8 @@ impl Ports {
             config.limits.clone(),
             replica,
             shutdown.clone(),
-        );
+        )
+        .ending_with(ending);
         if let Some(peers) = behind.peers {
             api = api.with_peers(peers);
         }
@@ -329,16 +347,20 @@ async fn watch_health(
     reporter: tonic_health::server::HealthReporter,
     shutdown: CancellationToken,
 ) {
-    let mut told = None;
+    let (mut told, mut told_ready) = (None, None);
     while !shutdown.is_cancelled() {
         let report = api.health().report();
         if told != Some(report.mode) {
-            grpc::report_health(&reporter, report.mode).await;
             if told.is_some() {
                 let (mode, reason) = (report.mode.name(), report.reason);
                 tracing::info!(mode, reason, "the mode changed");
             }
             told = Some(report.mode);
+        }
+        let ready = api.not_ready().is_none();
+        if told_ready != Some(ready) {
+            grpc::report_health(&reporter, ready).await;
+            told_ready = Some(ready);
         }
         tokio::select! {
             biased;
@@ -347,7 +369,7 @@ async fn watch_health(
         }
     }
     // Balancers look elsewhere while what is in flight finishes.
-    grpc::report_health(&reporter, Mode::Standby).await;
+    grpc::report_health(&reporter, false).await;
 }
 
 #[cfg(test)]

@@ -76,6 +76,31 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(read)
 }
 
+/// The common name in a certificate's subject, else its first name of a host, for people to read;
+/// empty when there is neither.
+#[must_use]
+pub fn subject_of(certificate: &CertificateDer<'_>) -> String {
+    /// How `commonName` begins in DER: the object identifier 2.5.4.3.
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else {
+        return String::new();
+    };
+    let subject = parsed.subject();
+    let at = subject
+        .windows(COMMON_NAME.len())
+        .position(|bytes| bytes == COMMON_NAME);
+    // Then a tag, a length below 128, and the text.
+    let value = at.and_then(|at| subject.get(at + COMMON_NAME.len() + 1..));
+    let name = value.and_then(|value| {
+        let (length, text) = value.split_first()?;
+        let text = text.get(..usize::from(*length))?;
+        let text = std::str::from_utf8(text).ok()?;
+        (*length < 128 && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    });
+    let host = || parsed.valid_dns_names().next().map(ToOwned::to_owned);
+    name.or_else(host).unwrap_or_default()
+}
+
 /// A client's side of mutual TLS, with the authority of the other side.
 ///
 /// # Errors

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use berth_proto::control::v1::{self as wire, agent_control_client::AgentControlClient};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -126,4 +128,23 @@ fn files_that_do_not_fit_are_named() {
         let error = server_config(&files, Alpn::Http2).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }
+}
+
+#[test]
+fn a_certificate_says_whose_it_is() {
+    let key = KeyPair::generate().unwrap();
+    let named = |params: CertificateParams| subject_of(params.self_signed(&key).unwrap().der());
+    let mut params = CertificateParams::new(vec!["node-7.example".into()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    assert_eq!(named(params.clone()), "node-7.example");
+    let name = &mut params.distinguished_name;
+    name.push(DnType::OrganizationName, "Example");
+    name.push(DnType::CommonName, "gateway");
+    assert_eq!(named(params.clone()), "gateway");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "two\nlines");
+    assert_eq!(named(params), "node-7.example", "not into a log");
+    let nonsense = CertificateDer::from(vec![1, 2, 3]);
+    assert_eq!(subject_of(&nonsense), "");
 }

@@ -172,7 +172,7 @@ pub(crate) async fn run_scheduler(
 
 async fn listener(name: &str, port: u16, protocol: Protocol) -> turmoil::Result<Listener> {
     let (address, incoming) = net::listen(name, port).await?;
-    let boxed = |stream| Box::new(stream) as Box<dyn Connection>;
+    let boxed = |stream| (Box::new(stream) as Box<dyn Connection>, None);
     let incoming = incoming.map(move |accepted| accepted.map(boxed)).boxed();
     Ok(Listener::over(address, incoming, protocol, None, 1_000))
 }

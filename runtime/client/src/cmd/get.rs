@@ -42,6 +42,9 @@ pub struct GetArgs {
     /// Only workloads of this tenant
     #[arg(long)]
     pub tenant: Option<TenantId>,
+    /// Ask the leader: the answer has every write that was acknowledged before
+    #[arg(long)]
+    pub strong: bool,
     /// At most this many
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub limit: Option<u64>,
@@ -98,6 +101,9 @@ impl GetArgs {
 /// Those of the requests; wrong combinations of flags.
 pub async fn run(session: &mut Session<'_>, args: &GetArgs) -> Result<(), Failure> {
     let query = args.query()?;
+    if args.strong {
+        session.api.read_strongly();
+    }
     if args.kind == Kind::Events && (args.watch || args.id.is_some()) {
         let message = "`get events` takes no id and no --watch";
         return Err(Failure::new(Exit::Usage, message)

@@ -26,6 +26,7 @@ pub(super) struct Draft {
     pub(super) etcd_cert: Option<PathBuf>,
     pub(super) etcd_key: Option<PathBuf>,
     pub(super) lease_ttl: Duration,
+    pub(super) shutdown_delay: Duration,
     pub(super) log: Log,
     pub(super) limits: ApiLimits,
     pub(super) core: Config,
@@ -48,6 +49,7 @@ impl Default for Draft {
             etcd_cert: None,
             etcd_key: None,
             lease_ttl: Duration::from_secs(5),
+            shutdown_delay: Duration::from_secs(1),
             log: Log {
                 format: LogFormat::Text,
                 level: LogLevel::Info,
@@ -70,6 +72,8 @@ impl Draft {
             grpc_addr: loopback,
             http_addr: loopback,
             replica_id: "local".to_owned(),
+            // Nobody sends clients to it by its readiness.
+            shutdown_delay: Duration::ZERO,
             ..self
         };
         here.with_tls(None, EtcdTls::default())
@@ -164,6 +168,7 @@ impl Draft {
             replica_id,
             tls,
             lease_ttl: self.lease_ttl,
+            shutdown_delay: self.shutdown_delay,
             log: self.log,
             limits: self.limits,
             core: self.core,

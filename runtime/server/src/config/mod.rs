@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsFiles>,
     /// The leadership lease's time to live.
     pub lease_ttl: Duration,
+    /// How long it goes on serving after its end was asked for, and says that it is not ready.
+    pub shutdown_delay: Duration,
     /// How the log is written.
     pub log: Log,
     /// Bounds of the ports.

@@ -126,6 +126,8 @@ fn ports() -> Vec<Setting> {
             "Put in front of every key in etcd"),
         duration!(Server "lease-ttl", lease_ttl,
             "How long the leadership outlives a leader that is not heard of; whole seconds"),
+        grace!(Server "shutdown-delay", shutdown_delay,
+            "How long a server that was told to end goes on serving, not ready, so that balancers notice"),
         setting!(Server "replica-id" "NAME", replica_id, form::replica, Clone::clone,
             "Tells replicas apart; without it, the host's name and the port of gRPC"),
         setting!(Server "grpc-addr" "ADDRESS", grpc_addr, form::address, ToString::to_string,

@@ -13,7 +13,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::request::{Effect, Request, RequestError, Response};
 use berth_driver::agents::{describe, had_connection};
 use berth_driver::{Connect, CoreHandle, Replica};
 use berth_proto::replica::v1 as proto;
@@ -189,6 +189,7 @@ fn unavailable(reason: impl Into<String>) -> AskError {
     AskError::Core(RequestError::Unavailable {
         reason: reason.into(),
         retry_after: RETRY_AFTER,
+        effect: Effect::None,
     })
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::api::{Api, ApiLimits};
+use crate::call::Caller;
 use crate::listener::{Listener, Protocol};
 use crate::testing::{Script, workload_answer};
 
@@ -106,8 +107,8 @@ fn read(id: &str) -> Request {
 }
 
 fn is_unavailable(answer: &Result<Response, AskError>) -> bool {
-    matches!(answer, Err(AskError::Core(RequestError::Unavailable { retry_after, .. }))
-        if !retry_after.is_zero())
+    matches!(answer, Err(AskError::Core(RequestError::Unavailable { retry_after, effect, .. }))
+        if !retry_after.is_zero() && *effect == Effect::None)
 }
 
 #[tokio::test]
@@ -146,6 +147,7 @@ async fn a_read_stays_here_unless_it_must_be_new_or_only_the_leader_can_say_no()
         _ => Err(RequestError::Unavailable {
             reason: "this replica does not know of that".into(),
             retry_after: Duration::from_secs(1),
+            effect: Effect::None,
         }),
     });
     let api = follower(&script, Some(&served.own));
@@ -296,4 +298,124 @@ async fn one_connection_to_each_leader() {
     assert_eq!((first.seen().len(), second.seen().len()), (20, 1));
     one.die().await;
     two.die().await;
+}
+
+#[tokio::test]
+async fn a_session_never_sees_the_past_again() {
+    let leader = Script::new(|_| workload_answer("new"));
+    let served = Served::start("leader", &leader).await;
+    let script = Script::new(|_| workload_answer("old"));
+    let api = follower(&script, Some(&served.own));
+    let seen = |revision| Call {
+        at_least: StoreRevision(revision),
+        ..Call::default()
+    };
+    // Every scripted image is at revision 50.
+    let answer = seen(50).scope(api.ask(read("web"))).await;
+    assert_eq!(answer.unwrap(), workload_answer("old").unwrap());
+    assert_eq!(leader.seen(), []);
+    let answer = seen(51).scope(api.ask(read("web"))).await;
+    assert!(is_unavailable(&answer), "{answer:?}");
+    assert_eq!(leader.seen(), [read("web")], "the leader was asked");
+    script.set_health(following(None));
+    let answer = seen(51).scope(api.ask(read("web"))).await;
+    assert!(is_unavailable(&answer), "{answer:?}");
+    assert!(seen(50).scope(api.ask(read("web"))).await.is_ok());
+    served.die().await;
+}
+
+#[tokio::test]
+async fn a_strong_read_is_no_answer_once_the_term_is_over() {
+    for epoch_after in [7, 8] {
+        let (script, mut asked) = Script::manual();
+        let api = script.api();
+        let asking = tokio::spawn(async move { api.ask_strong(read("web")).await });
+        let submission = asked.recv().await.unwrap();
+        submission.reply.send(workload_answer("web")).unwrap();
+        // Somebody else may have led between the two terms.
+        script.set_health(DriverHealth {
+            leading: true,
+            epoch: epoch_after,
+            ..DriverHealth::default()
+        });
+        let answer = asking.await.unwrap();
+        assert_eq!(answer.is_ok(), epoch_after == 7, "{answer:?}");
+    }
+    let script = Script::new(|_| workload_answer("web"));
+    script.set_health(following(None));
+    assert!(is_unavailable(&script.api().ask_strong(read("web")).await));
+    assert!(script.api().ask(read("web")).await.is_ok());
+}
+
+#[test]
+fn what_replicas_say_to_each_other_is_read_as_it_was_written() {
+    use crate::testing::{fresh, node};
+    let answers = [
+        workload_answer("web").unwrap(),
+        Response::Node(Box::new(node("node-1"))),
+        Response::Workloads {
+            workloads: vec![crate::testing::workload("web")],
+            more: true,
+            freshness: fresh(9),
+        },
+        Response::Purged,
+        Response::Registered {
+            heartbeat_interval: Duration::from_millis(1500),
+            lease_expires_at: berth_core::Timestamp::from_millis(1_234_567),
+        },
+    ];
+    for answer in answers {
+        let outcome = wire::outcome_out(Ok(answer.clone())).unwrap();
+        let message = proto::ForwardResponse {
+            outcome: Some(outcome),
+        };
+        assert_eq!(wire::outcome(message, false), Ok(answer));
+    }
+    let empty = proto::ForwardResponse { outcome: None };
+    let answer = wire::outcome(empty, false);
+    assert!(matches!(answer, Err(AskError::NotKnown(_))), "{answer:?}");
+    let caller = Caller {
+        address: "10.0.0.7:4242".into(),
+        subject: "gateway".into(),
+    };
+    assert_eq!(wire::caller_in(Some(wire::caller_out(&caller))), caller);
+    let long = Caller {
+        subject: "x".repeat(10_000),
+        ..caller
+    };
+    let read = wire::caller_in(Some(wire::caller_out(&long)));
+    assert_eq!(read.subject, "");
+}
+
+#[tokio::test]
+async fn ready_is_who_leads_or_knows_who_does_until_its_end_is_asked_for() {
+    let script = Script::silent();
+    let leader = replica("leader", "127.0.0.1:9");
+    let api = follower(&script, Some(&leader));
+    assert_eq!(api.not_ready(), None);
+    assert!(
+        script.api().not_ready().is_some(),
+        "it has no way to the leader"
+    );
+    let sick = DriverHealth {
+        store_error: "etcd does not answer".into(),
+        ..following(Some(&leader))
+    };
+    for health in [following(None), sick] {
+        script.set_health(health);
+        assert!(api.not_ready().is_some());
+    }
+    script.set_health(DriverHealth {
+        leading: true,
+        ..DriverHealth::default()
+    });
+    let ending = CancellationToken::new();
+    let api = api.ending_with(ending.clone());
+    assert_eq!(api.not_ready(), None);
+    ending.cancel();
+    assert!(
+        api.not_ready()
+            .is_some_and(|why| why.contains("shutting down"))
+    );
+    assert!(!api.shutdown().is_cancelled(), "it serves on");
 }

@@ -210,6 +210,7 @@ async fn refusals_are_codes() {
     let unavailable = RequestError::Unavailable {
         reason: "no leader".into(),
         retry_after: Duration::from_secs(2),
+        effect: Default::default(),
     };
     for (error, code) in [
         (

@@ -19,6 +19,7 @@ fn unavailable() -> RequestError {
     RequestError::Unavailable {
         reason: "no leader".into(),
         retry_after: Duration::from_millis(1500),
+        effect: Default::default(),
     }
 }
 

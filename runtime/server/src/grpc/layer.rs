@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 
 use super::reply::{code_name, unavailable};
 use crate::api::Api;
-use crate::call::Call;
+use crate::call::{BadHeader, Call};
 use crate::metrics::Metrics;
 
 /// What the layer needs.
@@ -54,9 +54,14 @@ pub(crate) async fn guard(
         return status.into_http();
     };
     let until = client_deadline(request.headers()).map(|limit| observer.started + limit);
-    let call = Call {
-        until,
-        ..Call::default()
+    let caller = request.extensions().get().cloned().unwrap_or_default();
+    let call = match Call::from_headers(caller, request.headers()) {
+        Ok(call) => Call { until, ..call },
+        Err(BadHeader(name, problem)) => {
+            let status = Status::invalid_argument(format!("{name}: {problem}"));
+            observer.code = Some(status.code());
+            return status.into_http();
+        }
     };
     let answer = call.scope(next.run(request));
     let answered = match until {

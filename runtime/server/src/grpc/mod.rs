@@ -16,7 +16,6 @@ use tonic_health::server::HealthReporter;
 
 use crate::api::Api;
 use crate::forward::ReplicaService;
-use crate::health::Mode;
 
 pub use berth::BerthService;
 pub(crate) use berth::uncordon;
@@ -70,11 +69,12 @@ pub fn router(api: &Api) -> anyhow::Result<(Router, HealthReporter)> {
     Ok((router, reporter))
 }
 
-/// Tells the health service what the mode means: serving while it leads.
-pub async fn report_health(reporter: &HealthReporter, mode: Mode) {
-    let status = match mode {
-        Mode::Normal => ServingStatus::Serving,
-        Mode::Standby | Mode::Degraded => ServingStatus::NotServing,
+/// Tells the health service whether clients are served, by this replica or by the leader that it
+/// knows.
+pub async fn report_health(reporter: &HealthReporter, ready: bool) {
+    let status = match ready {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
     };
     for service in SERVICES {
         reporter.set_service_status(service, status).await;

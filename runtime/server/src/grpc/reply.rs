@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use berth_core::io::request::{Freshness, RequestError};
+use berth_core::io::request::{Effect, Freshness, RequestError};
 use berth_proto::metadata::{REVISION, STALE};
 use tonic::metadata::{AsciiMetadataKey, MetadataValue};
 use tonic::{Code, Response, Status};
@@ -67,6 +67,10 @@ pub(crate) fn status_of(error: &RequestError) -> Status {
         RequestError::Refused(_) | RequestError::StoreRefused(_) => {
             Status::failed_precondition(message)
         }
+        RequestError::Unavailable {
+            effect: Effect::Unknown,
+            ..
+        } => not_known(message),
         RequestError::Unavailable { retry_after, .. } => unavailable(message, *retry_after),
         RequestError::Busy(_) => unavailable(message, Duration::from_secs(1)),
     }

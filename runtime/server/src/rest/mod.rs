@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::Api;
+use crate::call::{BadHeader, Call, Consistency};
 pub use problem::Problem;
 
 /// The description of the port, OpenAPI 3.1.
@@ -115,7 +116,11 @@ async fn guard(
         "/health" | "/livez" | "/readyz" | "/metrics"
     );
     let response = match (probe, places.try_acquire()) {
-        (true, _) | (_, Ok(_)) => next.run(request).await,
+        (true, _) => next.run(request).await,
+        (_, Ok(_)) => match call_of(&request) {
+            Ok(call) => call.scope(next.run(request)).await,
+            Err(problem) => problem.into_response(),
+        },
         (false, Err(_)) => {
             let detail = "the scheduler has too many requests in flight";
             Problem::unavailable(detail, Duration::from_secs(1)).into_response()
@@ -125,6 +130,17 @@ async fn guard(
     tracing::debug!(method, route, status, ?took, "a request was answered");
     api.metrics().http_request(method, &route, status, took);
     response
+}
+
+/// Who asks, and how new the answer has to be.
+fn call_of(request: &Request) -> Result<Call, Problem> {
+    let caller = request.extensions().get().cloned().unwrap_or_default();
+    let mut call = Call::from_headers(caller, request.headers())
+        .map_err(|BadHeader(name, problem)| Problem::malformed(name, problem))?;
+    if request.method() == Method::GET {
+        call.strong |= query::consistency(request.uri())? == Consistency::Strong;
+    }
+    Ok(call)
 }
 
 /// Methods are outside text: only known ones become labels.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use berth_core::io::request::RequestError;
+use berth_core::io::request::{Effect, RequestError};
 use serde::Serialize;
 
 use crate::api::AskError;
@@ -78,6 +78,17 @@ impl Problem {
         problem
     }
 
+    /// It may have happened. Without a time to come back: only who asked knows whether to ask again.
+    fn not_known(detail: String) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(
+            status,
+            "outcome-unknown",
+            "The outcome is not known",
+            detail,
+        )
+    }
+
     /// The field that it names.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
@@ -114,6 +125,10 @@ impl From<RequestError> for Problem {
                 "Refused in the present state",
                 detail,
             ),
+            RequestError::Unavailable {
+                effect: Effect::Unknown,
+                ..
+            } => Self::not_known(detail),
             RequestError::Unavailable { retry_after, .. } => Self::unavailable(detail, retry_after),
             RequestError::Busy(_) => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
@@ -145,16 +160,7 @@ impl From<AskError> for Problem {
                 "No answer in time",
                 detail,
             ),
-            AskError::NotKnown(_) => {
-                // Without a time to come back: only who asked knows whether to ask again.
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                Self::new(
-                    status,
-                    "outcome-unknown",
-                    "The outcome is not known",
-                    detail,
-                )
-            }
+            AskError::NotKnown(_) => Self::not_known(detail),
             AskError::TooManyForwarded => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let mut problem = Self::new(status, "busy", "Too many requests", detail);

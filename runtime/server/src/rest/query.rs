@@ -6,8 +6,27 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
+use axum::http::{Method, Uri};
 
 use super::Problem;
+use crate::call::Consistency;
+
+/// In the query of a GET: how new the answer has to be.
+const CONSISTENCY: &str = "consistency";
+
+/// How new the answer has to be, as the query says it.
+///
+/// # Errors
+/// A problem that names the parameter.
+pub(crate) fn consistency(uri: &Uri) -> Result<Consistency, Problem> {
+    // What cannot be read is told where all of it is read.
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri).unwrap_or_default();
+    let given = pairs.0.into_iter().find(|(name, _)| name == CONSISTENCY);
+    given.map_or(Ok(Consistency::Default), |(_, value)| {
+        let wrong = |problem| Problem::invalid(CONSISTENCY, problem);
+        value.parse().map_err(wrong)
+    })
+}
 
 /// The query of a request, not yet understood.
 #[derive(Debug, Default)]
@@ -24,6 +43,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
             if known.insert(name.clone(), value).is_some() {
                 return Err(Problem::malformed(name, "the parameter is given twice"));
             }
+        }
+        if parts.method == Method::GET {
+            // Understood before the request came here.
+            known.remove(CONSISTENCY);
         }
         Ok(Self(known))
     }

@@ -12,7 +12,7 @@ use super::header::dated;
 use super::query::Params;
 use super::{OPENAPI, Problem, routes};
 use crate::api::{Api, expect_answer};
-use crate::health::{HealthReport, Mode};
+use crate::health::HealthReport;
 
 /// `GET /`: what there is, as JSON or, for a browser, as a page of links.
 pub(crate) async fn index(headers: HeaderMap) -> Response {
@@ -92,15 +92,11 @@ pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: it leads, so writes are accepted.
+/// `GET /readyz`: reads and writes are answered, by this replica or by the leader that it knows.
 pub(crate) async fn readyz(State(api): State<Api>) -> Response {
-    let report = api.health().report();
-    match report.mode {
-        Mode::Normal => (StatusCode::OK, "ok\n").into_response(),
-        Mode::Standby | Mode::Degraded => {
-            let detail = format!("{}: {}", report.mode.name(), report.reason);
-            Problem::unavailable(detail, std::time::Duration::from_secs(1)).into_response()
-        }
+    match api.not_ready() {
+        None => (StatusCode::OK, "ok\n").into_response(),
+        Some(why) => Problem::unavailable(why, std::time::Duration::from_secs(1)).into_response(),
     }
 }
 

@@ -19,6 +19,7 @@ async fn refusals_of_the_core_become_codes() {
     let unavailable = RequestError::Unavailable {
         reason: "no leader".into(),
         retry_after: Duration::from_millis(1200),
+        effect: Default::default(),
     };
     let stale = RequestError::Stale {
         expected: StoreRevision(1),
