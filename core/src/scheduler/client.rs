@@ -32,9 +32,7 @@ impl Scheduler {
         mutation: Mutation,
     ) {
         if self.is_quarantined(workload) {
-            let problem =
-                format!("a stored record of {workload} cannot be read; repair or remove it");
-            self.reply(id, Err(RequestError::Refused(problem)));
+            self.reply(id, Err(Self::unreadable_workload(workload)));
             return;
         }
         let waiting_max = self.config.requests_waiting_max;
@@ -379,14 +377,20 @@ impl Scheduler {
         if failed {
             next.set_status(ActualState::Pending, "", self.now);
         }
-        let events = vec![Draft::new(
+        let mut events = vec![Draft::new(
             EventType::RetryTriggered,
             next.node(),
             "asked for by a client",
         )];
+        // One that failed for good and lost its home waits for one from now on, and says why (S21).
+        let then = match next.assignment {
+            None => self.plan_home(id, &mut next, false, &mut events),
+            Some(_) => None,
+        };
         Ok(Plan {
             next,
             events,
+            then,
             fresh_start: true,
             ..Plan::default()
         })

@@ -337,11 +337,16 @@ impl Scheduler {
 /// What a workload takes on its node.
 pub(super) fn share_of(durable: &Durable) -> Option<Share> {
     let assignment = durable.assignment.as_ref()?;
-    let record = durable.record.as_ref();
     Some(Share {
         resources: assignment.resources,
-        group: record.and_then(|record| record.constraints.anti_affinity.clone()),
+        group: group_of(durable),
     })
+}
+
+/// Whom it must not share a node with.
+pub(super) fn group_of(durable: &Durable) -> Option<String> {
+    let record = durable.record.as_ref()?;
+    record.constraints.anti_affinity.clone()
 }
 
 /// What differs between the image and a decision.

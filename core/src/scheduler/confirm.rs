@@ -85,8 +85,7 @@ impl Scheduler {
         } else {
             self.unsettled.remove(id);
         }
-        self.finish_move(id);
-        self.stage_if_changed(id, next, events);
+        self.settle_as(id, next, events);
     }
 
     pub(super) fn confirm_stopped(&mut self, id: &WorkloadId) {
@@ -115,24 +114,24 @@ impl Scheduler {
         next.close_intent(IntentOutcome::Done);
         self.unsettled.remove(id);
         self.timers.clear(&Timer::Workload(id.clone()));
-        self.finish_move(id);
-        self.stage_if_changed(id, next, events);
+        self.settle_as(id, next, events);
     }
 
-    pub(super) fn stage_if_changed(&mut self, id: &WorkloadId, next: Durable, events: Vec<Draft>) {
-        if self
-            .workloads
-            .get(id)
-            .is_some_and(|workload| workload.durable != next)
-        {
-            self.stage_workload(
-                id,
-                Plan {
-                    next,
-                    events,
-                    ..Plan::default()
-                },
-            );
+    /// Writes that it is as it should be. Its move is over when that is written, and not before:
+    /// a drain whose next move overtakes it on the way to the store has two on their way (S16).
+    fn settle_as(&mut self, id: &WorkloadId, next: Durable, events: Vec<Draft>) {
+        let known = self.workloads.get(id).map(|workload| &workload.durable);
+        let settled = known.is_none_or(|durable| *durable == next);
+        if settled {
+            self.finish_move(id);
+        }
+        if !settled {
+            let plan = Plan {
+                next,
+                events,
+                ..Plan::default()
+            };
+            self.stage_workload(id, plan);
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use crate::io::AgentCall;
 use crate::io::AgentOp;
-use crate::io::request::RequestError;
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, WorkloadId};
 use crate::model::spec::WorkloadType;
@@ -96,30 +95,6 @@ impl Scheduler {
         };
         self.stage_workload(id, plan);
         true
-    }
-
-    /// Whether one of its records cannot be read: it is left alone, whatever else holds.
-    pub(super) fn is_quarantined(&self, id: &WorkloadId) -> bool {
-        !self.quarantined.is_empty()
-            && [
-                Key::Workload(id.clone()),
-                Key::Assignment(id.clone()),
-                Key::Intent(id.clone()),
-                Key::Retry(id.clone()),
-            ]
-            .iter()
-            .any(|key| self.quarantined.contains_key(key))
-    }
-
-    fn refuse_waiting(&mut self, id: &WorkloadId) {
-        let waiting = self
-            .workloads
-            .get_mut(id)
-            .map(|w| std::mem::take(&mut w.waiting));
-        for (request, _) in waiting.into_iter().flatten() {
-            let problem = format!("a stored record of {id} cannot be read; repair or remove it");
-            self.reply(request, Err(RequestError::Refused(problem)));
-        }
     }
 
     /// Somebody else removed its canonical record: what was left of it goes too.

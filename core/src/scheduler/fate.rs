@@ -215,7 +215,19 @@ impl Scheduler {
             .get_mut(id)
             .map(|w| std::mem::take(&mut w.ghosts));
         for node in ghosts.into_iter().flatten() {
-            self.change_hold(&node, id, |hold| hold.staged = None);
+            self.change_hold(&node, id, |hold| hold.ghosts.clear());
+        }
+    }
+
+    /// Of a workload that is not stored nothing may be written that would take the place of its
+    /// transactions of unknown fate. They are too old to be carried out in the end.
+    pub(super) fn lay_old_ghosts(&mut self, id: &WorkloadId) {
+        let old = self.workloads.get(id).is_some_and(|workload| {
+            workload.durable.record.is_none() && self.now >= workload.strays_until
+        });
+        if old {
+            self.lay_ghosts(id);
+            self.forget_if_empty(id);
         }
     }
 
@@ -336,8 +348,14 @@ impl Scheduler {
             .get(id)
             .and_then(|w| w.durable.node().cloned());
         let unseen = matches!(undone, Undone::Unseen);
-        if let Some(node) = target.as_ref().filter(|_| !unseen) {
-            self.change_hold(node, id, |hold| hold.staged = None);
+        if let Some(node) = &target {
+            self.change_hold(node, id, |hold| {
+                if unseen {
+                    hold.leave_ghost();
+                } else {
+                    hold.staged = None;
+                }
+            });
         }
         self.cancel_move(id, home.as_ref());
         let pause = self.now + self.config.reconcile_interval;
@@ -348,6 +366,10 @@ impl Scheduler {
         workload.staged = None;
         if unseen {
             workload.strays_until = strays_until;
+        }
+        if unseen && workload.durable.record.is_none() {
+            // Perhaps nothing else is ever written of it: then its ghosts go when they are too old.
+            self.timers.set(Timer::Workload(id.clone()), strays_until);
         }
         workload.ghosts.extend(target.filter(|_| unseen));
         let missed = std::mem::take(&mut workload.missed);
@@ -379,6 +401,7 @@ impl Scheduler {
             workload.durable == Durable::default()
                 && workload.staged.is_none()
                 && workload.waiting.is_empty()
+                && workload.ghosts.is_empty()
         });
         if empty {
             self.forget_workload(id);

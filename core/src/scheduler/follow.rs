@@ -19,6 +19,7 @@ impl Scheduler {
             self.reserve_assigned(id);
             self.note_waiting(id);
         }
+        self.reserve_hidden();
         self.mirrors = true;
         self.current_at = self.now;
         self.forget_what_to_do();
@@ -72,6 +73,7 @@ impl Scheduler {
             self.change_hold(&node, id, |hold| hold.assigned = None);
         }
         self.reserve_assigned(id);
+        self.reserve_hidden();
         self.forget_waiting(id);
         self.note_waiting(id);
         if let Some(workload) = self.workloads.get_mut(id) {

@@ -18,10 +18,8 @@ impl Scheduler {
     /// An agent announces its node. Called often: idempotent, and it resets no accounting.
     pub(super) fn register(&mut self, request: RequestId, registration: Registration) {
         let (now, id) = (self.now, registration.node.clone());
-        if self.quarantined.contains_key(&Key::Node(id.clone())) {
-            let problem =
-                format!("the stored record of node {id} cannot be read; repair or remove it");
-            self.reply(request, Err(RequestError::Refused(problem)));
+        if self.is_node_quarantined(&id) {
+            self.reply(request, Err(Self::unreadable_node(&id)));
             return;
         }
         self.expect_node(&id);
@@ -105,6 +103,8 @@ impl Scheduler {
         for workload in assigned {
             self.reserve_assigned(&workload);
         }
+        self.reserve_hidden();
+        self.land_stranded(id);
     }
 
     /// An agent is alive. Nothing is written unless this changes something.
@@ -206,8 +206,7 @@ impl Scheduler {
         if self.quarantined.contains_key(&Key::Node(id.clone())) {
             let waiting = std::mem::take(&mut entity.waiting);
             for (request, _) in waiting {
-                let problem = format!("the stored record of node {id} cannot be read");
-                self.reply(request, Err(RequestError::Refused(problem)));
+                self.reply(request, Err(Self::unreadable_node(id)));
             }
             return;
         }
@@ -349,7 +348,11 @@ impl Scheduler {
             at(due);
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
-        let empty = entity.assigned.is_empty() && entity.holds.values().all(|h| h.staged.is_none());
+        let empty = entity.assigned.is_empty()
+            && entity
+                .holds
+                .values()
+                .all(|h| !h.may_come() && h.hidden.is_none());
         let next = (flush || settled_figures).then(|| {
             let mut next = record.clone();
             next.last_heartbeat = next.last_heartbeat.max(heard);
@@ -450,15 +453,8 @@ impl Scheduler {
         self.dirty_nodes.remove(id);
         self.timers.clear(&Timer::Node(id.clone()));
         self.timers.clear(&Timer::Listing(id.clone()));
-        for workload in entity.tombstones.keys() {
-            if let Some(nodes) = self.tombs.get_mut(workload) {
-                nodes.remove(id);
-                if nodes.is_empty() {
-                    self.tombs.remove(workload);
-                }
-            }
-            self.dirty.insert(workload.clone());
-        }
+        self.strand(id, &entity);
+        self.dirty.extend(entity.tombstones.keys().cloned());
         self.dirty.extend(entity.assigned);
         if let Some(request) = entity.purging {
             self.reply(request, Ok(Response::Purged));

@@ -6,6 +6,7 @@ use crate::io::{Deposed, Output, Snapshot, Stored};
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
+use crate::model::units::Resources;
 use crate::model::workload::{ActualState, DesiredState, TombstoneRecord};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
@@ -46,6 +47,8 @@ impl Scheduler {
         self.events.clear();
         self.graves.clear();
         self.quarantined.clear();
+        self.hidden.clear();
+        self.stranded.clear();
         self.unsettled.clear();
         self.waiting_for_room.clear();
         self.suggestions.clear();
@@ -88,6 +91,7 @@ impl Scheduler {
             self.unsettled.insert(id.clone());
             self.dirty.insert(id);
         }
+        self.reserve_hidden();
         let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for id in nodes {
             if let Some(node) = self.nodes.get_mut(&id) {
@@ -323,6 +327,7 @@ impl Scheduler {
         }
         self.lay_ghosts(id);
         self.reserve_assigned(id);
+        self.reserve_hidden();
         self.forget_waiting(id);
         if let Some(workload) = self.workloads.get_mut(id) {
             workload.refresh();
@@ -350,11 +355,12 @@ impl Scheduler {
             Key::Intent(id) => self.workloads.get(id).map(|w| w.revisions.intent),
             Key::Retry(id) => self.workloads.get(id).map(|w| w.revisions.retry),
             Key::Node(id) => self.nodes.get(id).map(|node| node.revision),
-            Key::Tombstone(node, id) => self
-                .nodes
-                .get(node)
-                .and_then(|n| n.tombstones.get(id))
-                .map(|t| t.revision),
+            Key::Tombstone(node, id) => {
+                let held = self.nodes.get(node).and_then(|n| n.tombstones.get(id));
+                let waits = || self.stranded.get(&(node.clone(), id.clone()));
+                held.map(|held| held.revision)
+                    .or_else(|| waits().map(|(_, revision)| *revision))
+            }
             // Ours alone: nobody else's events or settings are read.
             Key::Event(_) | Key::Meta(_) | Key::Leader(_) => return false,
         };
@@ -362,6 +368,8 @@ impl Scheduler {
         match stored.value {
             Some(_) if planted(Bug::OldValueAdopted) => true,
             Some(_) => stored.mod_revision > known && !self.is_outdated(stored),
+            // What could not be read and is gone stands in nobody's way any more.
+            None if self.quarantined.contains_key(&stored.key) => true,
             // Gone: news only about what we hold and did not write later.
             None => {
                 known > StoreRevision(0)
@@ -441,12 +449,10 @@ impl Scheduler {
                 }
             }
             Key::Tombstone(node, id) => {
-                let record: Option<TombstoneRecord> = decode(value)?;
+                let record: Option<TombstoneRecord> =
+                    decode(value).inspect_err(|_| self.unreadable_tombstone(node, id, revision))?;
                 match record {
-                    Some(record) if self.nodes.contains_key(node) => {
-                        self.add_tombstone(record, revision);
-                    }
-                    Some(_) => return Err(format!("node {node} has no record")),
+                    Some(record) => self.add_tombstone(record, revision),
                     None => self.tombstone_removed(node, id),
                 }
             }
@@ -464,11 +470,25 @@ impl Scheduler {
     /// A copy must be confirmed gone from a node.
     pub(super) fn add_tombstone(&mut self, record: TombstoneRecord, revision: StoreRevision) {
         let (node, id) = (record.node_id.clone(), record.workload_id.clone());
+        self.bury(node, id, record.resources, revision);
+    }
+
+    /// A copy that takes this must be confirmed gone from a node, once that has a record.
+    pub(super) fn bury(
+        &mut self,
+        node: NodeId,
+        id: WorkloadId,
+        resources: Resources,
+        revision: StoreRevision,
+    ) {
         if !self.nodes.contains_key(&node) {
+            let nodes = self.tombs.entry(id.clone()).or_default();
+            nodes.insert(node.clone());
+            self.stranded.insert((node, id), (resources, revision));
             return;
         }
         let share = Share {
-            resources: record.resources,
+            resources,
             group: None,
         };
         self.change_hold(&node, &id, |hold: &mut Hold| hold.tombstone = Some(share));
@@ -497,8 +517,10 @@ impl Scheduler {
                 self.tombs.remove(id);
             }
         }
+        let stranded = self.stranded.remove(&(node.clone(), id.clone()));
         if let Some(entity) = self.nodes.get_mut(node)
             && entity.tombstones.remove(id).is_none()
+            && stranded.is_none()
         {
             return;
         }

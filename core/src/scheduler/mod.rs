@@ -21,6 +21,7 @@ mod observe;
 mod operator;
 mod place;
 mod pool;
+mod quarantine;
 mod query;
 mod stats;
 mod timers;
@@ -37,6 +38,7 @@ use crate::model::id::{
     CallId, Epoch, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId,
 };
 use crate::model::key::Key;
+use crate::model::units::Resources;
 use crate::planted::{Bug, planted};
 use crate::{Config, Input, Timestamp};
 
@@ -105,6 +107,10 @@ pub struct Scheduler {
     /// Nodes on which room appeared in this step.
     room: BTreeSet<NodeId>,
     quarantined: BTreeMap<Key, String>,
+    /// Tombstones at nodes that have no record, or none that can be read: they wait for it.
+    stranded: BTreeMap<(NodeId, WorkloadId), (Resources, StoreRevision)>,
+    /// Where workloads are held whose assignments cannot be read.
+    hidden: BTreeSet<(NodeId, WorkloadId)>,
     removed: BTreeMap<Key, StoreRevision>,
     removed_order: VecDeque<Key>,
     /// The time of the newest event of former leaders: ids never go back, whatever the clock.
@@ -149,6 +155,8 @@ impl Scheduler {
             waiting_for_room: BTreeSet::new(),
             room: BTreeSet::new(),
             quarantined: BTreeMap::new(),
+            stranded: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             removed: BTreeMap::new(),
             removed_order: VecDeque::new(),
             event_floor: Timestamp::ZERO,
@@ -308,6 +316,7 @@ impl Scheduler {
                 }
                 Timer::Listing(id) => self.list(&id),
                 Timer::Workload(id) => {
+                    self.lay_old_ghosts(&id);
                     self.dirty.insert(id);
                 }
                 Timer::Pass => self.pass(),

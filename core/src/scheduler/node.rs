@@ -28,6 +28,11 @@ pub(super) struct Hold {
     pub(super) assigned: Option<Share>,
     /// A transaction in flight may assign it there.
     pub(super) staged: Option<Share>,
+    /// Transactions of unknown fate that were not there when they were read back may still
+    /// assign it there, each as much as it would.
+    pub(super) ghosts: Vec<Share>,
+    /// Its assignment cannot be read, and what can be read of it names this node.
+    pub(super) hidden: Option<Share>,
     /// A copy may still be there.
     pub(super) tombstone: Option<Share>,
 }
@@ -39,10 +44,22 @@ impl Hold {
         [
             self.assigned.as_ref(),
             staged.filter(|_| !planted(Bug::StagedNotCounted)),
+            self.hidden.as_ref(),
             tombstone.filter(|_| !planted(Bug::TombstoneNotCounted)),
         ]
         .into_iter()
         .flatten()
+        .chain(&self.ghosts)
+    }
+
+    /// A transaction may still assign it there.
+    pub(super) fn may_come(&self) -> bool {
+        self.staged.is_some() || !self.ghosts.is_empty()
+    }
+
+    /// The transaction in flight was given up, and may still be carried out.
+    pub(super) fn leave_ghost(&mut self) {
+        self.ghosts.extend(self.staged.take());
     }
 
     /// The largest amount in each dimension.

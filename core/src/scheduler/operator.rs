@@ -17,6 +17,10 @@ impl Scheduler {
     /// Takes an operator's change; it waits while the node's transaction is in flight.
     pub(super) fn queue_operation(&mut self, id: RequestId, node: &NodeId, mutation: NodeMutation) {
         let waiting_max = self.config.requests_waiting_max;
+        if self.is_node_quarantined(node) {
+            self.reply(id, Err(Self::unreadable_node(node)));
+            return;
+        }
         let Some(entity) = self
             .nodes
             .get_mut(node)
@@ -217,7 +221,8 @@ impl Scheduler {
             let desired = self.workloads.get(*workload).and_then(|w| w.desired());
             desired.is_some_and(|desired| desired != DesiredState::Deleted)
         };
-        let left = entity.assigned.iter().filter(alive).count();
+        let hidden = entity.holds.values().filter(|hold| hold.hidden.is_some());
+        let left = entity.assigned.iter().filter(alive).count() + hidden.count();
         if left > 0 {
             let text = format!(
                 "{left} workloads are still assigned to node {id}: fence it, and wait until they \
@@ -275,7 +280,8 @@ impl Scheduler {
         let Some(entity) = self.nodes.get(id) else {
             return false;
         };
-        let left = !entity.holds.is_empty() || !entity.tombstones.is_empty();
+        let left =
+            !entity.holds.is_empty() || !entity.tombstones.is_empty() || self.homes_are_unknown();
         let empty = !left || planted(Bug::DrainedTooEarly) && entity.assigned.is_empty();
         if drain.completed_at.is_some() || !empty || record.status != NodeStatus::Draining {
             if record.status == NodeStatus::Draining && !empty {

@@ -77,7 +77,11 @@ impl Scheduler {
             if peer.constraints.spread_by.as_ref() != Some(label) {
                 continue;
             }
-            let home = durable.node().and_then(|node| self.nodes.get(node));
+            let home = match durable.node() {
+                None if !self.hidden.is_empty() => self.hidden_home(other),
+                home => home,
+            };
+            let home = home.and_then(|node| self.nodes.get(node));
             let value = home
                 .and_then(|n| n.record.as_ref())
                 .and_then(|n| n.labels.get(label));
@@ -380,10 +384,11 @@ impl Scheduler {
         }
         nodes.iter().any(|node| {
             node == target
-                || self
-                    .nodes
-                    .get(node)
-                    .is_some_and(|entity| !entity.evictable(self.now, self.config.eviction_grace))
+                || match self.nodes.get(node) {
+                    Some(entity) => !entity.evictable(self.now, self.config.eviction_grace),
+                    // Nobody gave up a node whose record only cannot be read (S13).
+                    None => self.is_node_quarantined(node),
+                }
         })
     }
 

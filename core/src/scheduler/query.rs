@@ -91,6 +91,7 @@ impl Scheduler {
     pub(super) fn answer_query(&self, query: &Query) -> Result<Response, RequestError> {
         match query {
             Query::Workload(id) => {
+                self.check_readable(id)?;
                 let view = self
                     .workloads
                     .get(id)
@@ -101,6 +102,7 @@ impl Scheduler {
             Query::Workloads(filter) => Ok(self.list_workloads(filter)),
             Query::Node(id) => match self.node_view(id) {
                 Some(view) => Ok(Response::Node(Box::new(view))),
+                None if self.is_node_quarantined(id) => Err(Self::unreadable_node(id)),
                 None => Err(RequestError::NoSuchNode(id.clone())),
             },
             Query::Nodes(filter) => Ok(self.list_nodes(filter)),
@@ -266,6 +268,7 @@ impl Scheduler {
     }
 
     fn explain(&self, id: &WorkloadId) -> Result<Explanation, RequestError> {
+        self.check_readable(id)?;
         let workload = self
             .workloads
             .get(id)

@@ -20,7 +20,7 @@ impl Scheduler {
         let mut remove = Vec::new();
         let mut wake = None;
         for (id, tombstone) in &entity.tombstones {
-            if tombstone.staged.is_some() {
+            if tombstone.staged.is_some() || self.is_tombstone_quarantined(node, id) {
                 continue;
             }
             if tombstone.confirmed {

@@ -7,3 +7,4 @@ mod history;
 mod nodes;
 mod review;
 mod store;
+mod unreadable;

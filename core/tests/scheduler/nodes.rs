@@ -1,13 +1,14 @@
 //! Nodes that come, go, drain and lie.
 
+use berth_core::io::Op;
 use berth_core::io::agent::AgentState;
 use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::model::node::{NodeReason, NodeStatus};
 use berth_core::model::units::Resources;
-use berth_core::model::workload::DesiredState;
+use berth_core::model::workload::{DesiredState, FailureKind};
 use berth_core::{Config, EventType, Input, Key};
 
-use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
+use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 
 fn lose(cluster: &mut Cluster, name: &str) {
     let agent = cluster.agents.get_mut(&node(name)).unwrap();
@@ -458,4 +459,77 @@ fn a_node_that_is_gone_for_long_and_holds_nothing_is_forgotten() {
     cluster.pass(seconds(26 * 3_600));
     assert!(cluster.get_node("n-1").is_none());
     assert!(cluster.get_node("n-0").is_some());
+}
+
+/// S16: a move is over when that is written, not when it is seen.
+#[test]
+fn a_drain_takes_the_next_when_the_former_is_written_down() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    for at in 0..2 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    cluster.pass(seconds(5));
+    cluster.nodes(2);
+    let agent = cluster.agents.get_mut(&node("n-1")).unwrap();
+    agent.result = AgentState::Pending;
+    let drain = Request::Drain {
+        node: node("n-0"),
+        deadline: seconds(600),
+        parallelism: 1,
+    };
+    cluster.ask(drain).unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.get_node("n-0").unwrap().workloads, 1);
+    let agent = cluster.agents.get_mut(&node("n-1")).unwrap();
+    let states = agent.has.values_mut();
+    states.for_each(|(_, state)| *state = AgentState::Running);
+    cluster.next_commit = NextCommit::Held;
+    cluster.pass(seconds(9));
+    let moves = cluster.held.iter().flat_map(|txn| &txn.ops);
+    let moves = moves.filter(|op| {
+        matches!(
+            op,
+            Op::Put {
+                key: Key::Tombstone(..),
+                ..
+            }
+        )
+    });
+    assert_eq!(moves.count(), 0, "{:?}", cluster.held);
+    assert!(!cluster.held.is_empty(), "that it runs is on its way");
+    cluster.release();
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.get_node("n-0").unwrap().workloads, 0);
+}
+
+/// S21: who is tried again and has no home is told why, or gets one.
+#[test]
+fn a_retry_of_what_has_no_home_looks_for_one() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    agent.result = AgentState::Failed;
+    agent.failure = FailureKind::ImageNotFound;
+    let mut wish = apply("w", 100);
+    wish.spec.as_mut().unwrap().max_attempts = Some(1);
+    cluster.apply_with(wish).unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").0, "Failed");
+    let drain = Request::Drain {
+        node: node("n-0"),
+        deadline: seconds(5),
+        parallelism: 1,
+    };
+    cluster.ask(drain).unwrap();
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w"), ("Failed".into(), String::new()));
+    let retry = || Request::Retry { workload: id("w") };
+    cluster.ask(retry()).unwrap();
+    assert_eq!(cluster.seen("w").0, "Pending");
+    let why = cluster.get_workload("w").unwrap().record.status;
+    assert!(!why.failure_reason.is_empty(), "{why:?}");
+    cluster.nodes(2);
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
 }

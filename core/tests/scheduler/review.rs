@@ -132,7 +132,7 @@ fn an_unreachable_node_that_was_silent_comes_back_by_its_heartbeats() {
     assert_eq!(cluster.seen("w").0, "Running");
 }
 
-fn edit(cluster: &mut Cluster, key: &Key, value: Option<&str>) {
+pub(crate) fn edit(cluster: &mut Cluster, key: &Key, value: Option<&str>) {
     cluster.revision += 1;
     let at = cluster.revision;
     match value {

@@ -1,7 +1,7 @@
 //! Transactions that conflict, vanish, are refused, or are overtaken; leaders that come and go.
 
 use berth_core::io::request::{Query, Request, RequestError, Response};
-use berth_core::io::{Deposed, Stored};
+use berth_core::io::{Deposed, Fate, Stored};
 use berth_core::model::workload::DesiredState;
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
@@ -276,4 +276,31 @@ fn events_are_told_in_order_and_old_ones_leave() {
         panic!("events")
     };
     assert_eq!(rest.events[..6], page.events[4..]);
+}
+
+/// S5, S3: what a transaction of unknown fate may take stays reserved when a later one of the same
+/// workload is refused, until that first one is too old to be carried out.
+#[test]
+fn a_refused_write_frees_nothing_of_one_of_unknown_fate() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.next_commit = NextCommit::Held;
+    let first = cluster.begin(Request::Apply(apply("w", 3_000)));
+    let lost = cluster.held.remove(0);
+    cluster.next_commit = NextCommit::Refused;
+    cluster.feed(Input::Commit {
+        txn: lost.id,
+        fate: Fate::Unknown,
+    });
+    let refused = cluster.answer(first).expect("an answer");
+    assert!(
+        matches!(refused, Err(RequestError::StoreRefused(_))),
+        "{refused:?}"
+    );
+    cluster.next_commit = NextCommit::Works;
+    cluster.apply("other", 3_000).unwrap();
+    assert_eq!(cluster.seen("other").0, "Pending", "w may still come");
+    let patience = cluster.core.config().stray_commit_max;
+    cluster.pass(patience + seconds(1));
+    assert_eq!(cluster.seen("other"), ("Running".into(), "n-0".into()));
 }

@@ -24,6 +24,11 @@ impl Drains {
         for moving in self.moving.values_mut() {
             moving.retain(|id| !settled(image, id));
         }
+        // A drain ends with the record of its node: whoever registers by that name later is
+        // drained anew, and owes nothing of what was moved before.
+        for (node, _) in commit.nodes.iter().filter(|(_, pair)| pair.after.is_none()) {
+            self.moving.remove(node);
+        }
         for (id, pair) in &commit.assignments {
             let from = pair.before.as_ref().map(|before| &before.node_id);
             let to = pair.after.as_ref().map(|after| &after.node_id);

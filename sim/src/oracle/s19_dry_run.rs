@@ -3,6 +3,8 @@
 //! Judged is a dry run that is followed, at the same scheduler, by the same apply without it, when
 //! the scheduler was told nothing in between that its answer could depend on: the record that the
 //! second writes, or the answer that it gets, is the one that the first told of, but for instants.
+//! What is decided first in the step of the second, because its time has come (a node is lost), is
+//! something that the dry run could not know.
 //! And no generation is counted up in the step of a dry run.
 //!
 //! There are no idempotency keys yet. A request that is sent twice with one `If-Match` has one
@@ -131,7 +133,10 @@ impl Foretold {
                 let record = flight.workloads.get(&due.workload).cloned();
                 self.compare(&due, record.map(Box::new).ok_or_else(String::new))
             }
-            None => Ok(()),
+            None => {
+                self.due.take_if(|due| due.server.0 == replica);
+                Ok(())
+            }
         }
     }
 

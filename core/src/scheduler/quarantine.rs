@@ -1,0 +1,169 @@
+//! Records that cannot be read: they are left alone until somebody repairs or removes them, and
+//! what they may stand for counts as if it were so.
+
+use std::collections::BTreeSet;
+
+use crate::io::request::RequestError;
+use crate::model::id::{NodeId, StoreRevision, WorkloadId};
+use crate::model::key::Key;
+use crate::model::units::Resources;
+
+use super::Scheduler;
+use super::commit::group_of;
+use super::node::{Node, Share};
+
+impl Scheduler {
+    /// Whether one of its records cannot be read: it is left alone, whatever else holds.
+    pub(super) fn is_quarantined(&self, id: &WorkloadId) -> bool {
+        !self.quarantined.is_empty()
+            && [
+                Key::Workload(id.clone()),
+                Key::Assignment(id.clone()),
+                Key::Intent(id.clone()),
+                Key::Retry(id.clone()),
+            ]
+            .iter()
+            .any(|key| self.quarantined.contains_key(key))
+    }
+
+    pub(super) fn refuse_waiting(&mut self, id: &WorkloadId) {
+        let waiting = self
+            .workloads
+            .get_mut(id)
+            .map(|w| std::mem::take(&mut w.waiting));
+        for (request, _) in waiting.into_iter().flatten() {
+            self.reply(request, Err(Self::unreadable_workload(id)));
+        }
+    }
+
+    /// Refuses what would be answered "there is none" of a workload that only cannot be read
+    /// (S15). What was known of it before is still told.
+    pub(super) fn check_readable(&self, id: &WorkloadId) -> Result<(), RequestError> {
+        let known = self.workloads.get(id).is_some_and(|w| w.record().is_some());
+        if known || !self.quarantined.contains_key(&Key::Workload(id.clone())) {
+            return Ok(());
+        }
+        Err(Self::unreadable_workload(id))
+    }
+
+    pub(super) fn unreadable_workload(id: &WorkloadId) -> RequestError {
+        let problem = format!("a stored record of {id} cannot be read; repair or remove it");
+        RequestError::Refused(problem)
+    }
+
+    /// Whether the record of a node cannot be read.
+    pub(super) fn is_node_quarantined(&self, id: &NodeId) -> bool {
+        !self.quarantined.is_empty() && self.quarantined.contains_key(&Key::Node(id.clone()))
+    }
+
+    pub(super) fn unreadable_node(id: &NodeId) -> RequestError {
+        let problem = format!("the stored record of node {id} cannot be read; repair or remove it");
+        RequestError::Refused(problem)
+    }
+
+    /// What workloads whose assignments cannot be read take where their other records say that
+    /// they are. Without it a replica that began to lead since would give their room away, call
+    /// a drained node empty (S20), and take their copies for orphans.
+    pub(super) fn reserve_hidden(&mut self) {
+        if self.quarantined.is_empty() && self.hidden.is_empty() {
+            return;
+        }
+        let mut hidden: BTreeSet<(NodeId, WorkloadId)> = BTreeSet::new();
+        for key in self.quarantined.keys() {
+            if let Key::Assignment(id) = key
+                && let Some(node) = self.hidden_home(id)
+            {
+                hidden.insert((node.clone(), id.clone()));
+            }
+        }
+        let before = std::mem::replace(&mut self.hidden, hidden.clone());
+        for (node, id) in before.difference(&hidden) {
+            self.change_hold(node, id, |hold| hold.hidden = None);
+        }
+        for (node, id) in &hidden {
+            let share = self.hidden_share(id);
+            self.change_hold(node, id, |hold| hold.hidden = share);
+        }
+    }
+
+    /// Where a workload is whose assignment cannot be read, as its other records have it. What
+    /// was known of the assignment before still counts, and is no such case.
+    pub(super) fn hidden_home(&self, id: &WorkloadId) -> Option<&NodeId> {
+        if !self.quarantined.contains_key(&Key::Assignment(id.clone())) {
+            return None;
+        }
+        let durable = &self.workloads.get(id)?.durable;
+        if durable.assignment.is_some() {
+            return None;
+        }
+        let record = durable.record.as_ref()?;
+        record.assigned_node.as_ref()
+    }
+
+    fn hidden_share(&self, id: &WorkloadId) -> Option<Share> {
+        let durable = &self.workloads.get(id)?.durable;
+        let record = durable.record.as_ref()?;
+        Some(Share {
+            resources: record.resources,
+            group: group_of(durable),
+        })
+    }
+
+    /// Somewhere is a workload of which no record says where: any node may be the one.
+    pub(super) fn homes_are_unknown(&self) -> bool {
+        let lost = |id: &WorkloadId| {
+            let workload = self.workloads.get(id);
+            workload.is_none_or(|w| w.durable.assignment.is_none() && w.durable.record.is_none())
+        };
+        let mut keys = self.quarantined.keys();
+        keys.any(|key| matches!(key, Key::Assignment(id) if lost(id)))
+    }
+
+    /// A tombstone that cannot be read: what was known of it before still counts, and of one of
+    /// which nothing was known this does, that a copy may be there. Nothing is done about it.
+    pub(super) fn unreadable_tombstone(
+        &mut self,
+        node: &NodeId,
+        id: &WorkloadId,
+        revision: StoreRevision,
+    ) {
+        let held = self.nodes.get(node).map(|n| n.tombstones.contains_key(id));
+        let known = held == Some(true) || self.stranded.contains_key(&(node.clone(), id.clone()));
+        if !known {
+            self.bury(node.clone(), id.clone(), Resources::default(), revision);
+        }
+    }
+
+    pub(super) fn is_tombstone_quarantined(&self, node: &NodeId, id: &WorkloadId) -> bool {
+        let key = || Key::Tombstone(node.clone(), id.clone());
+        !self.quarantined.is_empty() && self.quarantined.contains_key(&key())
+    }
+
+    /// The record of a node is gone, and tombstones there are not: they wait for it to come back.
+    pub(super) fn strand(&mut self, node: &NodeId, entity: &Node) {
+        for (id, tombstone) in &entity.tombstones {
+            let hold = entity.holds.get(id);
+            let share = hold.and_then(|hold| hold.tombstone.as_ref());
+            let resources = share.map_or(Resources::default(), |share| share.resources);
+            let key = (node.clone(), id.clone());
+            self.stranded.insert(key, (resources, tombstone.revision));
+        }
+    }
+
+    /// A node has a record, or will have one: what waited for it counts there.
+    pub(super) fn land_stranded(&mut self, node: &NodeId) {
+        let waited =
+            |((at, _), _): &(&(NodeId, WorkloadId), &(Resources, StoreRevision))| at == node;
+        let ids = self
+            .stranded
+            .iter()
+            .filter(waited)
+            .map(|((_, id), _)| id.clone());
+        let ids: Vec<WorkloadId> = ids.collect();
+        for id in ids {
+            if let Some((resources, revision)) = self.stranded.remove(&(node.clone(), id.clone())) {
+                self.bury(node.clone(), id, resources, revision);
+            }
+        }
+    }
+}

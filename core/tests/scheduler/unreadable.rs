@@ -1,0 +1,166 @@
+//! Records that cannot be read, or are gone, while a replica begins to lead: what they stand for
+//! counts as if it were so.
+
+use berth_core::io::request::{Query, Request, RequestError};
+use berth_core::{EventType, Key};
+
+use crate::cluster::{Cluster, id, node, seconds};
+use crate::review::edit;
+
+const DRAIN: fn() -> Request = || Request::Drain {
+    node: node("n-0"),
+    deadline: seconds(600),
+    parallelism: 1,
+};
+
+/// Makes a record unreadable while a process of the scheduler ends and another begins to lead.
+/// Answers what it was.
+fn poison(cluster: &mut Cluster, key: &Key) -> String {
+    let was = cluster.store[key].0.clone();
+    edit(cluster, key, Some("{broken"));
+    cluster.restart(20);
+    was
+}
+
+/// S20, S5: a workload whose assignment cannot be read is where its own record says.
+#[test]
+fn a_node_is_not_empty_while_an_assignment_cannot_be_read() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Assignment(id("w"));
+    let was = poison(&mut cluster, &key);
+    cluster.pass(seconds(30));
+    let told = cluster.agents[&node("n-0")].told.len();
+    assert_eq!(told, 1, "its copy is nobody's orphan");
+    cluster.apply("more", 3_000).unwrap();
+    assert_eq!(
+        cluster.seen("more").0,
+        "Pending",
+        "its room is not given away"
+    );
+    cluster.delete("more").unwrap();
+    cluster.register(
+        "n-1",
+        berth_core::model::units::Resources::new(4_000, 8_192, 100),
+    );
+    cluster.ask(DRAIN()).unwrap();
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.count(EventType::NodeDrained), 0);
+    edit(&mut cluster, &key, Some(&was));
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+}
+
+/// What cannot be read and is removed stands in nobody's way any more.
+#[test]
+fn an_unreadable_assignment_that_is_removed_is_repaired() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Assignment(id("w"));
+    poison(&mut cluster, &key);
+    edit(&mut cluster, &key, None);
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+}
+
+/// S15: what cannot be read exists.
+#[test]
+fn what_cannot_be_read_is_not_denied() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let was = poison(&mut cluster, &Key::Workload(id("w")));
+    for query in [Query::Workload(id("w")), Query::Explain(id("w"))] {
+        let answer = cluster.ask(Request::Read(query));
+        assert!(
+            matches!(answer, Err(RequestError::Refused(_))),
+            "{answer:?}"
+        );
+    }
+    edit(&mut cluster, &Key::Workload(id("w")), Some(&was));
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+    poison(&mut cluster, &Key::Node(node("n-0")));
+    for request in [Request::Read(Query::Node(node("n-0"))), DRAIN()] {
+        let answer = cluster.ask(request);
+        assert!(
+            matches!(answer, Err(RequestError::Refused(_))),
+            "{answer:?}"
+        );
+    }
+}
+
+/// A workload moved from n-0 to n-1 while n-0 was lost, so that a tombstone is there.
+fn moved() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(5));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (false, false);
+    cluster.pass(seconds(150));
+    assert_eq!(cluster.seen("w").1, "n-1");
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 1);
+    cluster
+}
+
+fn back(cluster: &mut Cluster) {
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(60));
+    assert!(!cluster.agents[&node("n-0")].has.contains_key(&id("w")));
+    assert!(
+        !cluster
+            .store
+            .keys()
+            .any(|key| matches!(key, Key::Tombstone(..)))
+    );
+}
+
+/// S5, L3: tombstones wait for their node's record, whoever leads when it comes back.
+#[test]
+fn the_tombstones_of_a_node_whose_record_cannot_be_read_are_not_forgotten() {
+    let mut cluster = moved();
+    let key = Key::Node(node("n-0"));
+    let was = poison(&mut cluster, &key);
+    cluster.pass(seconds(30));
+    edit(&mut cluster, &key, Some(&was));
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 1);
+    back(&mut cluster);
+}
+
+/// The same of a node whose record somebody removed.
+#[test]
+fn the_tombstones_of_a_node_whose_record_is_removed_are_not_forgotten() {
+    let mut cluster = moved();
+    edit(&mut cluster, &Key::Node(node("n-0")), None);
+    cluster.apply("more", 3_000).unwrap();
+    back(&mut cluster);
+    assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
+}
+
+/// S20: a tombstone that cannot be read says all the same that a copy may be there.
+#[test]
+fn an_unreadable_tombstone_is_left_alone_and_counts() {
+    let mut cluster = moved();
+    let key = Key::Tombstone(node("n-0"), id("w"));
+    let was = poison(&mut cluster, &key);
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 1);
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(60));
+    cluster.ask(DRAIN()).unwrap();
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.count(EventType::NodeDrained), 0);
+    assert_eq!(cluster.agents[&node("n-0")].has.len(), 1);
+    edit(&mut cluster, &key, Some(&was));
+    back(&mut cluster);
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+}
