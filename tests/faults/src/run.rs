@@ -125,8 +125,8 @@ pub async fn run(plan: &Plan) -> Outcome {
         began.elapsed().as_secs_f64()
     );
     let healed = Instant::now();
-    cluster.members.wait_healthy().await;
     cluster.members.disarm().await;
+    cluster.members.wait_healthy().await;
     stop.store(true, Ordering::Relaxed);
     let mut ledger = Ledger::default();
     for client in clients {
@@ -188,9 +188,8 @@ async fn end_all(cluster: &mut Cluster, active: &mut Vec<(Instant, Begun)>, bega
         full |= matches!(begun, Begun::Full(_));
         end(cluster, begun);
     }
-    // With every member back, an operator can take the alarm back.
+    // With every member back, an operator can take the alarm back. Until then none is healthy.
     if full {
-        cluster.members.wait_healthy().await;
         cluster.members.disarm().await;
     }
 }

@@ -260,3 +260,91 @@ fn acknowledged_stands(changes: &[Change], ledger: &Ledger) {
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn change(revision: i64, key: &str, value: Value) -> Change {
+        Change {
+            revision,
+            key: key.to_owned(),
+            value: Some(value),
+        }
+    }
+
+    fn assignment(revision: i64, workload: &str, cpu: f64) -> Change {
+        let value = json!({"node_id": "n", "resources": {"cpu": cpu}});
+        change(revision, &format!("/assignments/{workload}"), value)
+    }
+
+    /// A node of one core, and two workloads that share it.
+    fn history(second: f64) -> Vec<Change> {
+        let node = json!({"resources": {"cpu_total": 1}});
+        vec![
+            change(2, "/nodes/n", node),
+            assignment(3, "a", 0.6),
+            assignment(4, "b", second),
+        ]
+    }
+
+    #[test]
+    fn a_full_node_is_allowed() {
+        assert_eq!(check_every_revision(&history(0.4)), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "n has 1.1 of 1 cores assigned at revision 4")]
+    fn an_overcommitted_node_is_noticed() {
+        let _ = check_every_revision(&history(0.5));
+    }
+
+    #[test]
+    #[should_panic(expected = "ever half full")]
+    fn a_history_without_assignments_is_noticed() {
+        let _ = check_every_revision(&history(0.4)[..1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "revisions are missing between 2 and 4")]
+    fn a_hole_is_noticed() {
+        let mut holed = history(0.1);
+        holed.remove(1);
+        let _ = agreed(&[holed]);
+    }
+
+    #[test]
+    #[should_panic(expected = "etcd-0 and etcd-1 differ")]
+    fn members_that_differ_are_noticed() {
+        let _ = agreed(&[history(0.1), history(0.2)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "never stood in the store")]
+    fn an_acknowledged_spec_that_is_nowhere_is_noticed() {
+        let spec = |generation| json!({"spec": {"command": [stamp(generation)]}});
+        let changes = [
+            change(2, "/workloads/w", spec(0)),
+            change(3, "/workloads/w", spec(11)),
+        ];
+        let ledger = |generation| Ledger {
+            specs: vec![("w".to_owned(), generation)],
+            ..Ledger::default()
+        };
+        acknowledged_stands(&changes, &ledger(0));
+        acknowledged_stands(&changes, &ledger(11));
+        acknowledged_stands(&changes, &ledger(1));
+    }
+
+    #[test]
+    fn epochs_are_counted_by_the_key_that_is_made_anew() {
+        let gone = |revision| Change {
+            value: None,
+            ..change(revision, "/leader/current", Value::Null)
+        };
+        let led = |revision| change(revision, "/leader/current", json!({}));
+        assert_eq!(leaders(&[led(2), led(3), gone(4), led(5)]), 2);
+    }
+}
