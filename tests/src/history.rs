@@ -64,9 +64,10 @@ impl History {
     /// When the recorder does not catch up.
     pub async fn up_to(&self, revision: i64) -> Vec<Change> {
         let (changes, _) = wait_for("the recorder to catch up", secs(20), async || {
-            let changes = self.changes.lock().map_err(|e| e.to_string())?.clone();
+            let mut changes = self.changes.lock().map_err(|e| e.to_string())?.clone();
             let at = changes.last().map_or(1, |c| c.revision);
             if at >= revision {
+                changes.retain(|c| c.revision <= revision);
                 Ok(changes)
             } else {
                 Err(format!("{at} of {revision}"))
@@ -75,6 +76,7 @@ impl History {
         .await;
         changes
     }
+
     /// What was seen so far of the records of one workload, a line for each change.
     #[must_use]
     pub fn about(&self, workload: &str) -> String {

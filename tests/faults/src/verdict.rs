@@ -157,7 +157,9 @@ fn agreed(histories: &[Vec<Change>]) -> &[Change] {
         let differs = first.iter().zip(other).find(|(a, b)| !same(a, b));
         assert!(
             differs.is_none() && first.len() == other.len(),
-            "etcd-0 and etcd-{number} differ: {differs:?}"
+            "etcd-0 and etcd-{number} differ: {} and {} changes, {differs:?}",
+            first.len(),
+            other.len()
         );
     }
     let mut at = 1;
