@@ -11,6 +11,7 @@ mod hung;
 mod idle;
 mod input;
 mod operations;
+mod replicas;
 mod store;
 
 use std::io::Write as _;

@@ -1,6 +1,7 @@
 //! Named scenes: what the real runtime does when the network, the store or a process fails.
 
 mod agents;
+mod forward;
 mod leaders;
 mod store;
 
