@@ -24,6 +24,8 @@ pub(crate) struct Dispatcher {
     events: broadcast::Sender<EventRecord>,
     metrics: Arc<DriverMetrics>,
     term: Option<(Term, CancellationToken)>,
+    /// A term whose lease ran out, until the store client ends it, too.
+    lapsed: Option<Term>,
     replies: BTreeMap<RequestId, Reply>,
     last_request: u64,
     /// Inputs that are known without asking anybody; taken at the next turn.
@@ -43,6 +45,7 @@ impl Dispatcher {
             events,
             metrics,
             term: None,
+            lapsed: None,
             replies: BTreeMap::new(),
             last_request: 0,
             known: VecDeque::new(),
@@ -59,8 +62,15 @@ impl Dispatcher {
     /// The term is over: calls that have not been answered are dropped, and so is what waits for
     /// the store.
     pub(crate) fn end(&mut self) {
-        if let Some((_, calls)) = self.term.take() {
+        self.lapse();
+        self.lapsed = None;
+    }
+
+    /// The lease ran out: as at the end of the term, but the store client has not heard of it yet.
+    pub(crate) fn lapse(&mut self) {
+        if let Some((term, calls)) = self.term.take() {
             calls.cancel();
+            self.lapsed = Some(term);
         }
         self.known.clear();
         self.set_in_flight(0);

@@ -129,6 +129,7 @@ impl CoreLoop {
     /// One turn: everything that is ready, up to a limit, at one instant. Answers whether there
     /// was anything.
     fn turn(&mut self, first: Option<Arrival>, accept: bool) -> bool {
+        self.check_lease();
         let mut inputs: Vec<Input> = self.dispatcher.known.drain(..).collect();
         if let Some(arrival) = first {
             self.take(arrival, &mut inputs);
@@ -155,6 +156,24 @@ impl CoreLoop {
         self.metrics.step_time.record_duration(began.elapsed());
         self.show_image();
         true
+    }
+
+    /// A process that stood still finds itself deposed before it acts or answers, and does not wait
+    /// until the store client has noticed.
+    fn check_lease(&mut self) {
+        let Some((epoch, lease)) = self.dispatcher.tenure() else {
+            return;
+        };
+        if lease.is_valid() {
+            return;
+        }
+        tracing::warn!(epoch = epoch.0, "the leadership lease ran out unnoticed");
+        self.dispatcher.lapse();
+        self.health.update(|health| health.leading = false);
+        let reason = Deposed::StoreUnavailable;
+        let (now, input) = (self.clock.now(), Input::Deposed { reason });
+        step(&mut self.scheduler, now, [input], &mut self.dispatcher);
+        self.show_image();
     }
 
     /// Tells what the image stands on, if that is news.
@@ -304,5 +323,109 @@ impl CoreLoop {
         let now = self.clock.now();
         step(&mut self.scheduler, now, inputs, &mut self.dispatcher);
         self.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::io::Snapshot;
+    use berth_core::io::request::{Query, Request, RequestError, Response};
+    use berth_core::{Epoch, StoreRevision};
+    use tokio::sync::{broadcast, oneshot};
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::agents::{AgentClient, DirectConnect};
+    use crate::handle::DriverHealth;
+    use crate::store::{LeaseGuard, Term};
+
+    /// A loop that leads for two seconds, and a way to ask it.
+    fn leading() -> (
+        CoreLoop,
+        mpsc::Sender<Submission>,
+        mpsc::UnboundedReceiver<crate::store::Order>,
+    ) {
+        let (ask, submissions) = mpsc::channel(4);
+        let (called, agents) = mpsc::channel(4);
+        let metrics = Arc::<DriverMetrics>::default();
+        let connect = Arc::new(DirectConnect::default());
+        let client = AgentClient::new(connect, Arc::clone(&metrics), called);
+        let scheduler = Scheduler::new(berth_core::Config::default());
+        let mut driven = CoreLoop {
+            stats: watch::channel(Arc::new(scheduler.stats())).0,
+            scheduler,
+            clock: Clock::starting_at(berth_core::Timestamp::from_millis(1_000)),
+            inbox: Inbox {
+                answers: mpsc::channel(4).1,
+                agents,
+                changes: mpsc::channel(4).1,
+                leadership: mpsc::channel(4).1,
+                submissions,
+            },
+            dispatcher: Dispatcher::new(client, broadcast::channel(4).0, Arc::clone(&metrics)),
+            round: None,
+            image: watch::channel(Image::default()).0,
+            health: Reporter::new(watch::channel(DriverHealth::default()).0),
+            metrics,
+            shutdown: CancellationToken::new(),
+            shutdown_grace: Duration::ZERO,
+        };
+        let (orders, ordered) = mpsc::unbounded_channel();
+        let lead = Leadership::Lead {
+            term: Term {
+                epoch: Epoch(7),
+                lease: LeaseGuard::until(Instant::now() + Duration::from_secs(2)),
+                orders,
+            },
+            snapshot: Snapshot {
+                revision: StoreRevision(7),
+                records: Vec::new(),
+                strangers: Vec::new(),
+            },
+            taken: oneshot::channel().0,
+        };
+        driven.turn(Some(Arrival::Leadership(lead)), true);
+        (driven, ask, ordered)
+    }
+
+    fn asked(driven: &mut CoreLoop, request: Request) -> Result<Response, RequestError> {
+        let (reply, mut answer) = oneshot::channel();
+        let submission = Submission { request, reply };
+        driven.turn(Some(Arrival::Submission(submission)), true);
+        answer.try_recv().expect("answered at once")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stood_still_past_the_lease_answers_as_one_who_does_not_lead() {
+        let (mut driven, _ask, mut ordered) = leading();
+        let summary = || Request::Read(Query::Summary);
+        let stale = |answer| match answer {
+            Ok(Response::Summary(summary)) => summary.freshness.stale,
+            other => panic!("{other:?}"),
+        };
+        assert!(!stale(asked(&mut driven, summary())));
+        // SIGSTOP, a virtual machine that was moved: nobody told it anything.
+        advance(Duration::from_secs(2)).await;
+        assert!(stale(asked(&mut driven, summary())));
+        let cordon = Request::SetSchedulable {
+            node: "node-1".parse().unwrap(),
+            schedulable: false,
+        };
+        let refused = asked(&mut driven, cordon).unwrap_err();
+        assert!(
+            matches!(refused, RequestError::Unavailable { .. }),
+            "{refused:?}"
+        );
+        // The store client ends the term by itself: until then its orders stay open.
+        assert_eq!(
+            ordered.try_recv().err(),
+            Some(mpsc::error::TryRecvError::Empty)
+        );
+        let end = Leadership::Deposed(Deposed::StoreUnavailable);
+        driven.turn(Some(Arrival::Leadership(end)), true);
+        assert_eq!(
+            ordered.try_recv().err(),
+            Some(mpsc::error::TryRecvError::Disconnected)
+        );
     }
 }

@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::StoreError;
 
-/// How long this replica may act on its lease. Shared with whoever acts on it.
+/// How long this replica may act on its lease. Shared with whoever acts on it. Once anybody has seen
+/// it end, it stays ended, even if a renewal is answered later.
 #[derive(Debug, Clone)]
 pub(crate) struct LeaseGuard {
     base: Instant,
@@ -20,19 +21,32 @@ pub(crate) struct LeaseGuard {
 impl LeaseGuard {
     /// Valid until `until`.
     pub(crate) fn until(until: Instant) -> Self {
-        let guard = Self {
-            base: Instant::now(),
-            valid_ms: Arc::new(AtomicU64::new(0)),
-        };
-        guard.extend(until);
-        guard
+        let base = Instant::now();
+        let valid = until.saturating_duration_since(base).as_millis();
+        let valid = u64::try_from(valid).unwrap_or(u64::MAX);
+        Self {
+            base,
+            valid_ms: Arc::new(AtomicU64::new(valid)),
+        }
     }
 
-    /// Valid until `until` from now on.
+    /// Valid until `until` from now on, unless it has ended.
     fn extend(&self, until: Instant) {
         let valid = until.saturating_duration_since(self.base).as_millis();
         let valid = u64::try_from(valid).unwrap_or(u64::MAX);
-        self.valid_ms.store(valid, Ordering::Release);
+        while self.is_valid() {
+            let now = self.valid_ms.load(Ordering::Acquire);
+            if now == 0 || self.exchange(now, valid) {
+                return;
+            }
+        }
+    }
+
+    fn exchange(&self, from: u64, to: u64) -> bool {
+        let done = self
+            .valid_ms
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        done.is_ok()
     }
 
     /// When it ends unless it is renewed.
@@ -42,7 +56,15 @@ impl LeaseGuard {
 
     /// Whether the lease certainly still stands.
     pub(crate) fn is_valid(&self) -> bool {
-        Instant::now() < self.end()
+        loop {
+            let valid = self.valid_ms.load(Ordering::Acquire);
+            if Instant::now() < self.base + Duration::from_millis(valid) {
+                return true;
+            }
+            if valid == 0 || self.exchange(valid, 0) {
+                return false;
+            }
+        }
     }
 }
 
@@ -165,9 +187,14 @@ mod tests {
         let guard = LeaseGuard::until(Instant::now() + Duration::from_secs(2));
         let shared = guard.clone();
         assert!(shared.is_valid());
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!shared.is_valid());
-        guard.extend(Instant::now() + Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        guard.extend(Instant::now() + Duration::from_secs(2));
+        tokio::time::advance(Duration::from_millis(1_500)).await;
         assert!(shared.is_valid());
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert!(!shared.is_valid());
+        // An answer that came too late: who saw the end has stopped acting.
+        guard.extend(Instant::now() + Duration::from_secs(1));
+        assert!(!shared.is_valid());
     }
 }
