@@ -12,7 +12,7 @@ pub struct Stored {
     pub key: Key,
     /// Its value, canonical JSON; `None`: the key is absent.
     pub value: Option<String>,
-    /// The revision that wrote it; 0 when absent.
+    /// The revision that wrote it, or, in a change, that removed it; 0 when it was read and is absent.
     pub mod_revision: StoreRevision,
 }
 

@@ -261,6 +261,8 @@ fn revision(event: &Event) -> i64 {
     event.kv().map_or(0, KeyValue::mod_revision)
 }
 
+/// A change as the core is told it. A removal has the revision that removed it: without it, the echo
+/// of an own removal could not be told from one that came after a later write.
 fn changed(key: Key, what: EventType, record: &KeyValue) -> Stored {
     match what {
         EventType::Put => Stored {
@@ -271,7 +273,7 @@ fn changed(key: Key, what: EventType, record: &KeyValue) -> Stored {
         EventType::Delete => Stored {
             key,
             value: None,
-            mod_revision: StoreRevision(0),
+            mod_revision: StoreRevision(record.mod_revision()),
         },
     }
 }
