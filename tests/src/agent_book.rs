@@ -95,6 +95,13 @@ impl AgentBook {
         self.with(|s| s.calls.clone())
     }
 
+    /// When a leader of a later epoch than this called first.
+    #[must_use]
+    pub fn first_call_after(&self, epoch: i64) -> Option<Instant> {
+        let later = |call: &&Call| call.epoch.is_some_and(|e| e > epoch);
+        self.with(|s| s.calls.iter().rev().take_while(later).last().map(|c| c.at))
+    }
+
     /// How many calls of a kind there were.
     #[must_use]
     pub fn count(&self, kind: CallKind) -> usize {

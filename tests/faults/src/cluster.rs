@@ -31,6 +31,8 @@ pub struct Size {
     pub processes: usize,
     /// Further flags of the schedulers.
     pub flags: Vec<String>,
+    /// The history of each member of etcd is recorded.
+    pub history: bool,
 }
 
 /// A scheduler.
@@ -68,7 +70,7 @@ impl Cluster {
     /// Starts everything and waits until a scheduler leads and all nodes are ready.
     pub async fn start(lab: Lab, size: &Size) -> Self {
         let net = Net::new();
-        let members = Members::start(&lab, &net).await;
+        let members = Members::start(&lab, &net, size.history).await;
         let mut cluster = Self {
             servers: Vec::new(),
             agents: Vec::new(),

@@ -94,6 +94,7 @@ pub async fn run(plan: &Plan) -> Outcome {
         cpu_millicores: i64::from(CPU),
         processes: plan.agents.1,
         flags: FLAGS.map(ToOwned::to_owned).to_vec(),
+        history: true,
     };
     let mut cluster = Cluster::start(Lab::new("faults"), &size).await;
     let stop = Arc::new(AtomicBool::new(false));
