@@ -125,6 +125,33 @@ async fn the_health_service_follows_leadership() {
 }
 
 #[tokio::test]
+async fn metadata_says_how_new_an_answer_has_to_be_and_a_refusal_when_to_come_back() {
+    let script = Script::new(|_| workload_answer("web"));
+    script.set_health(DriverHealth::default());
+    let (bound, _shutdown) = start(&script).await;
+    let mut client = AgentControlClient::new(channel(bound.grpc).await);
+    for (key, value, code) in [
+        ("x", "y", Code::Ok),
+        ("berth-consistency", "strong", Code::Unavailable),
+        ("berth-consistency", "s", Code::InvalidArgument),
+        ("berth-revision-min", "50", Code::Ok),
+        ("berth-revision-min", "51", Code::Unavailable),
+    ] {
+        let mut request = tonic::Request::new(get("web"));
+        request.metadata_mut().insert(key, value.parse().unwrap());
+        match client.get_workload(request).await {
+            Ok(_) => assert_eq!(code, Code::Ok, "{key}: {value}"),
+            Err(status) => {
+                assert_eq!(status.code(), code, "{key}: {value}");
+                let pause = status.metadata().get("grpc-retry-pushback-ms");
+                let expected = (code == Code::Unavailable).then_some("1000");
+                assert_eq!(pause.map(|pause| pause.to_str().unwrap()), expected);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_end_waits_for_what_is_in_flight_and_refuses_what_is_new() {
     let (script, mut submissions) = Script::manual();
     let (bound, shutdown) = start(&script).await;

@@ -21,6 +21,11 @@ async fn refusals_of_the_core_become_codes() {
         retry_after: Duration::from_millis(1200),
         effect: Default::default(),
     };
+    let not_known = RequestError::Unavailable {
+        reason: "leadership was lost".into(),
+        retry_after: Duration::from_millis(1200),
+        effect: berth_core::io::request::Effect::Unknown,
+    };
     let stale = RequestError::Stale {
         expected: StoreRevision(1),
         current: StoreRevision(2),
@@ -48,6 +53,7 @@ async fn refusals_of_the_core_become_codes() {
         ),
         (RequestError::Busy("web".into()), 429, "busy", "1"),
         (unavailable, 503, "unavailable", "2"),
+        (not_known, 503, "outcome-unknown", ""),
         (
             RequestError::StoreRefused("too large".into()),
             507,
@@ -325,4 +331,64 @@ async fn a_silent_core_is_not_waited_for_for_ever() {
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
+async fn how_new_an_answer_has_to_be() {
+    let script = Script::new(|_| workload_answer("web"));
+    script.set_health(DriverHealth::default());
+    // It does not lead, and there is nobody to ask.
+    for (line, header, status, field) in [
+        ("GET /workloads/web", ("x", "y"), 200, ""),
+        (
+            "GET /workloads/web?consistency=default",
+            ("x", "y"),
+            200,
+            "",
+        ),
+        ("GET /workloads/web?consistency=strong", ("x", "y"), 503, ""),
+        (
+            "GET /workloads/web?consistency=s",
+            ("x", "y"),
+            422,
+            "consistency",
+        ),
+        (
+            "DELETE /workloads/web?consistency=strong",
+            ("x", "y"),
+            400,
+            "consistency",
+        ),
+        (
+            "GET /workloads/web",
+            ("berth-consistency", "strong"),
+            503,
+            "",
+        ),
+        (
+            "GET /workloads/web",
+            ("berth-consistency", "s"),
+            400,
+            "berth-consistency",
+        ),
+        // Every scripted image is at revision 50.
+        ("GET /workloads/web", ("berth-revision-min", "50"), 200, ""),
+        ("GET /workloads/web", ("berth-revision-min", "51"), 503, ""),
+        (
+            "GET /workloads/web",
+            ("berth-revision-min", "x"),
+            400,
+            "berth-revision-min",
+        ),
+    ] {
+        let (method, uri) = line.split_once(' ').unwrap();
+        let reply = send(&script, request(method, uri, &[header], "{}")).await;
+        let answered = (reply.status, reply.field());
+        assert_eq!(
+            answered,
+            (status, field),
+            "{line} {header:?}: {}",
+            reply.body
+        );
+    }
 }
