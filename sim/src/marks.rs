@@ -208,12 +208,6 @@ impl Mark {
     #[must_use]
     pub const fn out_of_reach(self) -> Option<&'static str> {
         match self {
-            Self::NodeRecordEdited => {
-                Some("only in scenarios: what a copy takes at such a node is not counted")
-            }
-            Self::StoreRefuses | Self::StoreFull => {
-                Some("only in scenarios: what is refused frees what a write of unknown fate holds")
-            }
             Self::EventAutomationDecided => Some("there are no automation rules yet"),
             Self::RescuedByPass => {
                 Some("only while a watch is held back; otherwise it is a violation of L2")

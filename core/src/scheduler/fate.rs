@@ -133,7 +133,18 @@ impl Scheduler {
                 let at = written(&Key::Node(id.clone()));
                 self.node_committed(&id, next.map(|next| *next), at, request);
             }
-            Staged::Tombstone { node, workload } => self.tombstone_removed(&node, &workload),
+            Staged::Tombstone { node, workload } => {
+                // The watch may have told of it before, and another one may be there by now.
+                let held = self.nodes.get(&node);
+                let held = held.and_then(|held| held.tombstones.get(&workload));
+                let key = (node, workload);
+                let waits = self.stranded.get(&key);
+                if held.is_some_and(|held| held.staged == Some(txn))
+                    || waits.is_some_and(|(_, written)| *written < revision)
+                {
+                    self.tombstone_removed(&key.0, &key.1);
+                }
+            }
             Staged::NewTombstone { record } => {
                 let key = Key::Tombstone(record.node_id.clone(), record.workload_id.clone());
                 let at = written(&key).unwrap_or_default();
@@ -302,6 +313,7 @@ impl Scheduler {
                     .nodes
                     .get_mut(&node)
                     .and_then(|node| node.tombstones.get_mut(&workload))
+                    .filter(|tombstone| tombstone.staged == Some(txn))
                 {
                     tombstone.staged = None;
                 }

@@ -265,7 +265,10 @@ impl Scheduler {
             return;
         }
         if self.is_own_removal(&stored) {
-            // Its echo came before its answer, and there is nothing to learn from it.
+            // Its echo came before its answer: the copy is gone, and nobody else did anything.
+            if let Key::Tombstone(node, id) = &stored.key {
+                self.tombstone_removed(node, id);
+            }
             return;
         }
         self.stats.records_adopted += 1;
@@ -379,7 +382,7 @@ impl Scheduler {
     }
 
     /// The watch tells that a tombstone is gone while our transaction that removes it has no answer
-    /// yet. Whoever removed it, that answer or what is read back then says so.
+    /// yet. What it takes on the node is free from now on, as for every other reader (S5).
     fn is_own_removal(&self, stored: &Stored) -> bool {
         let Key::Tombstone(node, id) = &stored.key else {
             return false;

@@ -1,7 +1,7 @@
 //! Transactions that conflict, vanish, are refused, or are overtaken; leaders that come and go.
 
 use berth_core::io::request::{Query, Request, RequestError, Response};
-use berth_core::io::{Deposed, Fate, Stored};
+use berth_core::io::{Deposed, Fate, Op, Stored};
 use berth_core::model::workload::DesiredState;
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
@@ -303,4 +303,46 @@ fn a_refused_write_frees_nothing_of_one_of_unknown_fate() {
     let patience = cluster.core.config().stray_commit_max;
     cluster.pass(patience + seconds(1));
     assert_eq!(cluster.seen("other"), ("Running".into(), "n-0".into()));
+}
+
+/// S5, S11: the echo of an own removal may come before its answer. It takes effect, and is nobody
+/// else's.
+#[test]
+fn the_echo_of_an_own_removal_frees_what_was_held() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(5));
+    let reach = |cluster: &mut Cluster, yes| {
+        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+        (agent.heartbeats, agent.reachable) = (yes, yes);
+    };
+    reach(&mut cluster, false);
+    cluster.pass(seconds(150));
+    reach(&mut cluster, true);
+    let key = Key::Tombstone(node("n-0"), id("w"));
+    cluster.agents.get_mut(&node("n-0")).unwrap().hangs = true;
+    cluster.pass(seconds(15));
+    assert!(cluster.store.contains_key(&key));
+    cluster.next_commit = NextCommit::Held;
+    cluster.go_on("n-0");
+    cluster.pass(seconds(15));
+    let removes = |op: &Op| matches!(op, Op::Delete { key: removed } if *removed == key);
+    assert!(cluster.held.iter().any(|txn| txn.ops.iter().any(removes)));
+    let at = StoreRevision(cluster.revision + 1);
+    let gone = Stored {
+        key: key.clone(),
+        value: None,
+        mod_revision: at,
+    };
+    cluster.feed(Input::Changed {
+        revision: at,
+        records: vec![gone],
+    });
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
+    cluster.release();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
+    assert_eq!(cluster.count(EventType::RecordAdopted), 0);
+    assert!(!cluster.store.contains_key(&key));
 }

@@ -82,8 +82,6 @@ pub(crate) struct Oracle {
 
 /// How long the traces of somebody else's edit are excused.
 const EDIT_SETTLES: Duration = Duration::from_secs(90);
-/// How long a record may stay unreadable, at most.
-const UNREADABLE_MAX: Duration = Duration::from_secs(600);
 /// How long a runtime may not be there, at most.
 const LASTS_MAX: Duration = Duration::from_secs(180);
 
@@ -274,12 +272,6 @@ impl Oracle {
             .map(|(workload, _)| workload.clone())
             .collect();
         there.iter().for_each(|workload| self.touched(workload));
-    }
-
-    /// The record of a workload cannot be read from now on: what anybody answers of it is a guess
-    /// until it is put back.
-    pub(crate) fn unreadable(&mut self, id: &WorkloadId) {
-        self.histories.mute(id, self.now + UNREADABLE_MAX);
     }
 
     /// A later version of the scheduler writes into the records of a workload: nothing is lost,

@@ -432,19 +432,6 @@ macro_rules! edits {
     };
 }
 
-impl Edit {
-    /// A seed draws it. While a tombstone or a node's record is gone or cannot be read, what a copy
-    /// takes there is not counted, and it is taken up late or never: a scenario may show it, a
-    /// search would find nothing else.
-    #[must_use]
-    pub const fn is_drawn(self) -> bool {
-        !matches!(
-            self,
-            Self::CorruptTombstone | Self::CorruptNode | Self::RemoveNode
-        )
-    }
-}
-
 edits! {
     /// The desired state is turned round.
     FlipDesired,

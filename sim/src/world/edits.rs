@@ -34,10 +34,7 @@ impl World {
             Edit::RemoveAssignment => self.remove_key(&Key::Assignment(id.clone())),
             Edit::RemoveIntent => self.remove_key(&Key::Intent(id.clone())),
             Edit::RemoveRetry => self.remove_key(&Key::Retry(id.clone())),
-            Edit::Corrupt => {
-                self.oracle.unreadable(id);
-                self.corrupt(&Key::Workload(id.clone()));
-            }
+            Edit::Corrupt => self.corrupt(&Key::Workload(id.clone())),
             Edit::CorruptAssignment => self.corrupt(&Key::Assignment(id.clone())),
             Edit::CorruptIntent => self.corrupt(&Key::Intent(id.clone())),
             Edit::CorruptRetry => self.corrupt(&Key::Retry(id.clone())),

@@ -58,6 +58,8 @@ kinds! {
     StoreElection,
     StoreRestart,
     StoreSlow,
+    StoreFull,
+    WritesRefused,
     StaleReads,
     LeaseRevoked,
     WatchRepeated,
@@ -255,14 +257,10 @@ impl Adversary {
                 return;
             }
             Kind::Compaction => Deed::HideWatch { scheduler },
-            Kind::Edits => {
-                let edits = Edit::ALL.iter().filter(|edit| edit.is_drawn());
-                let edits: Vec<Edit> = edits.copied().collect();
-                Deed::EditStore {
-                    edit: edits[index(stream, edits.len())],
-                    which: stream.below(1_000),
-                }
-            }
+            Kind::Edits => Deed::EditStore {
+                edit: Edit::ALL[index(stream, Edit::ALL.len())],
+                which: stream.below(1_000),
+            },
             Kind::WorkloadDeath => Deed::KillWorkload {
                 node,
                 which: stream.below(1_000),
@@ -284,6 +282,10 @@ impl Adversary {
             Kind::StoreRestart => Deed::RestartStore,
             Kind::StoreSlow => Deed::SlowStore {
                 by: Span::millis(stream.between(20, 2_500)),
+            },
+            Kind::StoreFull => Deed::FillStore,
+            Kind::WritesRefused => Deed::RefuseWrites {
+                count: small(stream, 4),
             },
             Kind::StaleReads => Deed::ReadStale {
                 count: small(stream, 4),
