@@ -25,7 +25,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         runs: u64,
         /// Faults of a run
-        #[arg(long, default_value_t = 50)]
+        #[arg(long, default_value_t = 55)]
         faults: usize,
     },
     /// Kill leaders, and measure how long it takes until the next one has acted
