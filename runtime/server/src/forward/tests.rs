@@ -172,8 +172,11 @@ async fn without_a_leader_a_write_is_refused_with_a_hint() {
     let nobody_listens = replica("leader", "127.0.0.1:9");
     let myself = replica("follower", "127.0.0.1:1");
     for leader in [None, Some(&nobody_listens), Some(&myself)] {
-        let answer = follower(&script, leader).ask(retry("web")).await;
+        let (api, lines) = follower_with(&script, leader, ApiLimits::default());
+        let answer = api.ask(retry("web")).await;
         assert!(is_unavailable(&answer), "{leader:?}: {answer:?}");
+        let called = leader.is_some_and(|leader| leader.id != "follower");
+        assert_eq!(lines.0.load(Ordering::Relaxed), usize::from(called));
     }
 }
 
