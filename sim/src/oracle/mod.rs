@@ -329,7 +329,9 @@ impl Oracle {
                 | Request::Read(_) => {}
             }
         }
-        self.views.entry(replica).or_default().told(input)
+        let patience = self.config.stray_commit_max;
+        let view = self.views.entry(replica).or_default();
+        view.told(input, clock, patience)
     }
 
     /// A step of a scheduler begins.

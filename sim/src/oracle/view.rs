@@ -2,6 +2,7 @@
 //! yet what became of it. Kept by other code than the scheduler's own image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
 use berth_core::model::Extra;
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub(super) sums: BTreeMap<NodeId, Resources>,
     /// The revision that each key was last written or removed at.
     known: BTreeMap<Key, StoreRevision>,
+    /// Keys that are there.
+    present: BTreeSet<Key>,
     pub(crate) flights: BTreeMap<TxnId, Flight>,
     /// How many transactions on their way decide about each.
     busy: BTreeMap<Owner, u32>,
@@ -47,6 +50,8 @@ pub(super) struct Ghost {
     pub(super) node: NodeId,
     pub(super) resources: Resources,
     pub(super) group: Option<String>,
+    /// Then its transaction is too old to be carried out.
+    pub(super) until: Timestamp,
 }
 
 /// Whose decisions are one after another.
@@ -58,8 +63,18 @@ enum Owner {
 
 impl View {
     /// Something that the scheduler is told.
-    /// Answers whether a commit of unknown fate turned out to be there.
-    pub(crate) fn told(&mut self, input: &Input) -> Option<bool> {
+    /// Answers whether a commit of unknown fate turned out to be there. `clock`: its own time;
+    /// `patience`: how long a transaction that was given up may still come.
+    pub(crate) fn told(
+        &mut self,
+        input: &Input,
+        clock: Timestamp,
+        patience: Duration,
+    ) -> Option<bool> {
+        // Where nothing is stored, nothing may ever take the place of what was given up.
+        let (workloads, late) = (&self.workloads, |ghost: &Ghost| ghost.until <= clock);
+        self.ghosts
+            .retain(|id, ghosts| workloads.contains_key(id) || !ghosts.iter().all(late));
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::default();
@@ -75,7 +90,9 @@ impl View {
                 self.missed.clear();
             }
             Input::Commit { txn, fate } => self.fate(*txn, fate),
-            Input::ReadBack { txn, records, .. } => return self.read_back(*txn, records),
+            Input::ReadBack { txn, records, .. } => {
+                return self.read_back(*txn, records, clock + patience);
+            }
             Input::Changed { records, .. } => {
                 records.iter().for_each(|stored| self.changed(stored));
             }
@@ -144,7 +161,7 @@ impl View {
         }
     }
 
-    fn read_back(&mut self, txn: TxnId, records: &[Stored]) -> Option<bool> {
+    fn read_back(&mut self, txn: TxnId, records: &[Stored], until: Timestamp) -> Option<bool> {
         let flight = self.lands(txn)?;
         let holds = |key: &Key, value: Option<&String>| {
             records
@@ -163,14 +180,14 @@ impl View {
         if let (true, Some(at)) = (done, at) {
             self.land(flight, at);
         } else {
-            self.leave_ghosts(&flight);
+            self.leave_ghosts(&flight, until);
             records.iter().for_each(|stored| self.take_news(stored));
         }
         self.catch_up();
         Some(done)
     }
 
-    fn leave_ghosts(&mut self, flight: &Flight) {
+    fn leave_ghosts(&mut self, flight: &Flight, until: Timestamp) {
         let touched: BTreeSet<_> = flight.workloads.keys().chain(flight.homes.keys()).collect();
         for id in touched {
             let home = match flight.homes.get(id) {
@@ -182,6 +199,7 @@ impl View {
                 node: home.node_id.clone(),
                 resources: home.resources,
                 group: record.and_then(|record| record.constraints.anti_affinity.clone()),
+                until,
             });
             self.ghosts.entry(id.clone()).or_default().extend(ghost);
         }
@@ -196,6 +214,7 @@ impl View {
                 Op::DeleteEventsBefore { .. } => continue,
             };
             self.lay_ghosts(&key);
+            self.note_presence(&key, value.is_some());
             match &key {
                 Key::Event(_) => continue,
                 Key::Workload(id) if value.is_some() => {
@@ -268,7 +287,9 @@ impl View {
 
     fn take_news(&mut self, stored: &Stored) {
         let known = self.known.get(&stored.key).copied().unwrap_or_default();
-        if stored.mod_revision > known || stored.mod_revision == StoreRevision(0) {
+        // That something is still not there is no news, and makes nothing impossible.
+        let gone = stored.mod_revision == StoreRevision(0) && self.present.contains(&stored.key);
+        if stored.mod_revision > known || gone {
             self.take(stored);
         }
     }
@@ -278,8 +299,17 @@ impl View {
             return;
         }
         self.known.insert(stored.key.clone(), stored.mod_revision);
+        self.note_presence(&stored.key, stored.value.is_some());
         self.lay_ghosts(&stored.key);
         self.put(&stored.key, stored.value.as_deref());
+    }
+
+    fn note_presence(&mut self, key: &Key, present: bool) {
+        if present {
+            self.present.insert(key.clone());
+        } else {
+            self.present.remove(key);
+        }
     }
 
     fn put(&mut self, key: &Key, value: Option<&str>) {
