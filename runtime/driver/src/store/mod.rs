@@ -247,6 +247,13 @@ impl StoreTask {
     /// Follows whoever leads, until nobody does: the core answers reads from what the store holds.
     async fn follow(&self, client: &Client, keys: &Keys) -> Result<(), StoreError> {
         let snapshot = self.read_everything(client, keys).await?;
+        // If the leadership key went before the snapshot was read, the watch will never tell.
+        let mut asking = client.clone();
+        let held = asking.get(keys.leader(), None);
+        let held = within(self.config.request_timeout, "election", held).await?;
+        if held.kvs().is_empty() {
+            return Ok(());
+        }
         let next = snapshot.revision.0 + 1;
         let round = self.rounds.fetch_add(1, Relaxed);
         tracing::info!(
