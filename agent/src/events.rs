@@ -79,8 +79,9 @@ impl Lane {
             .artifact_mut()
             .is_some_and(|artifact| artifact.phase == Phase::Starting);
         match found {
-            Found::Unclear(_) => {
+            Found::Unclear(_) | Found::Starting => {
                 self.retry_at = Some(now + RETRY_AFTER);
+                self.still_starts = found == Found::Starting;
                 return;
             }
             Found::Running { message, details } => self.set_running(now, message, details),

@@ -145,6 +145,7 @@ impl FakeRuntime {
         self.advance(now);
         match command {
             RuntimeCommand::Start(start) => self.start(now, id, *start),
+            RuntimeCommand::CutShort(launch) => self.cut_short(now, &launch),
             RuntimeCommand::Stop(launch) => {
                 let delay = self.script(&launch).stop;
                 self.later(now + delay, Pending::Stop(id, launch));
@@ -309,6 +310,23 @@ impl FakeRuntime {
         self.later(now + delay, Pending::Start(id, launch));
     }
 
+    fn cut_short(&mut self, now: Timestamp, launch: &LaunchId) {
+        let starting = |artifact: &&mut FakeArtifact| artifact.state == FakeState::Starting;
+        if let Some(artifact) = self.artifact_mut(launch).filter(starting) {
+            let text = "it was cut short while it started";
+            let failure = Failure::new(FailureCode::RuntimeError, text);
+            artifact.state = FakeState::Broken(failure);
+        }
+        let is_it = |pending: &Pending| matches!(pending, Pending::Start(_, of) if of == launch);
+        let starts = self.pending.iter().filter(|(_, pending)| is_it(pending));
+        let starts: Vec<_> = starts.map(|(at, _)| *at).collect();
+        for at in starts {
+            if let Some(pending) = self.pending.remove(&at) {
+                self.later(now, pending);
+            }
+        }
+    }
+
     fn finish_start(&mut self, at: Timestamp, id: CommandId, launch: LaunchId) {
         let interrupted = |how: &str| {
             let text = format!("it was {how} while it started");
@@ -389,7 +407,7 @@ impl FakeRuntime {
             return Found::Absent;
         };
         match &artifact.state {
-            FakeState::Starting => Found::Unclear("its start is under way".to_owned()),
+            FakeState::Starting => Found::Starting,
             FakeState::Running => Found::Running {
                 message: "running (fake runtime)".to_owned(),
                 details: BTreeMap::new(),

@@ -161,7 +161,7 @@ pub enum AgentOutput {
         write: Write,
     },
     /// Tell the runtime to do something. Answered by news that names it; per workload, never more
-    /// than one of this life is under way.
+    /// than one of this life is under way. A `CutShort` has no answer, and comes beside a start.
     Runtime {
         /// Names it.
         id: CommandId,
@@ -201,6 +201,10 @@ pub enum RuntimeCommand {
     /// Make the artifact exist and run. Answered by `Started` or `StartFailed`. When this very
     /// start was carried out before, it is not done again.
     Start(Box<StartCommand>),
+    /// Nobody wants what this start makes any more: if it is under way, whoever gave it, it ends
+    /// now, and is answered by `StartFailed`. Has no answer of its own; what runs already is left
+    /// alone.
+    CutShort(LaunchId),
     /// Make the artifact not run, and keep it. Answered by `Stopped` or `CommandFailed`.
     Stop(LaunchId),
     /// Make the artifact not exist, whatever state it is in. Answered by `Removed` or
@@ -217,7 +221,10 @@ impl RuntimeCommand {
     pub fn launch(&self) -> &LaunchId {
         match self {
             Self::Start(start) => &start.launch,
-            Self::Stop(launch) | Self::Remove(launch) | Self::Probe(launch) => launch,
+            Self::CutShort(launch)
+            | Self::Stop(launch)
+            | Self::Remove(launch)
+            | Self::Probe(launch) => launch,
         }
     }
 }
@@ -331,6 +338,8 @@ pub enum Found {
         /// By key.
         details: BTreeMap<String, String>,
     },
+    /// It was begun and has not come to its end. The machine asks again.
+    Starting,
     /// It ran and ended.
     Exited(Exit),
     /// It exists and was stopped by a command.

@@ -12,7 +12,7 @@ use berth_core::planted::{Bug, planted};
 use berth_proto::agent::v1 as proto;
 
 use crate::io::{AgentReply, CommandId, RequestId, RuntimeCommand, StartCommand, WriteId};
-use crate::record::{Artifact, Phase, Record, Want};
+use crate::record::{Artifact, LaunchId, Phase, Record, Want};
 
 /// After a command or a write that was not possible: try again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -122,8 +122,14 @@ pub(crate) struct Lane {
     pub(crate) waiters: Vec<Waiter>,
     /// The command that is under way.
     pub(crate) command: Option<CommandId>,
+    /// That command is a start, or a probe that waits for one.
+    pub(crate) starts: bool,
+    /// The start that was cut short: it is told so once.
+    pub(crate) cut: Option<LaunchId>,
     /// Whether the agent must find out what the artifact is before it does anything about it.
     pub(crate) must_probe: bool,
+    /// It asked, and a start of its former life is still under way.
+    pub(crate) still_starts: bool,
     /// Nothing is tried before: a command or a write failed.
     pub(crate) retry_at: Option<Timestamp>,
     /// When the restart policy starts the artifact again.
@@ -168,6 +174,27 @@ impl Lane {
         }
     }
 
+    /// A start may be under way, and what it makes is not wanted any more: it ends now, however
+    /// long it would take. The steps that follow wait for its answer, as for any other.
+    pub(crate) fn cut_short(&mut self) -> Option<RuntimeCommand> {
+        let record = self.record.as_ref()?;
+        let starting = record
+            .artifact
+            .as_ref()
+            .is_some_and(|artifact| artifact.phase == Phase::Starting);
+        let under_way = self.must_probe || (self.command.is_some() && self.starts);
+        let wanted = next_step(record) == Step::Start;
+        if !starting || !under_way || wanted || !self.is_durable() {
+            return None;
+        }
+        let launch = record.launch()?;
+        if self.cut.as_ref() == Some(&launch) {
+            return None;
+        }
+        self.cut = Some(launch.clone());
+        Some(RuntimeCommand::CutShort(launch))
+    }
+
     /// Goes on as far as it can without the outside. Returns the command to give, which is under
     /// way as `id` from now on.
     ///
@@ -209,6 +236,12 @@ impl Lane {
         }
         let command = command(self.record.as_ref()?, step)?;
         self.command = Some(id);
+        self.starts = match &command {
+            RuntimeCommand::Start(_) | RuntimeCommand::Probe(_) => true,
+            RuntimeCommand::CutShort(_) | RuntimeCommand::Stop(_) | RuntimeCommand::Remove(_) => {
+                false
+            }
+        };
         Some(command)
     }
 

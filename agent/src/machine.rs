@@ -239,6 +239,12 @@ impl AgentMachine {
         };
         lane.retry_at = lane.retry_at.filter(|at| now < *at);
         lane.drop_what_is_gone(now, self.config.tombstone_ttl);
+        let cut = lane.cut_short();
+        if let Some(command) = cut {
+            let id = self.next_command;
+            self.next_command.number += 1;
+            self.outputs.push_back(AgentOutput::Runtime { id, command });
+        }
         let command_id = self.next_command;
         let command = lane.advance(now, command_id, &mut self.artifact_floor);
         if let Some(write) = lane.write_due(id) {

@@ -46,7 +46,7 @@ pub(crate) fn observe(lane: &Lane) -> Option<Observed> {
                 "removing the artifact of {old} before {new} starts"
             ))
         }
-        (Some(_), Some(_)) if lane.must_probe => Observed::new(
+        (Some(_), Some(_)) if lane.must_probe && !lane.still_starts => Observed::new(
             proto::ActualState::Unknown,
             "the agent restarted and is looking at what runs",
         ),

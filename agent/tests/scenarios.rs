@@ -421,3 +421,63 @@ fn the_scheduler_hears_of_a_change_at_once() {
     assert_eq!(last.workload_statuses[0].state, "Running");
     assert!(beats.len() <= 3, "{} heartbeats", beats.len());
 }
+
+const HANGS: &world::Labels = &[("fake/start-ms", "3600000")];
+
+#[test]
+fn a_start_that_hangs_ends_with_its_delete() {
+    let mut world = World::new();
+    world.apply("web", "r1", HANGS);
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.state("web"), Some(ActualState::Pending));
+    let before = world.now;
+    world.delete("web");
+    assert_eq!((world.state("web"), world.now), (None, before));
+    assert_eq!(world.live(&"web".parse().unwrap()), 0);
+}
+
+#[test]
+fn a_start_that_hangs_ends_with_an_update_or_a_stop() {
+    let mut world = World::new();
+    world.apply("web", "r1", HANGS);
+    world.apply("web", "r2", &[]);
+    let status = world.status("web").unwrap();
+    assert_eq!(status.actual_state(), ActualState::Running);
+    assert_eq!(status.revision_id, "r2");
+    world.apply("web", "r3", HANGS);
+    world.call(Caller::default(), apply("web", "r3", false, HANGS));
+    world.run();
+    assert_eq!(world.state("web"), Some(ActualState::Stopped));
+    assert_eq!(world.live(&"web".parse().unwrap()), 0);
+    world.apply("web", "r3", HANGS);
+    world.run_for(Duration::from_secs(3_601));
+    assert_eq!(
+        world.state("web"),
+        Some(ActualState::Running),
+        "what is wanted again is left alone"
+    );
+}
+
+#[test]
+fn a_start_of_a_former_life_that_hangs_ends_with_its_delete_too() {
+    for deleted_before in [true, false] {
+        let mut world = World::new();
+        world.apply("web", "r1", HANGS);
+        if deleted_before {
+            world.call(Caller::default(), delete("web"));
+            while !world.writes.is_empty() {
+                world.write(true);
+            }
+        }
+        world.crash();
+        world.boot();
+        world.run_for(Duration::from_secs(5));
+        if !deleted_before {
+            assert_eq!(world.state("web"), Some(ActualState::Pending));
+            world.call(Caller::default(), delete("web"));
+        }
+        world.run_for(Duration::from_secs(3));
+        assert_eq!(world.state("web"), None, "deleted before: {deleted_before}");
+        assert_eq!(world.live(&"web".parse().unwrap()), 0);
+    }
+}

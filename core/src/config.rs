@@ -16,7 +16,8 @@ pub struct Config {
     pub eviction_grace: Duration,
     /// How long an accepted apply may go without a trace before it counts as missing.
     pub missing_grace: Duration,
-    /// How long a workload may be pending on its node before it counts as failed.
+    /// How long a workload may be pending on its node before it is applied again. As long once more,
+    /// and it counts as failed.
     pub pending_deadline: Duration,
     /// The same for virtual machines.
     pub pending_deadline_vm: Duration,

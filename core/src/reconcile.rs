@@ -240,6 +240,16 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
                     let grace_end = former + config.missing_grace;
                     return wait_or(grace_end, now, Verdict::Act(Action::Apply));
                 }
+                // It was applied again after all that time, and does not start all the same: that
+                // is a failure. A node that cannot tell proves none.
+                Phase::Applying(applied)
+                    if applied >= *since + deadline
+                        && matches!(at.observed, Observed::Pending(_)) =>
+                {
+                    let text = format!("it did not start: pending since {since}");
+                    let verdict = Verdict::Fail(FailureKind::StartTimeout, text);
+                    return wait_or(applied + deadline, now, verdict);
+                }
                 Phase::Applying(applied) => ((*since).max(applied), Action::Apply),
                 Phase::Deleting(asked) => {
                     return wait_or(
@@ -248,7 +258,10 @@ fn running(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
                         Verdict::Act(Action::Recreate),
                     );
                 }
-                Phase::BackingOff(until) => (until.max(*since), Action::Recreate),
+                Phase::BackingOff(until) => {
+                    let until = until.max(*since + deadline);
+                    return wait_or(until, now, Verdict::Act(Action::Recreate));
+                }
                 Phase::GivenUp => return Verdict::Settled,
                 Phase::Idle | Phase::Stopping(_) if !at.applied => {
                     return Verdict::Act(Action::Apply);
@@ -417,6 +430,35 @@ mod tests {
         for observed in [Observed::Pending(start), Observed::Unknown(start)] {
             assert_eq!(idle(run, &observed, late), Verdict::Act(Action::Apply));
         }
+    }
+
+    /// Pending for its deadline: applied again. As long once more: failed, unless the node cannot
+    /// tell.
+    #[test]
+    fn what_does_not_start_is_applied_again_and_then_it_has_failed() {
+        let start = Timestamp::from_millis(1_000_000);
+        let deadline = Config::default().pending_deadline;
+        let (late, later) = (start + deadline, start + deadline * 2);
+        let run =
+            |observed: &Observed, phase, now| decide(DesiredState::Running, observed, phase, now);
+        let (pending, unknown) = (Observed::Pending(start), Observed::Unknown(start));
+        let first = Phase::Applying(start);
+        assert_eq!(run(&pending, first, start), Verdict::Wait(late));
+        assert_eq!(run(&pending, first, late), Verdict::Act(Action::Apply));
+        let again = Phase::Applying(late);
+        assert_eq!(run(&pending, again, late), Verdict::Wait(later));
+        let verdict = run(&pending, again, later);
+        assert!(matches!(
+            verdict,
+            Verdict::Fail(FailureKind::StartTimeout, _)
+        ));
+        assert_eq!(run(&unknown, again, later), Verdict::Act(Action::Apply));
+        let backing_off = Phase::BackingOff(later);
+        assert_eq!(run(&pending, backing_off, late), Verdict::Wait(later));
+        assert_eq!(
+            run(&pending, backing_off, later),
+            Verdict::Act(Action::Recreate)
+        );
     }
 
     /// Whatever is wanted, seen and done: a wait ends, and waiting long enough ends every wait.

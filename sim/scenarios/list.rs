@@ -39,6 +39,7 @@ scenarios! {
     "same-request-twice",
     "second-agent",
     "somebody-else",
+    "start-that-hangs",
     "stop-and-start",
     "store-leader-change",
     "store-outage",

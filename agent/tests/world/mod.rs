@@ -107,9 +107,12 @@ impl World {
                 AgentOutput::Runtime { id, command } => {
                     check_persisted_first(&self.disk, &command);
                     let workload = &command.launch().workload;
+                    let cut = matches!(command, RuntimeCommand::CutShort(_));
                     let busy = self.under_way.values().any(|of| of == workload);
-                    assert!(!busy, "{workload} has two commands under way");
-                    self.under_way.insert(id, workload.clone());
+                    assert!(!busy || cut, "{workload} has two commands under way");
+                    if !cut {
+                        self.under_way.insert(id, workload.clone());
+                    }
                     self.commands.push((id, command));
                 }
                 AgentOutput::Reply { id, reply } => {
@@ -163,10 +166,14 @@ impl World {
         self.input(AgentInput::Written { id, result });
     }
 
-    /// Hands a command to the runtime.
+    /// Hands a command to the runtime; those of one workload in the order in which they came out.
     pub(crate) fn command(&mut self, at: usize) {
         if !self.commands.is_empty() {
-            let (id, command) = self.commands.remove(at % self.commands.len());
+            let at = at % self.commands.len();
+            let of = |(_, command): &(CommandId, RuntimeCommand)| command.launch().workload.clone();
+            let workload = of(&self.commands[at]);
+            let first = self.commands.iter().position(|one| of(one) == workload);
+            let (id, command) = self.commands.remove(first.unwrap_or(at));
             self.runtime.handle(self.now, id, command);
         }
         self.take_news();

@@ -271,6 +271,10 @@ impl Scheduler {
             workload.not_before = Timestamp::ZERO;
             workload.reapplied = 0;
             workload.wanted_since = Some(now);
+            if let Observed::Pending(since) | Observed::Unknown(since) = &mut workload.observed {
+                // What is wanted now has not waited yet.
+                *since = now;
+            }
             let failed = matches!(workload.phase, Phase::BackingOff(_) | Phase::GivenUp)
                 || matches!(workload.observed, Observed::Failed { .. });
             if failed {

@@ -193,6 +193,27 @@ async fn a_stubborn_process_and_what_it_left_are_killed() {
 }
 
 #[tokio::test]
+async fn a_start_that_hangs_ends_with_its_delete() {
+    let cluster = Cluster::new().await;
+    let mut agent = cluster.agent().await;
+    let log = cluster.data().join("logs/web.log");
+    // Whoever opens it to write waits until somebody reads, as on a disk that hangs.
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&log).status();
+    assert!(made.unwrap().success());
+    agent.apply("web", "r1", command(&["sleep", "603"])).await;
+    agent.until("web", ActualState::Pending).await;
+    agent.delete("web").await;
+    agent.until_gone("web").await;
+    // The start could go on now. A process of it would keep the log open.
+    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(log));
+    let read = tokio::time::timeout(Duration::from_secs(30), read).await;
+    let text = read.expect("nothing was started").unwrap().unwrap();
+    assert!(text.starts_with("--- start"), "{text}");
+    agent.handle.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_process_knows_where_it_is_and_its_words_are_kept() {
     let cluster = Cluster::new().await;
     let mut agent = cluster.agent().await;

@@ -12,7 +12,7 @@ use berth_core::{NodeId, Timestamp, WorkloadId};
 use super::Oracle;
 use super::rule::{Check, Finding, Rule};
 use super::s05_exact_placement;
-use super::s12_no_hot_loop::restless;
+use super::s12_no_hot_loop::{self, restless};
 
 /// How long what leaves a lost node may take beside the wait for its turn.
 const LEFT_SOON: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ impl Oracle {
             .map(|held| held.record.clone());
         let wanted = |record: &Arc<WorkloadRecord>| {
             record.desired_state == DesiredState::Running
-                && !fails_by_itself(record)
+                && !self.fails_by_itself(record)
                 && !self.image.retries.contains_key(&record.id)
         };
         let records: Vec<_> = records.filter(wanted).collect();
@@ -121,7 +121,7 @@ impl Oracle {
         };
         let changed = record.metadata.generation != generation
             || record.desired_state != DesiredState::Running;
-        if changed || fails_by_itself(&record) || self.asked.ever_slow(id) {
+        if changed || self.fails_by_itself(&record) || starts_in(&record) > STARTS_SOON {
             return false;
         }
         let home = record.assigned_node.as_ref();
@@ -174,7 +174,7 @@ impl Oracle {
 
     fn judge_running(&self, record: &WorkloadRecord, end: &End, stranded: bool) -> (Rule, Check) {
         let state = record.status.actual_state;
-        let fails = fails_by_itself(record);
+        let fails = self.fails_by_itself(record);
         if stranded && self.now < self.left_by {
             return (Rule::L5, Ok(()));
         }
@@ -215,10 +215,6 @@ impl Oracle {
         if record.status.placement.is_none() {
             return Err(Finding::new("a reason", "it is pending without one"));
         }
-        // A node whose runtime was not there is avoided for a while: that is in no record.
-        if self.now < self.avoids_until {
-            return Ok(());
-        }
         let taken = |node: &NodeId| {
             let assigned = self.image.assignments.values().map(|held| &held.record);
             let assigned = assigned.filter(|a| a.node_id == *node && a.workload_id != record.id);
@@ -238,9 +234,15 @@ impl Oracle {
             of.filter_map(|held| held.record.constraints.anti_affinity.clone())
                 .collect::<Vec<_>>()
         };
+        // A node whose runtime was not there is avoided for a while: that is in no record.
+        let is_avoided = |node: &NodeId| {
+            let until = self.avoided.get(node);
+            until.is_some_and(|until| self.now < *until)
+        };
         let fits = |node: &NodeRecord| {
             let has_group = |group: &str| groups(&node.id).iter().any(|there| there == group);
-            s05_exact_placement::passes(node, record, taken(&node.id), &has_group)
+            !is_avoided(&node.id)
+                && s05_exact_placement::passes(node, record, taken(&node.id), &has_group)
         };
         let room = self.image.nodes.values().find(|held| fits(&held.record));
         match room {
@@ -249,6 +251,11 @@ impl Oracle {
                 Finding::new("it to be placed where there is room", "it waits").of(&held.record.id),
             ),
         }
+    }
+
+    /// It fails or ends by itself, as its script says, or takes longer to start than anybody waits.
+    fn fails_by_itself(&self, record: &WorkloadRecord) -> bool {
+        s12_no_hot_loop::fails_by_itself(record, &self.config)
     }
 
     /// L1: every machine that is on is a node again, and ready.
@@ -292,7 +299,7 @@ impl Oracle {
         let left = self.image.tombstones.keys().find(|(node, id)| {
             !end.dead.contains(node)
                 && self.image.nodes.contains_key(node)
-                && !restless(&self.image, id)
+                && !restless(&self.image, id, &self.config)
         });
         match left {
             None => Ok(()),
@@ -306,10 +313,14 @@ impl Oracle {
     }
 }
 
-/// It fails or ends by itself, as its script says.
-fn fails_by_itself(record: &WorkloadRecord) -> bool {
-    record.labels.contains_key("fake/exit-after-ms")
-        || record.labels.contains_key("fake/fail-starts")
+/// A start that takes longer than this does not end in time for what is asked for in the calm.
+const STARTS_SOON: Duration = Duration::from_secs(5);
+
+/// How long its start takes, as its script says.
+pub(crate) fn starts_in(record: &WorkloadRecord) -> Duration {
+    let start = record.labels.get("fake/start-ms");
+    let start = start.and_then(|text| text.parse().ok());
+    Duration::from_millis(start.unwrap_or_default())
 }
 
 fn is_home(oracle: &Oracle, id: &WorkloadId, node: &NodeId) -> bool {

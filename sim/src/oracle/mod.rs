@@ -67,6 +67,8 @@ pub(crate) struct Oracle {
     /// Until then some scheduler may avoid a node for what an agent told it, which is in nobody's
     /// records: its choices cannot be made again.
     avoids_until: Timestamp,
+    /// The nodes that some scheduler may avoid, each until then.
+    avoided: BTreeMap<NodeId, Timestamp>,
     fencing: s02_fencing::Fencing,
     capacity: s03_capacity::Capacity,
     register: s08_no_lost_writes::Register,
@@ -105,6 +107,7 @@ impl Oracle {
             unrecorded: BTreeSet::new(),
             left_by: Timestamp::ZERO,
             avoids_until: Timestamp::ZERO,
+            avoided: BTreeMap::new(),
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
             register: s08_no_lost_writes::Register::default(),
@@ -290,9 +293,10 @@ impl Oracle {
         }
     }
 
-    /// An agent may say from now on that its runtime is not there.
-    pub(crate) fn avoids(&mut self) {
+    /// The agent of this node may say from now on that its runtime is not there.
+    pub(crate) fn avoids(&mut self, node: &NodeId) {
         self.avoids_until = self.now + LASTS_MAX + self.config.runtime_exclusion;
+        self.avoided.insert(node.clone(), self.avoids_until);
         // What waits for such a node is placed when that is over.
         let idle_from = &mut self.pace.idle_from;
         *idle_from = idle_from.map(|from| from.max(self.avoids_until));
@@ -418,7 +422,9 @@ impl Oracle {
         }
         let check = s01_persist_before_act::call_leaves(&self.image, replica, call);
         self.judge(Rule::S1, check);
-        let check = self.pace.call_leaves(self.now, &self.image, call);
+        let check = self
+            .pace
+            .call_leaves(self.now, &self.image, call, &self.config);
         self.judge(Rule::S12, check);
     }
 

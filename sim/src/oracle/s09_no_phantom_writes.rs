@@ -46,23 +46,6 @@ impl Asked {
         }
     }
 
-    /// Whether somebody ever wanted it with a start that takes longer than anybody waits: what
-    /// comes after waits for that at the agent.
-    pub(crate) fn ever_slow(&self, id: &WorkloadId) -> bool {
-        let slow = |labels: &BTreeMap<String, String>| {
-            let start = labels.get("fake/start-ms");
-            let start: Option<u64> = start.and_then(|text| text.parse().ok());
-            start.is_some_and(|ms| ms > 60_000)
-        };
-        let asked = self.requests.get(id).into_iter().flatten();
-        asked
-            .filter_map(|(request, _)| match request {
-                Request::Apply(apply) => apply.spec.as_ref(),
-                _ => None,
-            })
-            .any(|spec| slow(&spec.labels))
-    }
-
     pub(crate) fn committed(&self, commit: &Commit) -> Check {
         if commit.writer == Writer::Stranger {
             return Ok(());

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use berth_core::io::AgentCall;
 use berth_core::model::node::NodeRecord;
+use berth_core::model::workload::WorkloadRecord;
 use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Pair, Writer};
+use super::liveness::starts_in;
 use super::rule::{Check, Finding};
 
 /// Calls that change a node, for one workload, in one minute.
@@ -25,7 +27,13 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn call_leaves(&mut self, now: Timestamp, image: &Image, call: &AgentCall) -> Check {
+    pub(crate) fn call_leaves(
+        &mut self,
+        now: Timestamp,
+        image: &Image,
+        call: &AgentCall,
+        config: &Config,
+    ) -> Check {
         let Some(id) = call.op.workload().filter(|_| call.op.is_mutation()) else {
             return Ok(());
         };
@@ -41,7 +49,7 @@ impl Pace {
             let expected = format!("at most {CALLS_PER_MINUTE_MAX} calls a minute");
             return Err(Finding::new(expected, format!("{} calls", calls.len())).of(id));
         }
-        if self.is_idle(now) && !restless(image, id) {
+        if self.is_idle(now) && !restless(image, id, config) {
             let seen = format!("{:?}", call.op);
             return Err(Finding::new("no calls that change anything when idle", seen).of(id));
         }
@@ -62,12 +70,17 @@ impl Pace {
         let mut touched = touched
             .chain(commit.retries.keys())
             .chain(commit.assignments.keys());
-        if let Some(id) = touched.find(|id| !restless(image, id)) {
+        if let Some(id) = touched.find(|id| !restless(image, id, config)) {
             let seen = format!("revision {} writes it: {commit:?}", commit.revision);
             return Err(Finding::new("no writes when idle", seen).of(id));
         }
         for (id, pair) in &commit.nodes {
-            if !is_heartbeat(pair) && !commit.workloads.keys().any(|id| restless(image, id)) {
+            if !is_heartbeat(pair)
+                && !commit
+                    .workloads
+                    .keys()
+                    .any(|id| restless(image, id, config))
+            {
                 let expected = "no writes but coarse heartbeats when idle";
                 return Err(Finding::new(expected, format!("{pair:?}")).of(id));
             }
@@ -96,14 +109,23 @@ impl Pace {
 
 /// A workload that fails by itself keeps the scheduler busy for good reason, and those that wait
 /// for room with it.
-pub(crate) fn restless(image: &Image, id: &WorkloadId) -> bool {
+pub(crate) fn restless(image: &Image, id: &WorkloadId, config: &Config) -> bool {
     let Some(held) = image.workloads.get(id) else {
         return true;
     };
-    held.record.labels.contains_key("fake/exit-after-ms")
-        || held.record.labels.contains_key("fake/fail-starts")
-        || held.record.assigned_node.is_none()
+    fails_by_itself(&held.record, config) || held.record.assigned_node.is_none()
 }
+
+/// It fails or ends by itself, as its script says, or takes longer to start than anybody waits:
+/// it is applied again after one deadline, and has failed after two.
+pub(crate) fn fails_by_itself(record: &WorkloadRecord, config: &Config) -> bool {
+    record.labels.contains_key("fake/exit-after-ms")
+        || record.labels.contains_key("fake/fail-starts")
+        || starts_in(record) + STARTS_EARLY > config.pending_deadline * 2
+}
+
+/// What takes this much less than two deadlines to start, does.
+const STARTS_EARLY: Duration = Duration::from_secs(10);
 
 fn is_heartbeat(pair: &Pair<NodeRecord>) -> bool {
     let (Some(before), Some(after)) = (&pair.before, &pair.after) else {

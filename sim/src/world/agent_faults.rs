@@ -132,7 +132,7 @@ impl World {
                 Breakage::NoRegistry => FailureCode::ImagePullTimeout,
             }));
         if how == Some(Breakage::NoRuntime) {
-            self.oracle.avoids();
+            self.oracle.avoids(&self.agents[at].id);
         }
     }
 

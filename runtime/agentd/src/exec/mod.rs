@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use berth_agent::{
@@ -67,6 +67,8 @@ struct Inner {
     news: mpsc::UnboundedSender<RuntimeNews>,
     /// The agent ends: processes are left alone, watching ends.
     ended: CancellationToken,
+    /// Starts that are under way, and how to cut them short.
+    starting: Mutex<BTreeMap<LaunchId, CancellationToken>>,
 }
 
 impl ExecRuntime {
@@ -85,6 +87,7 @@ impl ExecRuntime {
             data_dir,
             news,
             ended,
+            starting: Mutex::default(),
         }))
     }
 
@@ -92,9 +95,25 @@ impl ExecRuntime {
     /// workload before the first is answered.
     pub(crate) fn execute(&self, id: CommandId, command: RuntimeCommand) {
         let runtime = self.clone();
+        // Before anything else can be asked of the same workload.
+        let cut = CancellationToken::new();
+        match &command {
+            RuntimeCommand::Start(start) => {
+                let launch = start.launch.clone();
+                self.0.starting().insert(launch, cut.clone());
+            }
+            RuntimeCommand::CutShort(launch) => {
+                if let Some(cut) = self.0.starting().get(launch) {
+                    cut.cancel();
+                }
+                return;
+            }
+            RuntimeCommand::Stop(_) | RuntimeCommand::Remove(_) | RuntimeCommand::Probe(_) => {}
+        }
         tokio::spawn(async move {
             let (event, watch) = match command {
-                RuntimeCommand::Start(start) => runtime.start(*start).await,
+                RuntimeCommand::CutShort(_) => return,
+                RuntimeCommand::Start(start) => runtime.start(*start, cut).await,
                 RuntimeCommand::Stop(launch) => (runtime.stop(launch).await, None),
                 RuntimeCommand::Remove(launch) => (runtime.remove(launch).await, None),
                 RuntimeCommand::Probe(launch) => runtime.probe(launch).await,
@@ -115,8 +134,7 @@ impl ExecRuntime {
     }
 
     fn mark(&self, launch: &LaunchId) -> String {
-        // Agents of several clusters on one machine may have the same node ids.
-        format!("{}:{}/{launch}", self.0.data_dir.display(), self.0.node_id)
+        self.0.mark(launch)
     }
 
     /// Runs something that blocks on files or processes. `None`: the host is ending.
@@ -128,9 +146,27 @@ impl ExecRuntime {
         tokio::task::spawn_blocking(move || work(&inner)).await.ok()
     }
 
-    async fn start(&self, command: StartCommand) -> (RuntimeEvent, Option<Watch>) {
+    async fn start(
+        &self,
+        command: StartCommand,
+        cut: CancellationToken,
+    ) -> (RuntimeEvent, Option<Watch>) {
         let launch = command.launch.clone();
-        match self.try_start(command).await {
+        let started = tokio::select! {
+            biased;
+            () = cut.cancelled() => Err(cut_short()),
+            started = self.try_start(command, &cut) => started,
+        };
+        self.0.starting().remove(&launch);
+        if cut.is_cancelled() {
+            // What it started meanwhile goes; what it still may start goes as soon as it is there.
+            let mark = self.mark(&launch);
+            let left = self.blocking(move |_| kill_marked(&mark, KILL_WAIT_MAX));
+            if let Some(Err(left)) = left.await {
+                tracing::warn!(%launch, left, "processes of a start that was cut short do not end");
+            }
+        }
+        match started {
             Ok((process, image, watch)) => {
                 let (message, details) = (message_of(&image), details_of(process, &image));
                 (
@@ -146,8 +182,12 @@ impl ExecRuntime {
         }
     }
 
-    async fn try_start(&self, command: StartCommand) -> Result<(Process, String, Watch), Failure> {
-        let Spec::Container(spec) = command.spec.spec() else {
+    async fn try_start(
+        &self,
+        command: StartCommand,
+        cut: &CancellationToken,
+    ) -> Result<(Process, String, Watch), Failure> {
+        let Spec::Container(spec) = command.spec.spec().clone() else {
             let text = "the exec runtime runs containers' commands only";
             return Err(Failure::new(FailureCode::InvalidSpecification, text));
         };
@@ -167,9 +207,19 @@ impl ExecRuntime {
         };
         if let Some(process) = self.prepare(entry.clone()).await? {
             // This very start happened before: it is adopted, not done again.
-            return Ok((process, spec.image.clone(), Watch::Adopted(entry, process)));
+            return Ok((process, spec.image, Watch::Adopted(entry, process)));
         }
-        let child = self.spawn(&command, spec, &line)?;
+        // Folders, logs and programs may be on a disk that hangs.
+        let (image, cut) = (spec.image.clone(), cut.clone());
+        let child = self
+            .blocking(move |inner| inner.spawn(&command, &spec, &line, &cut))
+            .await
+            .unwrap_or_else(|| {
+                Err(Failure::new(
+                    FailureCode::RuntimeError,
+                    "the agent is ending",
+                ))
+            })?;
         let process = child
             .id()
             .and_then(|pid| Process::of_pid(i32::try_from(pid).ok()?));
@@ -184,7 +234,7 @@ impl ExecRuntime {
             // Not durable, but marked: the next agent finds it all the same.
             tracing::warn!(launch = %entry.launch, %error, "the process record cannot be written");
         }
-        Ok((process, spec.image.clone(), Watch::Child(entry, child)))
+        Ok((process, image, Watch::Child(entry, child)))
     }
 
     /// Writes the intent, or finds that it was carried out before.
@@ -212,61 +262,6 @@ impl ExecRuntime {
             .await
             .unwrap_or_else(|| Err("the agent is ending".to_owned()));
         done.map_err(|text| Failure::new(FailureCode::RuntimeError, text))
-    }
-
-    fn spawn(
-        &self,
-        command: &StartCommand,
-        spec: &ContainerSpec,
-        line: &[String],
-    ) -> Result<Child, Failure> {
-        let launch = &command.launch;
-        let failed = |what: &str, error: &std::io::Error| {
-            let code = match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
-                    FailureCode::InvalidSpecification
-                }
-                std::io::ErrorKind::StorageFull => FailureCode::StorageFull,
-                std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::WouldBlock => {
-                    FailureCode::InsufficientResources
-                }
-                _ => FailureCode::RuntimeError,
-            };
-            Failure::new(code, format!("{what}: {error}"))
-        };
-        let folder_failed = |error| {
-            let failure = failed("no working folder", &error);
-            Failure {
-                code: FailureCode::StorageProvisionFailed,
-                ..failure
-            }
-        };
-        let folder = self.0.work_dir(&launch.workload);
-        std::fs::create_dir_all(&folder).map_err(folder_failed)?;
-        let log = self.0.open_log(command).map_err(folder_failed)?;
-        let errors = log.try_clone().map_err(folder_failed)?;
-        let inherited = INHERITED
-            .iter()
-            .filter_map(|key| Some((key, std::env::var_os(key)?)));
-        let mut process = Command::new(&line[0]);
-        process
-            .args(&line[1..])
-            .env_clear()
-            .envs(inherited)
-            .envs(&spec.env)
-            .env("BERTH_WORKLOAD_ID", launch.workload.as_str())
-            .env("BERTH_REVISION", command.revision.as_str())
-            .env("BERTH_NODE_ID", &self.0.node_id)
-            .env(MARKER, self.mark(launch))
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0)
-            .kill_on_drop(false);
-        process
-            .spawn()
-            .map_err(|error| failed(&format!("cannot start {:?}", line[0]), &error))
     }
 
     /// Watches a process that this agent started.
@@ -409,6 +404,80 @@ enum Seen {
 }
 
 impl Inner {
+    fn starting(&self) -> MutexGuard<'_, BTreeMap<LaunchId, CancellationToken>> {
+        // Nothing panics while it holds the lock.
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mark(&self, launch: &LaunchId) -> String {
+        // Agents of several clusters on one machine may have the same node ids.
+        format!("{}:{}/{launch}", self.data_dir.display(), self.node_id)
+    }
+
+    fn spawn(
+        &self,
+        command: &StartCommand,
+        spec: &ContainerSpec,
+        line: &[String],
+        cut: &CancellationToken,
+    ) -> Result<Child, Failure> {
+        let launch = &command.launch;
+        let failed = |what: &str, error: &std::io::Error| {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
+                    FailureCode::InvalidSpecification
+                }
+                std::io::ErrorKind::StorageFull => FailureCode::StorageFull,
+                std::io::ErrorKind::OutOfMemory | std::io::ErrorKind::WouldBlock => {
+                    FailureCode::InsufficientResources
+                }
+                _ => FailureCode::RuntimeError,
+            };
+            Failure::new(code, format!("{what}: {error}"))
+        };
+        let folder_failed = |error| {
+            let failure = failed("no working folder", &error);
+            Failure {
+                code: FailureCode::StorageProvisionFailed,
+                ..failure
+            }
+        };
+        let folder = self.work_dir(&launch.workload);
+        std::fs::create_dir_all(&folder).map_err(folder_failed)?;
+        let log = self.open_log(command).map_err(folder_failed)?;
+        let errors = log.try_clone().map_err(folder_failed)?;
+        let inherited = INHERITED
+            .iter()
+            .filter_map(|key| Some((key, std::env::var_os(key)?)));
+        let mut process = Command::new(&line[0]);
+        process
+            .args(&line[1..])
+            .env_clear()
+            .envs(inherited)
+            .envs(&spec.env)
+            .env("BERTH_WORKLOAD_ID", launch.workload.as_str())
+            .env("BERTH_REVISION", command.revision.as_str())
+            .env("BERTH_NODE_ID", &self.node_id)
+            .env(MARKER, self.mark(launch))
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .process_group(0)
+            .kill_on_drop(false);
+        if cut.is_cancelled() {
+            return Err(cut_short());
+        }
+        let child = process
+            .spawn()
+            .map_err(|error| failed(&format!("cannot start {:?}", line[0]), &error))?;
+        // Nobody may wait for this any more.
+        if cut.is_cancelled() {
+            let _ = kill_marked(&self.mark(launch), KILL_WAIT_MAX);
+        }
+        Ok(child)
+    }
+
     fn work_dir(&self, workload: &WorkloadId) -> PathBuf {
         self.data_dir.join("work").join(workload.as_str())
     }
@@ -494,6 +563,13 @@ impl Inner {
             })
         })
     }
+}
+
+fn cut_short() -> Failure {
+    Failure::new(
+        FailureCode::RuntimeError,
+        "it was cut short while it started",
+    )
 }
 
 fn message_of(image: &str) -> String {

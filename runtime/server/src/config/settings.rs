@@ -185,7 +185,7 @@ fn core_times() -> Vec<Setting> {
         grace!(Core "missing-grace", core.missing_grace,
             "How long an accepted apply may go without a trace before it counts as missing"),
         duration!(Core "pending-deadline", core.pending_deadline,
-            "How long a workload may be pending on its node before it counts as failed"),
+            "How long a workload may be pending on its node before it is applied again; as long once more, and it has failed"),
         duration!(Core "pending-deadline-vm", core.pending_deadline_vm,
             "The same for virtual machines"),
         duration!(Core "retry-backoff-min", core.retry_backoff_min,

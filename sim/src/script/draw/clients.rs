@@ -224,8 +224,11 @@ impl Client {
         }
         if stream.chance(self.failing) {
             match stream.below(4) {
-                // Longer than anybody waits for a start.
-                0 => wish.start = Span::secs(stream.between(61, 150)),
+                // Longer than anybody waits for a start, or as good as for ever.
+                0 => {
+                    let secs = stream.between(61, 150);
+                    wish.start = Span::secs(if secs > 120 { 3_600 } else { secs });
+                }
                 1 => {
                     wish.fail_starts = Some(1_000_000);
                     wish.fail_reason = Some("IMAGE_NOT_FOUND".to_owned());
