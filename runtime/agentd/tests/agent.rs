@@ -202,7 +202,9 @@ async fn a_start_that_hangs_ends_with_its_delete() {
     let made = std::process::Command::new("mkfifo").arg(&log).status();
     assert!(made.unwrap().success());
     agent.apply("web", "r1", command(&["sleep", "603"])).await;
-    agent.until("web", ActualState::Pending).await;
+    // The step before the log.
+    let folder = cluster.data().join("work/web");
+    until("its folder is there", || async { folder.exists() }).await;
     agent.delete("web").await;
     agent.until_gone("web").await;
     // The start could go on now. A process of it would keep the log open.
