@@ -22,6 +22,7 @@ pub mod admission;
 pub mod config;
 pub mod drive;
 pub mod io;
+pub mod lineage;
 pub mod model;
 pub mod placement;
 pub mod planted;

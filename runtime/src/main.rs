@@ -8,6 +8,7 @@ mod dev;
 mod logging;
 mod server;
 mod signals;
+mod store;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,11 @@ enum Command {
         agent: Box<agent::AgentCommand>,
         #[command(flatten)]
         log: LogArgs,
+    },
+    /// Decide about the store of the cluster
+    Store {
+        #[command(subcommand)]
+        command: Box<store::StoreCommand>,
     },
     #[command(flatten)]
     Client(Box<ClientCommand>),
@@ -73,6 +79,7 @@ fn main() -> ExitCode {
         }
         Command::Dev(args) => long_running(&runtime, dev::run(*args)),
         Command::Server(args) => long_running(&runtime, server::run(*args)),
+        Command::Store { command } => long_running(&runtime, store::run(*command)),
         Command::Agent { agent, log } => long_running(&runtime, agent::run(*agent, &log)),
     };
     // Blocking calls of libraries that are still under way must not hold the process.

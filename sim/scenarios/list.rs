@@ -31,6 +31,7 @@ scenarios! {
     "quota-exhaustion",
     "rack-loss",
     "reboot",
+    "restored-store",
     "retry-by-hand",
     "retry-without-a-home",
     "revoked-lease",

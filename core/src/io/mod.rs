@@ -92,6 +92,9 @@ pub enum Deposed {
     LostLeadership,
     /// The store cannot be reached.
     StoreUnavailable,
+    /// The store is not the one that was seen before ([`crate::lineage`]): nothing is done until
+    /// the operator says so.
+    StoreRefused,
     /// It is shutting down.
     ShuttingDown,
 }

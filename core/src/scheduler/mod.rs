@@ -262,6 +262,9 @@ impl Scheduler {
                 Deposed::Starting => "this replica is starting and does not lead yet",
                 Deposed::LostLeadership => "this replica does not lead",
                 Deposed::StoreUnavailable => "the store is out of reach: writes are refused",
+                Deposed::StoreRefused => {
+                    "the store is not the one that was seen before: the operator must decide"
+                }
                 Deposed::ShuttingDown => "this replica is shutting down",
             });
             self.reply(id, Err(error));

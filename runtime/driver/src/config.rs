@@ -1,6 +1,7 @@
 //! What the driver needs to know.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,10 @@ pub struct StoreConfig {
     pub compact_interval: Option<Duration>,
     /// Revisions that a compaction keeps at least.
     pub compact_keep: i64,
+    /// Where it is written how far the store was seen, for the next life of this process; `None`:
+    /// a restarted process does not notice that the store was restored meanwhile, unless another
+    /// replica or the agents do.
+    pub seen_file: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
@@ -122,6 +127,7 @@ impl Default for StoreConfig {
             commits_in_flight_max: 8,
             compact_interval: Some(Duration::from_secs(300)),
             compact_keep: 1_000,
+            seen_file: None,
         }
     }
 }

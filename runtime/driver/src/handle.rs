@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config::Replica;
 use crate::store::LeaseGuard;
+use crate::store::StoreCondition;
 
 /// A request on its way to the core, and where its answer goes.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct DriverHealth {
     pub epoch: i64,
     /// The last failure of the store, with what to do about it; empty when all is well.
     pub store_error: String,
+    /// How the store does, without the ups and downs of single answers.
+    pub store: StoreCondition,
     /// Inputs that wait for the core; refreshed at most once a second.
     pub inputs_waiting: usize,
     /// Who leads, this replica or another one, as far as it is known.

@@ -20,4 +20,4 @@ pub use config::{DriverConfig, GroupLimits, Replica, Secret, StoreConfig};
 pub use handle::{CoreHandle, DriverHealth, Submission};
 pub use metrics::DriverMetrics;
 pub use spawn::{Driver, DriverError, DriverJoin};
-pub use store::{Endpoints, StoreFactory};
+pub use store::{Endpoints, StoreCondition, StoreFactory, StoreState};

@@ -13,7 +13,7 @@ use crate::config::DriverConfig;
 use crate::dispatch::Dispatcher;
 use crate::drive::{CoreLoop, Inbox};
 use crate::handle::{CoreHandle, DriverHealth, Image};
-use crate::store::{Reporter, StoreFactory, StoreTask};
+use crate::store::{Memory, Reporter, StoreFactory, StoreTask};
 
 /// Answers of the store that may wait for the core.
 const ANSWERS_MAX: usize = 4_096;
@@ -109,6 +109,7 @@ impl Driver {
             shutdown: config.shutdown,
             shutdown_grace: config.shutdown_grace,
         };
+        let memory = Memory::open(config.store.seen_file.clone(), &config.store.prefix);
         let store = StoreTask {
             factory: Box::new(factory),
             config: Arc::new(config.store),
@@ -120,6 +121,7 @@ impl Driver {
             changes: changed,
             stop: stop.clone(),
             rounds: AtomicU64::new(0),
+            memory,
         };
         // However the loop ends, even by a panic, leadership is given up then.
         let give_up = stop.drop_guard();

@@ -158,6 +158,10 @@ impl Api {
                 .and_then(|forwarder| forwarder.leader());
             leader.is_some() && self.core().has_image()
         };
+        if report.mode == Mode::Normal && !report.store.takes_writes {
+            let store = &report.store;
+            return Some(format!("the store is {}: {}", store.state, store.why));
+        }
         let ready = match report.mode {
             Mode::Normal => true,
             Mode::Standby => follows(),

@@ -72,11 +72,19 @@ pub struct HealthReport {
 
 /// What is known of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StoreReport {
     /// It answers.
     pub available: bool,
     /// Its last failure, with what to do about it; empty when all is well.
     pub error: String,
+    /// How it does: fine, slow, resync, no-leader, unreachable, read-only or refused. Single answers
+    /// do not change it.
+    pub state: &'static str,
+    /// Why, with what to do about it; empty when it is fine.
+    pub why: String,
+    /// It takes writes as far as is known.
+    pub takes_writes: bool,
 }
 
 /// Health with the time of its last change.
@@ -127,6 +135,9 @@ impl HealthTracker {
             store: StoreReport {
                 available: health.store_error.is_empty(),
                 error: health.store_error,
+                state: health.store.state.name(),
+                takes_writes: health.store.state.takes_writes(),
+                why: health.store.why,
             },
             inputs_waiting: health.inputs_waiting,
         }

@@ -130,6 +130,7 @@ pub fn start_in(
     driver.core = config.core.clone();
     driver.store.prefix.clone_from(&config.prefix);
     driver.store.lease_ttl = config.lease_ttl;
+    driver.store.seen_file.clone_from(&config.seen_file);
     driver.agents = surroundings.agents;
     driver.clock = surroundings.clock;
     let driver_shutdown = driver.shutdown.clone();

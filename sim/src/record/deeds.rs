@@ -63,6 +63,7 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
         | Deed::SlowStore { .. }
         | Deed::RevokeLease
         | Deed::FillStore
+        | Deed::RestoreStore { .. }
         | Deed::RefuseWrites { .. }
         | Deed::ReadStale { .. } => store_words(deed).map(|text| Words { text, told: true }),
         Deed::EditStore { edit, .. } => told(format!("Somebody else {}", edit_words(*edit))),
@@ -160,6 +161,9 @@ fn store_words(deed: &Deed) -> Option<String> {
         Deed::SlowStore { by } => format!("The store answers {by} later"),
         Deed::RevokeLease => "Somebody revokes the leader's lease".to_owned(),
         Deed::FillStore => "The store has no space".to_owned(),
+        Deed::RestoreStore { age } => {
+            format!("The store is restored from a backup that is at least {age} old")
+        }
         Deed::RefuseWrites { count } => {
             format!("The store refuses the next {count} transactions as too large")
         }

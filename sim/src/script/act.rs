@@ -309,6 +309,11 @@ pub enum Deed {
     },
     /// The store has no space until the end: it is read, and not written.
     FillStore,
+    /// The store is restored from a backup; at the end the right one is back.
+    RestoreStore {
+        /// The backup is at least so old.
+        age: Span,
+    },
     /// The store will not have the schedulers' next transactions: they are too large for it.
     RefuseWrites {
         /// How many.

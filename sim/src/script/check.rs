@@ -223,6 +223,7 @@ impl Deed {
                 | Self::RestartStore
                 | Self::SlowStore { .. }
                 | Self::FillStore
+                | Self::RestoreStore { .. }
                 | Self::HideWatch { .. }
         )
     }

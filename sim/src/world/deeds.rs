@@ -190,6 +190,7 @@ impl World {
                 self.repeat_watch(scheduler, back);
             }
             Deed::FillStore => self.fill_store(true),
+            Deed::RestoreStore { age } => self.restore_store(age.duration()),
             Deed::RefuseWrites { count } => self.store.refuse = count,
             Deed::ReadStale { count, back } => {
                 self.store.stale_reads = (count, i64::try_from(back).unwrap_or(0));
@@ -253,6 +254,7 @@ impl World {
             Deed::ElectStore | Deed::RestartStore => self.regain_store(),
             Deed::SlowStore { .. } => self.network.slow_store(Duration::ZERO),
             Deed::FillStore => self.fill_store(false),
+            Deed::RestoreStore { .. } => self.return_store(),
             Deed::StallStore => self.unstall_store(),
             // These are done in an instant.
             _ => {}
@@ -347,6 +349,7 @@ impl World {
         self.store.lose_answers = 0;
         self.store.refuse = 0;
         self.store.stale_reads = (0, 0);
+        self.return_store();
         self.fill_store(false);
         self.regain_store();
         self.unstall_store();

@@ -9,10 +9,14 @@ use crate::marks::Mark;
 use crate::script::Edit;
 
 use super::World;
-use super::store::{put, stream_of};
+use super::store::put;
 
 impl World {
     pub(super) fn edit_store(&mut self, edit: Edit, which: u64) {
+        // Who edits a store that nobody believes edits nothing.
+        if self.store.right_one.is_some() {
+            return;
+        }
         if self.store.gone {
             return;
         }
@@ -187,9 +191,9 @@ impl World {
 
     /// A replica's watch falls behind.
     pub(super) fn hide_watch(&mut self, at: usize) {
-        if self.replicas[at].up && self.replicas[at].is_leading() {
+        if self.replicas[at].up && self.replicas[at].is_watching() {
             self.damage.hidden.insert(at);
-            let stream = stream_of(at, self.replicas[at].life);
+            let stream = self.replicas[at].stream(at);
             self.store_watch_request(kv::WatchRequest::Pause {
                 stream,
                 id: kv::WatchId::AUTO,
@@ -210,7 +214,7 @@ impl World {
     /// A watch that fell behind goes on.
     pub(super) fn show_watch(&mut self, at: usize) {
         if self.damage.hidden.remove(&at) {
-            let stream = stream_of(at, self.replicas[at].life);
+            let stream = self.replicas[at].stream(at);
             self.store_watch_request(kv::WatchRequest::Resume {
                 stream,
                 id: kv::WatchId::AUTO,

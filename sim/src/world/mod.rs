@@ -233,6 +233,9 @@ impl World {
                 world.mark(Mark::SchedulerClock);
             }
         }
+        let acts = world.script.acts.iter();
+        let restores = |act: &Act| matches!(act.deed, Deed::RestoreStore { .. });
+        world.store.backs_up = acts.clone().any(restores);
         world.begin(heal);
         world
     }

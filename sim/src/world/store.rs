@@ -1,6 +1,6 @@
 //! The store's process: the model of etcd behind messages, and the oracle's eye on every commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use berth_core::Timestamp;
@@ -54,6 +54,11 @@ pub(super) struct StoreProcess {
     pub(super) stale: BTreeMap<(Process, u64), i64>,
     /// Calls whose answers are lost.
     pub(super) mute: BTreeSet<(Process, u64)>,
+    /// Copies of it, the oldest first, if the script restores one.
+    pub(super) backups: VecDeque<(Timestamp, Model)>,
+    pub(super) backs_up: bool,
+    /// What it was before it was restored, while it is.
+    pub(super) right_one: Option<Box<Model>>,
 }
 
 impl Default for StoreProcess {
@@ -83,13 +88,16 @@ impl Default for StoreProcess {
             stale_reads: (0, 0),
             stale: BTreeMap::new(),
             mute: BTreeSet::new(),
+            backups: VecDeque::new(),
+            backs_up: false,
+            right_one: None,
         }
     }
 }
 
-/// Replica `at`'s stream of watches, in its life `life`.
-pub(super) fn stream_of(at: usize, life: u64) -> StreamId {
-    StreamId(((at as u64) << 32) | (life & 0xffff_ffff))
+/// Replica `at`'s stream for its watch number `round` in its life `life`.
+pub(super) fn stream_of(at: usize, life: u64, round: u64) -> StreamId {
+    StreamId(((at as u64) << 32) | ((life & 0xffff) << 16) | (round & 0xffff))
 }
 
 fn replica_of(stream: StreamId) -> usize {
@@ -244,6 +252,7 @@ impl World {
         if self.store.gone {
             return;
         }
+        self.back_up();
         self.cut_history();
         let expired = self.store.model.expire_leases(millis(self.now));
         for _ in &expired {
@@ -263,6 +272,10 @@ impl World {
 
     fn carry_watches(&mut self, writer: Writer) {
         while let Some(output) = self.store.model.poll_watch_output() {
+            if output.stream == ORACLE && self.store.right_one.is_some() {
+                // Nothing of it will have been: the right one comes back.
+                continue;
+            }
             if output.stream == ORACLE {
                 if let WatchOutputKind::Events(events) = output.kind {
                     self.observe(writer, &events);

@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
+use berth_core::Timestamp;
 use berth_kv as kv;
 
 use crate::marks::Mark;
 
 use super::World;
 use super::replica::LEADER_KEY;
-use super::store::stream_of;
 
 /// For so long after the store lost its leader, requests are still carried out; their answers are
 /// lost.
 const LAST_WORDS: Duration = Duration::from_millis(5);
+/// How often the store is copied, and how many copies are kept.
+const BACKUP_INTERVAL: Duration = Duration::from_secs(10);
+const BACKUPS: usize = 8;
+/// So many revisions a backup is behind at least.
+const BEHIND_MIN: i64 = 20;
 
 impl World {
     /// The store answers nobody any more.
@@ -28,7 +33,7 @@ impl World {
         }
         self.store.model.restart_leases(self.now.as_millis());
         for at in 0..self.replicas.len() {
-            let stream = stream_of(at, self.replicas[at].life);
+            let stream = self.replicas[at].stream(at);
             self.store_watch_request(kv::WatchRequest::Close { stream });
             self.reset_store_connection(at);
         }
@@ -61,5 +66,71 @@ impl World {
             kv::AlarmAction::Deactivate
         };
         self.store_write_by_stranger(kv::Request::NoSpaceAlarm(action));
+    }
+
+    /// Keeps copies of the store, if the script restores one.
+    pub(super) fn back_up(&mut self) {
+        let last = self.store.backups.back().map(|(at, _)| *at);
+        let due = last.is_none_or(|last| self.now.since(last) >= BACKUP_INTERVAL);
+        if !self.store.backs_up || !due || self.store.right_one.is_some() {
+            return;
+        }
+        if self.store.backups.len() >= BACKUPS {
+            self.store.backups.pop_front();
+        }
+        // As a snapshot is: without anybody's watches.
+        let snapshot = self.store.model.snapshot();
+        let copy = kv::Model::restore(kv::Limits::default(), self.now.as_millis(), snapshot);
+        self.store.backups.push_back((self.now, copy));
+    }
+
+    /// The store is what it was some time ago: everybody finds it so when it connects again.
+    pub(super) fn restore_store(&mut self, age: Duration) {
+        // Who repairs a record repairs the right store.
+        if self.store.gone || self.store.right_one.is_some() || !self.damage.broken.is_empty() {
+            return;
+        }
+        let now = self.now;
+        let old = |(at, _): &&(Timestamp, kv::Model)| now.since(*at) >= age;
+        let Some((_, backup)) = self.store.backups.iter().rfind(old) else {
+            return;
+        };
+        // What is hardly behind has caught up before anybody looks.
+        if backup.revision() + BEHIND_MIN > self.store.model.revision() {
+            return;
+        }
+        let mut restored = backup.clone();
+        self.mark(Mark::StoreRestored);
+        for at in 0..self.replicas.len() {
+            let stream = self.replicas[at].stream(at);
+            self.store_watch_request(kv::WatchRequest::Close { stream });
+        }
+        restored.restart_leases(now.as_millis());
+        let right = std::mem::replace(&mut self.store.model, restored);
+        self.store.right_one = Some(Box::new(right));
+        self.connect_anew();
+    }
+
+    /// The right store is back.
+    pub(super) fn return_store(&mut self) {
+        let Some(mut right) = self.store.right_one.take() else {
+            return;
+        };
+        right.restart_leases(self.now.as_millis());
+        self.store.model = *right;
+        self.connect_anew();
+    }
+
+    /// Whether a scheduler knew a revision that the store had only before it was restored.
+    pub(super) fn knew_more(&self, at: usize) -> bool {
+        let oldest = self.store.model.revision();
+        self.replicas[at].knows_revision() > oldest
+    }
+
+    fn connect_anew(&mut self) {
+        for at in 0..self.replicas.len() {
+            self.reset_store_connection(at);
+        }
+        self.store_tick();
     }
 }

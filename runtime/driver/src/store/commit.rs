@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use berth_core::io::{Fate, Op, Txn};
+use berth_core::lineage::Sight;
 use berth_core::{Epoch, Input, Key, TxnId};
 use etcd_client::{KvClient, TxnResponse};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::error::{StoreError, Verdict, judge, within};
 use super::group::{Pending, take_group};
 use super::health::Reporter;
 use super::keys::Keys;
+use super::memory::Memory;
 use super::read_back::read_back;
 use super::txn::{self, Answer};
 use super::{End, FromStore, Source};
@@ -39,6 +42,7 @@ pub(crate) struct Committer {
     pub(crate) health: Reporter,
     pub(crate) orders: mpsc::UnboundedReceiver<Order>,
     pub(crate) answers: mpsc::Sender<FromStore>,
+    pub(crate) memory: Memory,
     pub(crate) work: Work,
 }
 
@@ -54,6 +58,9 @@ pub(crate) struct Work {
 /// One transaction of the store and what came of it.
 pub(crate) struct Attempt {
     group: Vec<Pending>,
+    /// How far the store was seen before, and when it was asked.
+    before: Option<Sight>,
+    asked: Instant,
     result: Result<TxnResponse, StoreError>,
 }
 
@@ -67,6 +74,9 @@ impl Committer {
     pub(crate) async fn run(mut self) -> End {
         let mut orders = Vec::new();
         loop {
+            if let Some(end) = self.refuse_what_the_store_would().await {
+                return end;
+            }
             self.send_groups();
             self.send_reads();
             tokio::select! { biased;
@@ -99,6 +109,16 @@ impl Committer {
         }
     }
 
+    /// While the store takes no writes it is not asked for any, but by the probe: the core and
+    /// clients hear at once what they would hear later, and the store is left in peace.
+    async fn refuse_what_the_store_would(&mut self) -> Option<End> {
+        let why = self.health.read_only()?;
+        let queue = std::mem::take(&mut self.work.queue);
+        let (writes, others): (Vec<_>, Vec<_>) = queue.into_iter().partition(|p| writes(&p.txn));
+        self.work.queue = others.into();
+        self.tell(writes, |_| Fate::Refused(why.clone())).await
+    }
+
     /// Sends groups while there is room in flight.
     fn send_groups(&mut self) {
         while self.work.in_flight.len() < self.config.commits_in_flight_max.max(1) {
@@ -110,9 +130,15 @@ impl Committer {
             DriverMetrics::count(&self.metrics.store_txns);
             self.metrics.group_size.record(group.len() as u64);
             let (mut client, limit) = (self.client.clone(), self.config.commit_timeout);
+            let (before, asked) = (self.memory.asks(), Instant::now());
             self.work.in_flight.spawn(async move {
                 let result = within(limit, "commit", client.txn(request)).await;
-                Attempt { group, result }
+                Attempt {
+                    group,
+                    before,
+                    asked,
+                    result,
+                }
             });
         }
     }
@@ -139,20 +165,27 @@ impl Committer {
 
     /// Draws the conclusions of one attempt.
     async fn settle(&mut self, attempt: Attempt) -> Option<End> {
-        let Attempt { group, result } = attempt;
+        let Attempt {
+            group,
+            before,
+            asked,
+            result,
+        } = attempt;
         let answer = match &result {
-            Ok(answer) => txn::read(&self.keys, self.epoch, &group, answer),
+            Ok(answer) => {
+                self.health.answered(Some(asked.elapsed()));
+                if let Some(end) = self.other_store(before, answer) {
+                    return Some(end);
+                }
+                txn::read(&self.keys, self.epoch, &group, answer)
+            }
             Err(error) => return self.failed(group, judge(error)).await,
         };
         match answer {
             Answer::Committed(revision) => {
-                // A full store still takes what only deletes.
-                let is_put = |op: &Op| matches!(op, Op::Put { .. });
-                if group
-                    .iter()
-                    .flat_map(|pending| &pending.txn.ops)
-                    .any(is_put)
-                {
+                if group.iter().any(|pending| writes(&pending.txn)) {
+                    self.memory.told(revision.0);
+                    self.health.wrote();
                     self.health.store_works();
                 }
                 self.tell(group, |_| Fate::Committed(revision)).await
@@ -192,12 +225,23 @@ impl Committer {
         }
     }
 
+    /// Whether the answer is of another store than the one that was loaded: it was restored under
+    /// our feet. The next look says what is wrong with it.
+    fn other_store(&self, before: Option<Sight>, answer: &TxnResponse) -> Option<End> {
+        let header = answer.header()?;
+        let (cluster, revision) = (header.cluster_id(), header.revision());
+        let broken = self.memory.judge_answer(before, cluster, revision).err()?;
+        tracing::error!(why = %broken, "the store is another one than before");
+        Some(End::Refused)
+    }
+
     /// The store gave no answer, or refused.
     async fn failed(&mut self, group: Vec<Pending>, verdict: Verdict) -> Option<End> {
         match verdict {
             Verdict::Unknown(error) => {
                 tracing::warn!(%error, members = group.len(), "the fate of a commit is unknown");
                 self.health.store_failed(&error);
+                self.health.no_answer(&error);
                 self.tell(group, |_| Fate::Unknown).await
             }
             Verdict::Refused { text, store_wide } if group.len() == 1 => {
@@ -205,6 +249,7 @@ impl Committer {
                 // One transaction that is too large says nothing about the others.
                 if store_wide {
                     self.health.store_failed(&text);
+                    self.health.refused_write(&text);
                 }
                 self.tell(group, |_| Fate::Refused(text.clone())).await
             }
@@ -265,4 +310,9 @@ impl Committer {
         };
         self.answers.send(answer).await.err().map(|_| End::Stopped)
     }
+}
+
+/// Whether a transaction needs space: a full store still takes what only deletes.
+fn writes(txn: &Txn) -> bool {
+    txn.ops.iter().any(|op| matches!(op, Op::Put { .. }))
 }

@@ -10,6 +10,8 @@ use super::error::{StoreError, within};
 use super::health::Reporter;
 use super::keys::Keys;
 use super::lease::Lease;
+use super::look::{Found, look};
+use super::memory::Memory;
 use crate::config::{Replica, StoreConfig};
 
 /// An election that was won.
@@ -35,17 +37,21 @@ pub(crate) async fn campaign(
     config: &StoreConfig,
     replica: &Replica,
     health: &Reporter,
+    memory: &Memory,
 ) -> Result<Campaign, StoreError> {
     loop {
-        let answer = client.get(keys.leader(), None);
-        let mut answer = within(config.request_timeout, "election", answer).await?;
-        if let Some(record) = answer.take_kvs().into_iter().next() {
+        let asked = Instant::now();
+        let found = look(client, keys, config, replica, memory).await?;
+        health.answered(Some(asked.elapsed()));
+        health.believed();
+        if let Some(record) = &found.leader {
             health.store_works();
             health.leader_is(serde_json::from_slice(record.value()).ok());
             return Ok(Campaign::Led);
         }
         health.leader_is(None);
-        if let Some(won) = try_once(client, keys, config, replica).await? {
+        if let Some(won) = try_once(client, keys, config, replica, &found).await? {
+            health.wrote();
             health.store_works();
             health.leader_is(Some(replica.clone()));
             return Ok(Campaign::Won(won));
@@ -59,6 +65,7 @@ async fn try_once(
     keys: &Keys,
     config: &StoreConfig,
     replica: &Replica,
+    found: &Found,
 ) -> Result<Option<Won>, StoreError> {
     let since = Instant::now();
     let seconds = i64::try_from(config.lease_ttl.as_secs())
@@ -71,7 +78,7 @@ async fn try_once(
         ttl: Duration::from_secs(granted.ttl().unsigned_abs()),
         since,
     };
-    let created = create_key(client, keys, config, replica, lease.id).await;
+    let created = create_key(client, keys, config, replica, found, lease.id).await;
     match created {
         Ok(Some(epoch)) => Ok(Some(Won { epoch, lease })),
         // Whether or not the key was created: without the lease, it goes.
@@ -91,19 +98,23 @@ async fn create_key(
     keys: &Keys,
     config: &StoreConfig,
     replica: &Replica,
+    found: &Found,
     lease: i64,
 ) -> Result<Option<Epoch>, StoreError> {
     let value = serde_json::to_vec(replica).map_err(|_| StoreError::Nonsense("replica"))?;
     let absent = Compare::create_revision(keys.leader(), CompareOp::Equal, 0);
     let with_lease = PutOptions::new().with_lease(lease);
     let put = TxnOp::put(keys.leader(), value, Some(with_lease));
-    let request = client.txn(Txn::new().when([absent]).and_then([put]));
+    let [generation, hold] = found.compares(keys);
+    let compares = [absent, generation, hold];
+    let request = client.txn(Txn::new().when(compares).and_then([put]));
     let answer = within(config.request_timeout, "election", request).await?;
     let revision = answer
         .header()
         .ok_or(StoreError::Nonsense("election"))?
         .revision();
-    Ok(answer.succeeded().then_some(Epoch(revision)))
+    let epoch = Epoch::of(found.generation, revision);
+    Ok(answer.succeeded().then_some(epoch))
 }
 
 /// Whether this epoch still leads.
@@ -116,7 +127,7 @@ pub(crate) async fn still_leads(
     let answer = client.get(keys.leader(), None);
     let answer = within(config.request_timeout, "election", answer).await?;
     match answer.kvs().first() {
-        Some(record) if record.create_revision() == epoch.0 => Ok(()),
+        Some(record) if record.create_revision() == epoch.create_revision() => Ok(()),
         Some(_) | None => Err(StoreError::NotLeader),
     }
 }

@@ -1,8 +1,10 @@
 //! What can go wrong with the store, and what it means for a transaction.
 
+use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use berth_core::lineage::{Break, Hold};
 use etcd_client::Error as EtcdError;
 use tonic::Code;
 
@@ -21,6 +23,31 @@ pub(crate) enum StoreError {
     /// Leadership went to somebody else meanwhile.
     #[error("somebody else leads")]
     NotLeader,
+    /// The store answers, and is not to be used.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// Why a store that answers is not used.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It is not the one that was seen before.
+    Broken(Break),
+    /// Another replica says so.
+    Held(Option<Box<Hold>>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(broken) => broken.fmt(f),
+            Self::Held(Some(hold)) => write!(f, "{} says: {}", hold.by, hold.why),
+            Self::Held(None) => f.write_str(
+                "the store is closed to schedulers, by a record that cannot be read; `berth store \
+                 accept-restore` opens it",
+            ),
+        }
+    }
 }
 
 /// An error of the client in words for logs and health: its own are nested dumps of structures.
@@ -109,7 +136,8 @@ pub(crate) fn judge(error: &StoreError) -> Verdict {
         StoreError::Etcd(_)
         | StoreError::Timeout(..)
         | StoreError::Nonsense(_)
-        | StoreError::NotLeader => false,
+        | StoreError::NotLeader
+        | StoreError::Refused(_) => false,
     };
     if definite {
         let store_wide = ["space exceeded", "permission denied", "auth"]
@@ -130,7 +158,8 @@ pub(crate) fn is_compacted(error: &StoreError) -> bool {
         StoreError::Etcd(_)
         | StoreError::Timeout(..)
         | StoreError::Nonsense(_)
-        | StoreError::NotLeader => false,
+        | StoreError::NotLeader
+        | StoreError::Refused(_) => false,
     }
 }
 

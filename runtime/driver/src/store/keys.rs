@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use berth_core::lineage::{GENERATION, HOLD};
 use berth_core::{EventId, Key};
 
 /// Puts the prefix in front of keys and takes it off. Cheap to clone.
@@ -46,6 +47,21 @@ impl Keys {
     /// The leadership key.
     pub(crate) fn leader(&self) -> String {
         format!("{}/leader/current", self.prefix)
+    }
+
+    /// The record of the store's generation.
+    pub(crate) fn generation(&self) -> String {
+        format!("{}/meta/{GENERATION}", self.prefix)
+    }
+
+    /// The record that keeps every replica from leading.
+    pub(crate) fn hold(&self) -> String {
+        format!("{}/meta/{HOLD}", self.prefix)
+    }
+
+    /// What is written to find out whether anything can be.
+    pub(crate) fn probe(&self) -> String {
+        format!("{}/leader/probe", self.prefix)
     }
 
     /// The range of all events before `before`.

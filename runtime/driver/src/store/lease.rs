@@ -9,6 +9,7 @@ use etcd_client::{LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::StoreError;
+use super::health::Reporter;
 
 /// How long this replica may act on its lease. Shared with whoever acts on it. Once anybody has seen
 /// it end, it stays ended, even if a renewal is answered later.
@@ -95,7 +96,12 @@ pub(crate) enum LeaseEnd {
 type Stream = (LeaseKeeper, LeaseKeepAliveStream);
 
 /// Renews the lease until it ends, and says why it did. Every answer extends `guard`, counted from the question.
-pub(crate) async fn keep(mut client: LeaseClient, lease: Lease, guard: LeaseGuard) -> LeaseEnd {
+pub(crate) async fn keep(
+    mut client: LeaseClient,
+    lease: Lease,
+    guard: LeaseGuard,
+    health: Reporter,
+) -> LeaseEnd {
     let pause = (lease.ttl / 20).min(Duration::from_millis(500));
     let mut stream = None;
     let mut renewed = lease.since;
@@ -117,6 +123,7 @@ pub(crate) async fn keep(mut client: LeaseClient, lease: Lease, guard: LeaseGuar
         let patience = (asked + lease.ttl / 3).min(end);
         match timeout_at(patience, renew(&mut client, &mut stream, lease.id)).await {
             Ok(Ok(true)) => {
+                health.answered(Some(asked.elapsed()));
                 guard.extend(asked + usable(lease.ttl));
                 renewed = asked;
                 next = asked + lease.ttl / 3;
@@ -130,11 +137,13 @@ pub(crate) async fn keep(mut client: LeaseClient, lease: Lease, guard: LeaseGuar
             }
             Ok(Err(error)) => {
                 let error = StoreError::from(error);
+                health.no_answer(&error.to_string());
                 tracing::warn!(%error, "cannot renew the leadership lease, trying again");
                 stream = None;
                 next = Instant::now() + pause;
             }
             Err(_) => {
+                health.no_answer("the renewal of the leadership lease is late");
                 tracing::warn!("the renewal of the leadership lease is late, trying again");
                 stream = None;
                 next = Instant::now();

@@ -3,6 +3,7 @@
 
 mod commit;
 mod compact;
+mod condition;
 mod connect;
 mod election;
 mod error;
@@ -11,6 +12,9 @@ mod health;
 mod keys;
 mod lease;
 mod load;
+mod look;
+mod memory;
+mod probe;
 mod read_back;
 mod txn;
 mod watch;
@@ -23,21 +27,24 @@ use std::time::Duration;
 
 use berth_core::io::{Deposed, Snapshot};
 use berth_core::{Epoch, Input};
-use etcd_client::Client;
+use etcd_client::{Client, GetOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use commit::Order;
+pub use condition::{StoreCondition, StoreState};
 pub use connect::{CONNECT_TIMEOUT, Connecting, Endpoints, KEEP_ALIVE, StoreFactory};
 pub(crate) use group::Pending;
 pub(crate) use health::Reporter;
 pub(crate) use lease::LeaseGuard;
+pub use look::Accepted;
+pub(crate) use memory::Memory;
 
 use self::commit::{Committer, Work};
 use self::election::{Campaign, Won, campaign, revoke, still_leads};
-use self::error::{StoreError, is_compacted, within};
+use self::error::{StoreError, Verdict, is_compacted, judge, within};
 use self::keys::Keys;
 use self::lease::{LeaseEnd, keep, usable};
 use self::watch::Watcher;
@@ -105,6 +112,8 @@ pub(crate) enum End {
     Stopped,
     /// A task of ours panicked.
     Fault,
+    /// The store is not the one that was seen before.
+    Refused,
 }
 
 impl End {
@@ -116,6 +125,7 @@ impl End {
             Self::Restart => "changes of the store were missed, everything is read anew",
             Self::Stopped => "shutting down",
             Self::Fault => "a task of this replica failed",
+            Self::Refused => "the store is not the one that was seen before",
         }
     }
 
@@ -124,6 +134,7 @@ impl End {
             Self::Lost | Self::Restart | Self::Fault => Deposed::LostLeadership,
             Self::OutOfReach => Deposed::StoreUnavailable,
             Self::Stopped => Deposed::ShuttingDown,
+            Self::Refused => Deposed::StoreRefused,
         }
     }
 }
@@ -142,11 +153,32 @@ pub(crate) struct StoreTask {
     pub(crate) stop: CancellationToken,
     /// Rounds of following so far.
     pub(crate) rounds: AtomicU64,
+    /// How far the store was seen.
+    pub(crate) memory: Memory,
 }
+
+/// How often it is written down how far the store was seen.
+const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl StoreTask {
     /// Runs until it is stopped; then leadership, if any, has been given up.
     pub(crate) async fn run(self) {
+        let memory = self.memory.clone();
+        let writing = async {
+            let mut ticks = tokio::time::interval(SAVE_INTERVAL);
+            loop {
+                ticks.tick().await;
+                memory.save();
+            }
+        };
+        tokio::select! { biased;
+            () = self.terms() => {}
+            () = writing => {}
+        }
+        memory.save();
+    }
+
+    async fn terms(&self) {
         let mut told = Deposed::Starting;
         let mut pause = self.config.backoff_min;
         let mut complaint = String::new();
@@ -167,9 +199,11 @@ impl StoreTask {
                         tracing::warn!(%error, "cannot use the store, trying again");
                     }
                     self.health.store_failed(&text);
+                    self.tell_condition(&error, &text);
                     complaint = text;
                     let reason = match error {
                         StoreError::NotLeader => Deposed::LostLeadership,
+                        StoreError::Refused(_) => Deposed::StoreRefused,
                         StoreError::Etcd(_) | StoreError::Timeout(..) | StoreError::Nonsense(_) => {
                             Deposed::StoreUnavailable
                         }
@@ -182,6 +216,22 @@ impl StoreTask {
             }
             let _ = self.unless_stopped(tokio::time::sleep(pause)).await;
             pause = (pause * 2).min(self.config.backoff_max);
+        }
+    }
+
+    /// What an error that ended a try says about the store.
+    fn tell_condition(&self, error: &StoreError, text: &str) {
+        match error {
+            StoreError::NotLeader => {}
+            StoreError::Refused(_) => self.health.not_believed(text),
+            StoreError::Etcd(_) | StoreError::Timeout(..) | StoreError::Nonsense(_) => {
+                match judge(error) {
+                    Verdict::Refused {
+                        store_wide: true, ..
+                    } => self.health.refused_write(text),
+                    Verdict::Refused { .. } | Verdict::Unknown(_) => self.health.no_answer(text),
+                }
+            }
         }
     }
 
@@ -234,7 +284,16 @@ impl StoreTask {
         told: &mut Deposed,
     ) -> Result<Won, StoreError> {
         loop {
-            match campaign(client, keys, &self.config, &self.replica, &self.health).await? {
+            let memory = &self.memory;
+            let campaign = campaign(
+                client,
+                keys,
+                &self.config,
+                &self.replica,
+                &self.health,
+                memory,
+            );
+            match campaign.await? {
                 Campaign::Won(won) => return Ok(won),
                 Campaign::Led => {
                     self.depose(told, Deposed::LostLeadership).await;
@@ -255,6 +314,15 @@ impl StoreTask {
             return Ok(());
         }
         let next = snapshot.revision.0 + 1;
+        // The leader may have gone after it was seen, and before the load: the watch would never
+        // tell, and everybody would follow nobody.
+        let then = GetOptions::new().with_revision(snapshot.revision.0);
+        let mut kv = client.kv_client();
+        let asked = kv.get(keys.leader(), Some(then));
+        let leader = within(self.config.request_timeout, "follow", asked).await?;
+        if leader.kvs().is_empty() {
+            return Ok(());
+        }
         let round = self.rounds.fetch_add(1, Relaxed);
         tracing::info!(
             revision = snapshot.revision.0,
@@ -272,6 +340,7 @@ impl StoreTask {
             return Ok(());
         }
         let watcher = self.watcher(client, keys, Source::Round(round), next);
+        self.health.resync("");
         watcher.follow(&self.health).await
     }
 
@@ -287,6 +356,10 @@ impl StoreTask {
             metrics: Arc::clone(&self.metrics),
             changes: self.changes.clone(),
             next,
+            memory: self.memory.clone(),
+            health: self.health.clone(),
+            replica: self.replica.clone(),
+            asks: client.clone(),
         }
     }
 
@@ -301,8 +374,9 @@ impl StoreTask {
         let guard = LeaseGuard::until(won.lease.since + usable(won.lease.ttl));
         let mut tasks = JoinSet::new();
         let (lease_client, renewed) = (client.lease_client(), guard.clone());
+        let health = self.health.clone();
         tasks.spawn(async move {
-            match keep(lease_client, won.lease, renewed).await {
+            match keep(lease_client, won.lease, renewed, health).await {
                 LeaseEnd::Gone => End::Lost,
                 LeaseEnd::Expired => End::OutOfReach,
             }
@@ -336,11 +410,16 @@ impl StoreTask {
         if self.leadership.send(lead).await.is_err() || known.await.is_err() {
             return Ok(End::Stopped);
         }
+        self.health.resync("");
+        self.memory.save();
         self.serve(&mut tasks, client, keys, won.epoch, ordered, next);
         let end = tokio::select! { biased;
             () = self.stop.cancelled() => End::Stopped,
             end = tasks.join_next() => end_of(end),
         };
+        if end == End::Restart {
+            self.health.resync(end.words());
+        }
         // The core hears of it at once; then nothing more is sent to the store.
         *told = end.reason();
         let _ = self.leadership.send(Leadership::Deposed(*told)).await;
@@ -369,9 +448,18 @@ impl StoreTask {
             health: self.health.clone(),
             orders,
             answers: self.answers.clone(),
+            memory: self.memory.clone(),
             work: Work::default(),
         };
         tasks.spawn(committer.run());
+        let probing = probe::probe(
+            client.clone(),
+            keys.clone(),
+            Arc::clone(&self.config),
+            epoch,
+            self.health.clone(),
+        );
+        tasks.spawn(probing);
         let watcher = self.watcher(client, keys, Source::Term(epoch), next);
         tasks.spawn(watcher.run());
         let compaction = compact::compact_on_schedule(
@@ -416,6 +504,23 @@ impl StoreTask {
         self.metrics.load_time.record_duration(took);
         Ok(snapshot)
     }
+}
+
+/// Says for the operator that the store is to be believed although it is not the one that was seen
+/// before: it was restored on purpose. Whoever leads loads it anew. `generation`: one that no store
+/// had that was seen, as the refusal names it; without it the least that is known to be new.
+///
+/// # Errors
+/// The store cannot be asked; the generation is not a new one; or somebody was faster.
+pub async fn accept_restore(
+    factory: &impl StoreFactory,
+    prefix: &str,
+    generation: Option<u32>,
+) -> Result<Accepted, String> {
+    let config = StoreConfig::default();
+    let connecting = within(config.connect_timeout, "connect", factory.connect()).await;
+    let mut client = connecting.map_err(|error| error.to_string())?;
+    look::accept(&mut client, prefix, &config, generation).await
 }
 
 /// A task that panicked ends the term like any other fault.

@@ -41,7 +41,7 @@ pub(crate) fn build(keys: &Keys, epoch: Epoch, group: &[Pending]) -> EtcdTxn {
 
 /// True while the leadership key was created at `epoch`.
 pub(crate) fn fence(keys: &Keys, epoch: Epoch) -> Compare {
-    Compare::create_revision(keys.leader(), CompareOp::Equal, epoch.0)
+    Compare::create_revision(keys.leader(), CompareOp::Equal, epoch.create_revision())
 }
 
 fn operation(keys: &Keys, op: &Op) -> TxnOp {
@@ -89,7 +89,7 @@ pub(crate) fn read(keys: &Keys, epoch: Epoch, group: &[Pending], answer: &TxnRes
     let Some(Some(leader)) = found.next() else {
         return Answer::Nonsense;
     };
-    if leader.map(|record| record.create_revision()) != Some(epoch.0) {
+    if leader.map(|record| record.create_revision()) != Some(epoch.create_revision()) {
         return Answer::Fenced;
     }
     // The reads are in the order in which `build` met the keys for the first time.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use berth_core::io::Stored;
 use berth_core::{Input, Key, StoreRevision};
 use etcd_client::{
-    Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
+    Client, Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -13,9 +13,11 @@ use tokio::time::{Instant, timeout};
 use super::error::{StoreError, within};
 use super::health::Reporter;
 use super::keys::{Keys, Place};
+use super::look::look;
+use super::memory::Memory;
 use super::txn::text_of;
 use super::{End, FromStore, Source};
-use crate::config::StoreConfig;
+use crate::config::{Replica, StoreConfig};
 use crate::metrics::DriverMetrics;
 
 /// Tells the core what changes while one term of leadership lasts, or one round of following.
@@ -28,6 +30,11 @@ pub(crate) struct Watcher {
     pub(crate) changes: mpsc::Sender<FromStore>,
     /// The revision from which on changes have not been told.
     pub(crate) next: i64,
+    pub(crate) memory: Memory,
+    pub(crate) health: Reporter,
+    pub(crate) replica: Replica,
+    /// Asks whether the store is still the same, before a stream that broke is resumed.
+    pub(crate) asks: Client,
 }
 
 /// How often in a row a follower's broken stream is resumed.
@@ -66,7 +73,19 @@ impl Watcher {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.config.backoff_max);
+            // A store that cannot be asked cannot be watched either.
+            if let Err(StoreError::Refused(why)) = self.look().await {
+                tracing::error!(%why, "the store is another one than before");
+                return End::Refused;
+            }
         }
+    }
+
+    /// Whether the store is still the one that it was: it was away.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let (keys, config) = (&self.keys, &self.config);
+        look(&mut self.asks, keys, config, &self.replica, &self.memory).await?;
+        Ok(())
     }
 
     /// Runs until nobody leads any more, or until everything has to be loaded anew. A stream that
@@ -88,6 +107,9 @@ impl Watcher {
                     tracing::info!(%error, from = self.next, "resuming the watch of the store");
                     DriverMetrics::count(&self.metrics.watch_resumes);
                     tokio::time::sleep(self.config.backoff_min * tries).await;
+                    if let Err(refused @ StoreError::Refused(_)) = self.look().await {
+                        return Err(refused);
+                    }
                 }
             }
         }
@@ -105,6 +127,7 @@ impl Watcher {
             match timeout(interval, stream.message()).await {
                 Ok(Ok(Some(message))) => {
                     heard = Instant::now();
+                    health.answered(None);
                     if let Err(broken) = self.take_of_leader(&message, health).await {
                         return broken;
                     }
@@ -183,6 +206,7 @@ impl Watcher {
                 compacted = message.compact_revision(),
                 "changes were compacted away unseen: loading everything anew"
             );
+            self.health.resync(End::Restart.words());
             return Err(Broken::Over(End::Restart));
         }
         if message.canceled() {
@@ -195,6 +219,15 @@ impl Watcher {
                 self.next = self.next.max(told + 1);
             }
             return Ok(());
+        }
+        // The election's keys alone are no content.
+        let is_record = |event: &&Event| {
+            event
+                .kv()
+                .is_some_and(|kv| matches!(self.keys.place(kv.key()), Place::Record(_)))
+        };
+        if let Some(last) = message.events().iter().rfind(is_record) {
+            self.memory.told(revision(last));
         }
         for events in message
             .events()
@@ -246,7 +279,7 @@ impl Watcher {
             return Ok(());
         }
         let ours = match what {
-            EventType::Put => record.create_revision() == epoch.0,
+            EventType::Put => record.create_revision() == epoch.create_revision(),
             EventType::Delete => false,
         };
         if ours {

@@ -27,6 +27,7 @@ pub(super) struct Draft {
     pub(super) etcd_key: Option<PathBuf>,
     pub(super) lease_ttl: Duration,
     pub(super) shutdown_delay: Duration,
+    pub(super) seen_file: Option<PathBuf>,
     pub(super) log: Log,
     pub(super) limits: ApiLimits,
     pub(super) core: Config,
@@ -50,6 +51,7 @@ impl Default for Draft {
             etcd_key: None,
             lease_ttl: Duration::from_secs(5),
             shutdown_delay: Duration::from_secs(1),
+            seen_file: None,
             log: Log {
                 format: LogFormat::Text,
                 level: LogLevel::Info,
@@ -166,6 +168,7 @@ impl Draft {
             grpc_addr: self.grpc_addr,
             http_addr: self.http_addr,
             replica_id,
+            seen_file: self.seen_file,
             tls,
             lease_ttl: self.lease_ttl,
             shutdown_delay: self.shutdown_delay,

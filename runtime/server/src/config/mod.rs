@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub http_addr: SocketAddr,
     /// Tells replicas apart.
     pub replica_id: String,
+    /// Where it is remembered how far the store was seen.
+    pub seen_file: Option<std::path::PathBuf>,
     /// Certificates of both ports and of calls to agents; `None`: in the clear.
     pub tls: Option<TlsFiles>,
     /// The leadership lease's time to live.

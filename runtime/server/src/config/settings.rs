@@ -130,6 +130,12 @@ fn ports() -> Vec<Setting> {
             "How long a server that was told to end goes on serving, not ready, so that balancers notice"),
         setting!(Server "replica-id" "NAME", replica_id, form::replica, Clone::clone,
             "Tells replicas apart; without it, the host's name and the port of gRPC"),
+        file!(
+            "seen-file",
+            seen_file,
+            "Where it is remembered how far the store was seen, so that a restarted scheduler \
+             notices a store that was restored meanwhile"
+        ),
         setting!(Server "grpc-addr" "ADDRESS", grpc_addr, form::address, ToString::to_string,
             "Where gRPC listens; port 0 takes any that is free"),
         setting!(Server "http-addr" "ADDRESS", http_addr, form::address, ToString::to_string,

@@ -3,6 +3,7 @@
 use berth_core::model::workload::{Action, DesiredState};
 use berth_core::placement::Filter;
 use berth_core::{BUCKETS_MS, Stats};
+use berth_driver::StoreState;
 use serde::Serialize;
 
 use super::LEGACY;
@@ -39,6 +40,12 @@ pub(super) fn write_health(text: &mut Text, health: &HealthReport) {
     text.family("berth_mode", gauge, "1 for the mode that the server is in.");
     for mode in Mode::ALL {
         text.sample(&[("mode", mode.name())], flag(mode == health.mode));
+    }
+    let help = "1 for the state that the store is in, as this replica sees it.";
+    text.family("berth_store_state", gauge, help);
+    for state in StoreState::ALL {
+        let state = state.name();
+        text.sample(&[("state", state)], flag(state == health.store.state));
     }
     let waiting = u64::try_from(health.inputs_waiting).unwrap_or(u64::MAX);
     text.single(

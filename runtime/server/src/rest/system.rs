@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use berth_core::io::request::{Query, Request as Ask, Response as Answer};
 use berth_core::io::view::SchedulerStatus;
+use berth_driver::StoreState;
 use serde::Serialize;
 
 use super::header::dated;
@@ -92,10 +93,16 @@ pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: reads and writes are answered, by this replica or by the leader that it knows.
+/// `GET /readyz`: reads and writes are answered, by this replica or by the leader that it knows. A
+/// store in trouble that lasts is said.
 pub(crate) async fn readyz(State(api): State<Api>) -> Response {
+    let store = api.health().report().store;
     match api.not_ready() {
-        None => (StatusCode::OK, "ok\n").into_response(),
+        None if store.state == StoreState::Fine.name() => (StatusCode::OK, "ok\n").into_response(),
+        None => {
+            let text = format!("ok, the store is {}\n", store.state);
+            (StatusCode::OK, text).into_response()
+        }
         Some(why) => Problem::unavailable(why, std::time::Duration::from_secs(1)).into_response(),
     }
 }

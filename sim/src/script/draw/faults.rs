@@ -67,6 +67,7 @@ kinds! {
     Edits,
     LaterVersion,
     Reconfiguration,
+    StoreRestore,
 }
 
 pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
@@ -292,6 +293,9 @@ impl Adversary {
                 back: stream.between(1, 30),
             },
             Kind::LeaseRevoked => Deed::RevokeLease,
+            Kind::StoreRestore => Deed::RestoreStore {
+                age: Span::secs(stream.between(1, 60)),
+            },
             Kind::WatchRepeated => Deed::RepeatWatch {
                 scheduler,
                 back: stream.between(1, 5),

@@ -1,6 +1,7 @@
 //! How a scheduler comes to lead: a lease, the key, the store read page by page.
 
 use berth_core::io::{Input, Snapshot};
+use berth_core::lineage::Sight;
 use berth_core::{Key, StoreRevision, Timestamp};
 use berth_kv as kv;
 use berth_kv::{
@@ -55,12 +56,18 @@ impl World {
         let mut request = RangeRequest::range(range);
         request.limit = PAGE;
         request.revision = revision;
-        self.ask_store(at, kv::Request::Range(request), Purpose::Load);
+        let purpose = Purpose::Load(self.replicas[at].lineage.seen());
+        self.ask_store(at, kv::Request::Range(request), purpose);
     }
 
-    pub(super) fn loaded(&mut self, at: usize, page: kv::RangeResponse) {
+    pub(super) fn loaded(&mut self, at: usize, before: Option<Sight>, page: kv::RangeResponse) {
+        if !self.is_believed(at, before, page.revision) {
+            return;
+        }
         let replica = &mut self.replicas[at];
         let Standing::Loading {
+            follows,
+            led,
             revision,
             records,
             strangers,
@@ -75,12 +82,12 @@ impl World {
         for kv in &page.kvs {
             last = Some(kv.key.clone());
             match stored_of(kv) {
-                Some(stored) if matches!(stored.key, Key::Leader(_)) => {}
+                Some(stored) if matches!(stored.key, Key::Leader(_)) => *led = true,
                 Some(stored) => records.push(stored),
                 None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),
             }
         }
-        let revision = *revision;
+        let (revision, follows, led) = (*revision, *follows, *led);
         if let (true, Some(last)) = (page.more, last) {
             let next = format!("{}\0", String::from_utf8_lossy(&last));
             self.load_page(at, next, revision);
@@ -91,6 +98,17 @@ impl World {
             records: std::mem::take(records),
             strangers: std::mem::take(strangers),
         };
+        if follows && !led {
+            // The leader went while the store was read: its watch would never tell.
+            self.nobody_leads(at);
+            return;
+        }
+        if follows {
+            self.follows(at, snapshot);
+            return;
+        }
+        self.leads_over(at);
+        let replica = &mut self.replicas[at];
         replica.standing = Standing::Leading;
         replica.next_keep_alive = self.now;
         let epoch = replica.epoch;

@@ -1,7 +1,10 @@
 //! A scheduler's process: the core, its election, and its connections.
 
 mod codec;
+mod commit;
 mod election;
+mod follow;
+mod lineage;
 mod pace;
 mod talk;
 mod watch;
@@ -12,12 +15,13 @@ use std::time::Duration;
 use berth_core::drive::{self, Sink};
 use berth_core::io::request::{RequestError, Response};
 use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Stored, Txn};
+use berth_core::lineage::{Lineage, Sight};
 use berth_core::planted::{Bug, planted};
 use berth_core::{
     CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
 };
 use berth_kv as kv;
-use berth_kv::{LeaseId, RangeRequest, TxnOp, TxnOpResponse, TxnRequest};
+use berth_kv::{LeaseId, RangeRequest, TxnOp, TxnRequest};
 
 use crate::marks::Mark;
 use crate::oracle::{Finding, Rule};
@@ -54,14 +58,19 @@ enum Standing {
     Granting,
     /// Asked for the leadership key.
     Campaigning,
-    /// Reads the store.
+    /// Reads the store, to lead or to follow.
     Loading {
+        follows: bool,
+        /// Somebody leads at that revision.
+        led: bool,
         revision: i64,
         records: Vec<Stored>,
         strangers: Vec<String>,
     },
     /// Leads.
     Leading,
+    /// Somebody else leads, and its watch keeps its image up.
+    Following,
 }
 
 /// Where a replica stands, as others see it.
@@ -82,19 +91,32 @@ pub(super) enum Role {
 #[derive(Debug)]
 enum Purpose {
     Look,
+    /// Whether the store is the one that was seen before; how far it was seen, and what comes next.
+    Verify(Option<Sight>, Next),
     /// When, by its own clock.
     Grant {
         asked_at: Timestamp,
     },
     Campaign,
-    Load,
+    Load(Option<Sight>),
     /// When, by its own clock.
     KeepAlive {
         asked_at: Timestamp,
     },
-    Commit(TxnId, Vec<Key>),
+    Commit(TxnId, Vec<Key>, Option<Sight>),
     ReadBack(TxnId, Vec<Key>),
     Watch,
+    /// Keeps everybody from leading.
+    Hold,
+}
+
+/// What comes after the store was found to be the one that it was.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    /// To lead, or to follow.
+    Begin,
+    /// Its watch goes on, from this revision.
+    Watch(i64),
 }
 
 /// A scheduler's process.
@@ -118,6 +140,13 @@ pub(super) struct Replica {
     next_request: u64,
     /// The newest revision that its watch told of.
     seen: StoreRevision,
+    /// How far the store was seen; a new life knows it from its disk.
+    lineage: Lineage,
+    /// Watches so far in this life: each has a stream of its own.
+    round: u64,
+    /// When its watch told something last, and when it asks how far it is.
+    heard_at: Timestamp,
+    next_progress: Timestamp,
     steps: u64,
     /// The step after which its core's image is checked against itself again.
     next_check: u64,
@@ -236,6 +265,10 @@ impl Replica {
             requests: BTreeMap::new(),
             next_request: 0,
             seen: StoreRevision(0),
+            lineage: Lineage::default(),
+            round: 0,
+            heard_at: Timestamp::ZERO,
+            next_progress: Timestamp::ZERO,
             steps: 0,
             next_check: 0,
             rescued: 0,
@@ -253,7 +286,7 @@ impl Replica {
     /// The process died: everything that is not in the store is gone.
     pub(super) fn crash(&mut self) {
         let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
-        let dead = self.dead;
+        let (dead, seen) = (self.dead, self.lineage.seen());
         *self = Self::born(
             0,
             self.config.clone(),
@@ -264,6 +297,7 @@ impl Replica {
         self.life = life;
         self.lease = LeaseId(lease.0 + 1_000);
         self.next_call = call;
+        self.lineage = Lineage::remembering(seen);
         self.dead = dead;
         self.up = false;
     }
@@ -277,13 +311,29 @@ impl Replica {
         match self.standing {
             Standing::Idle | Standing::Looking => Role::Waits,
             Standing::Granting | Standing::Campaigning => Role::Campaigns,
-            Standing::Loading { .. } => Role::Loads(self.epoch.0),
+            Standing::Loading { follows: true, .. } | Standing::Following => Role::Waits,
+            Standing::Loading { follows: false, .. } => Role::Loads(self.epoch.0),
             Standing::Leading => Role::Leads(self.epoch.0),
         }
     }
 
     pub(super) fn is_leading(&self) -> bool {
         matches!(self.standing, Standing::Leading)
+    }
+
+    /// Its watch keeps its image up.
+    pub(super) fn is_watching(&self) -> bool {
+        matches!(self.standing, Standing::Leading | Standing::Following)
+    }
+
+    /// The furthest revision that it knows of.
+    pub(super) fn knows_revision(&self) -> i64 {
+        self.lineage.seen().map_or(0, |seen| seen.revision.0)
+    }
+
+    /// The stream of its present watch.
+    pub(super) fn stream(&self, at: usize) -> kv::StreamId {
+        stream_of(at, self.life, self.round)
     }
 }
 
@@ -306,6 +356,7 @@ impl World {
             let purpose = Purpose::KeepAlive { asked_at };
             self.ask_store(at, kv::Request::LeaseKeepAlive { id }, purpose);
         }
+        self.ask_for_progress(at);
         self.feed(at, vec![Input::Wake]);
     }
 
@@ -371,7 +422,7 @@ impl World {
                 return;
             }
             let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
-            let purpose = Purpose::Commit(txn.id, keys);
+            let purpose = Purpose::Commit(txn.id, keys, self.replicas[at].lineage.seen());
             let request = kv::Request::Txn(encode_txn(&txn));
             self.oracle.commit_asked(at, txn, clock);
             self.ask_store(at, request, purpose);
@@ -429,6 +480,7 @@ impl World {
                 sooner(replica.next_keep_alive);
                 sooner(replica.instant_of(replica.lease_until - MARGIN));
             }
+            Standing::Following => sooner(replica.next_progress),
             Standing::Looking
             | Standing::Granting
             | Standing::Campaigning
@@ -444,7 +496,7 @@ impl World {
     fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
         let twists = match purpose {
             Purpose::Look => self.twist_read(true),
-            Purpose::Load => self.twist_read(false),
+            Purpose::Load(_) => self.twist_read(false),
             Purpose::Commit(..) => self.twist_commit(),
             _ => StoreTwist::None,
         };
@@ -478,15 +530,14 @@ impl World {
     }
 
     fn depose(&mut self, at: usize, reason: Deposed) {
-        let (now, life) = (self.now, self.replicas[at].life);
+        let now = self.now;
+        let stream = self.replicas[at].stream(at);
         let replica = &mut self.replicas[at];
         replica.standing = Standing::Idle;
         replica.next_campaign = now + Duration::from_millis(500);
         replica.calls.clear();
         replica.agent_calls.clear();
-        let close = kv::WatchRequest::Close {
-            stream: stream_of(at, life),
-        };
+        let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
         self.feed(at, vec![Input::Deposed { reason }]);
     }
@@ -496,7 +547,7 @@ impl World {
             return;
         };
         match purpose {
-            Purpose::Commit(txn, _) => {
+            Purpose::Commit(txn, ..) => {
                 self.mark(Mark::CommitUnknown);
                 self.feed(
                     at,
@@ -516,8 +567,13 @@ impl World {
                 };
                 self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
             }
-            Purpose::KeepAlive { .. } | Purpose::Watch => {}
-            Purpose::Look | Purpose::Grant { .. } | Purpose::Campaign | Purpose::Load => {
+            Purpose::Verify(_, Next::Watch(from)) => self.resume_watch(at, from),
+            Purpose::KeepAlive { .. } | Purpose::Watch | Purpose::Hold => {}
+            Purpose::Look
+            | Purpose::Verify(_, Next::Begin)
+            | Purpose::Grant { .. }
+            | Purpose::Campaign
+            | Purpose::Load(_) => {
                 self.depose(at, Deposed::StoreUnavailable);
             }
         }
@@ -556,16 +612,12 @@ impl World {
             return;
         };
         match (purpose, result) {
-            (Purpose::Look, Ok(kv::Response::Range(leader))) => {
-                if leader.kvs.is_empty() {
-                    self.ask_for_lease(at);
-                } else {
-                    let replica = &mut self.replicas[at];
-                    replica.standing = Standing::Idle;
-                    replica.next_campaign = self.now + Duration::from_secs(1);
-                    self.schedule_wake(at);
-                }
+            // Who leads may be told by a member that is behind: it is asked again before it counts.
+            (Purpose::Look, Ok(kv::Response::Range(_))) => self.verify(at, Next::Begin),
+            (Purpose::Verify(before, next), Ok(kv::Response::Txn(found))) => {
+                self.verified(at, before, next, &found);
             }
+            (Purpose::Verify(_, Next::Watch(from)), _) => self.resume_watch(at, from),
             (Purpose::Grant { asked_at }, Ok(kv::Response::LeaseGrant { .. })) => {
                 self.campaign(at, asked_at);
             }
@@ -577,6 +629,8 @@ impl World {
                     }
                     self.mark(Mark::LeaderElected);
                     let standing = Standing::Loading {
+                        follows: false,
+                        led: false,
                         revision: 0,
                         records: Vec::new(),
                         strangers: Vec::new(),
@@ -590,7 +644,9 @@ impl World {
                     self.schedule_wake(at);
                 }
             }
-            (Purpose::Load, Ok(kv::Response::Range(page))) => self.loaded(at, page),
+            (Purpose::Load(before), Ok(kv::Response::Range(page))) => {
+                self.loaded(at, before, page);
+            }
             (Purpose::KeepAlive { asked_at }, Ok(kv::Response::LeaseKeepAlive { ttl_s, .. })) => {
                 if ttl_s > 0 {
                     self.replicas[at].lease_until = asked_at + LEASE;
@@ -599,7 +655,11 @@ impl World {
                     self.depose(at, Deposed::LostLeadership);
                 }
             }
-            (Purpose::Commit(txn, keys), result) => self.commit_answered(at, txn, &keys, result),
+            (Purpose::Commit(txn, keys, before), result) => {
+                if !self.is_other_store(at, before, &result) {
+                    self.commit_answered(at, txn, &keys, result);
+                }
+            }
             (Purpose::ReadBack(txn, keys), Ok(kv::Response::Txn(answer))) => {
                 let revision = StoreRevision(answer.revision);
                 let records = gets(&keys, &answer.responses);
@@ -612,57 +672,17 @@ impl World {
                     }],
                 );
             }
-            (Purpose::Watch, _) => {}
+            (Purpose::Watch | Purpose::Hold, _) => {}
             (
                 Purpose::Look
                 | Purpose::Grant { .. }
                 | Purpose::Campaign
-                | Purpose::Load
+                | Purpose::Verify(..)
+                | Purpose::Load(_)
                 | Purpose::KeepAlive { .. }
                 | Purpose::ReadBack(..),
                 _,
             ) => self.depose(at, Deposed::LostLeadership),
-        }
-    }
-
-    fn commit_answered(
-        &mut self,
-        at: usize,
-        txn: TxnId,
-        keys: &[Key],
-        result: Result<kv::Response, kv::KvError>,
-    ) {
-        match result {
-            Ok(kv::Response::Txn(answer)) if answer.succeeded => {
-                let fate = Fate::Committed(StoreRevision(answer.revision));
-                self.feed(at, vec![Input::Commit { txn, fate }]);
-            }
-            Ok(kv::Response::Txn(answer)) => {
-                let fenced = match answer.responses.first() {
-                    Some(TxnOpResponse::Range(leader)) => leader
-                        .kvs
-                        .first()
-                        .is_none_or(|kv| kv.create_revision != self.replicas[at].epoch.0),
-                    _ => true,
-                };
-                if fenced {
-                    self.depose(at, Deposed::LostLeadership);
-                    return;
-                }
-                self.mark(Mark::CommitConflict);
-                let current = gets(keys, answer.responses.get(1..).unwrap_or_default());
-                let revision = StoreRevision(answer.revision);
-                let fate = Fate::Conflict { revision, current };
-                self.feed(at, vec![Input::Commit { txn, fate }]);
-            }
-            Ok(_) => {
-                let seen = "the store answered something else".to_owned();
-                self.violate(Rule::S8, "an answer to a transaction", seen);
-            }
-            Err(error) => {
-                let fate = Fate::Refused(error.to_string());
-                self.feed(at, vec![Input::Commit { txn, fate }]);
-            }
         }
     }
 }

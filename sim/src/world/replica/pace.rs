@@ -113,7 +113,7 @@ impl World {
     /// Its watch is made anew, and tells again what it told before.
     pub(in crate::world) fn repeat_watch(&mut self, at: usize, back: u64) {
         let replica = &mut self.replicas[at];
-        if replica.up && replica.is_leading() {
+        if replica.up && replica.is_watching() {
             let seen = replica.seen.0;
             let back = i64::try_from(back).unwrap_or(i64::MAX);
             replica.seen = StoreRevision(seen.saturating_sub(back).max(0));

@@ -2,33 +2,38 @@
 
 use berth_core::StoreRevision;
 use berth_core::io::{Deposed, Input, Stored};
+use berth_core::lineage::Sight;
 use berth_kv as kv;
 use berth_kv::KeyRange;
 
 use crate::marks::Mark;
 use crate::world::World;
-use crate::world::store::stream_of;
 
 use super::codec::stored_of_event;
-use super::{LEADER_KEY, Purpose};
+use super::{LEADER_KEY, LEASE, Purpose};
 
 impl World {
     /// The connection to the store was made anew: the watch goes on from what was seen last.
     pub(in crate::world) fn reset_store_connection(&mut self, at: usize) {
         let replica = &self.replicas[at];
-        if !replica.up || !replica.is_leading() {
+        if !replica.up || !replica.is_watching() {
             return;
         }
-        let stream = stream_of(at, replica.life);
+        let stream = replica.stream(at);
         let from = replica.seen.0 + 1;
         let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
-        self.watch_from(at, from);
+        self.resume_watch(at, from);
     }
 
     pub(super) fn watch_from(&mut self, at: usize, start_revision: i64) {
+        let now = self.now;
+        let replica = &mut self.replicas[at];
+        replica.round += 1;
+        replica.heard_at = now;
+        replica.next_progress = now + LEASE / 2;
         let watch = kv::WatchRequest::Create {
-            stream: stream_of(at, self.replicas[at].life),
+            stream: self.replicas[at].stream(at),
             id: kv::WatchId::AUTO,
             range: KeyRange::prefix("/"),
             start_revision,
@@ -41,26 +46,45 @@ impl World {
 
     pub(super) fn watched(&mut self, at: usize, output: kv::WatchOutput) {
         let replica = &self.replicas[at];
-        if output.stream != stream_of(at, replica.life) || !replica.is_leading() {
+        if output.stream != replica.stream(at) || !replica.is_watching() {
             return;
         }
+        let leads = replica.is_leading();
+        self.replicas[at].heard_at = self.now;
         match output.kind {
             kv::WatchOutputKind::Events(events) => {
                 let records: Vec<Stored> = events.iter().filter_map(stored_of_event).collect();
                 let lost = events.iter().any(|event| {
                     event.kv.key == LEADER_KEY.as_bytes() && event.kind == kv::EventKind::Delete
                 });
+                if lost && !leads {
+                    self.nobody_leads(at);
+                    return;
+                }
                 if lost {
                     self.depose(at, Deposed::LostLeadership);
                     return;
                 }
                 let revision = StoreRevision(output.revision);
-                self.replicas[at].seen = self.replicas[at].seen.max(revision);
+                let replica = &mut self.replicas[at];
+                replica.seen = replica.seen.max(revision);
+                if let Some(seen) = replica.lineage.seen() {
+                    replica.lineage.heard(Sight { revision, ..seen });
+                }
                 self.feed(at, vec![Input::Changed { revision, records }]);
             }
             kv::WatchOutputKind::Compacted { .. } => {
                 self.mark(Mark::WatchCompacted);
-                self.depose(at, Deposed::LostLeadership);
+                if leads {
+                    self.depose(at, Deposed::LostLeadership);
+                } else {
+                    self.nobody_leads(at);
+                }
+            }
+            kv::WatchOutputKind::Progress if !leads => {
+                // Nothing changed: its image is as old as this.
+                let (revision, records) = (StoreRevision(0), Vec::new());
+                self.feed(at, vec![Input::Changed { revision, records }]);
             }
             kv::WatchOutputKind::Created
             | kv::WatchOutputKind::Refused(_)

@@ -159,6 +159,7 @@ async fn a_deposed_leader_commits_nothing() {
         health: Reporter::new(watch::channel(DriverHealth::default()).0),
         orders: ordered,
         answers: answered,
+        memory: Memory::open(None, "/berth"),
         work: Work::default(),
     };
     let lease = LeaseGuard::until(Instant::now());

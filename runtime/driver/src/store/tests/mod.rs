@@ -5,6 +5,7 @@ mod commits;
 mod elections;
 mod follows;
 mod loads;
+mod restored;
 mod watches;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,9 @@ enum Silence {
 /// A store, and the network to it.
 struct Net {
     store: EmbeddedStore,
-    accepted: mpsc::UnboundedSender<std::io::Result<DuplexStream>>,
+    /// Where connections go: to this store, or to another one in its place.
+    accepted: Mutex<mpsc::UnboundedSender<std::io::Result<DuplexStream>>>,
+    own: mpsc::UnboundedSender<std::io::Result<DuplexStream>>,
     /// Cancelled, it breaks the connections made so far.
     cut: Mutex<CancellationToken>,
     /// What does not arrive at present.
@@ -57,7 +60,8 @@ impl Net {
         store.serve(UnboundedReceiverStream::new(incoming));
         Arc::new(Self {
             store,
-            accepted,
+            own: accepted.clone(),
+            accepted: Mutex::new(accepted),
             cut: Mutex::default(),
             silence: watch::channel(Silence::Nothing).0,
             refusing: AtomicBool::new(false),
@@ -74,6 +78,12 @@ impl Net {
         std::mem::take(&mut *self.cut.lock().unwrap()).cancel();
     }
 
+    /// Puts another store in the place of this one.
+    fn point_at(&self, other: &Self) {
+        *self.accepted.lock().unwrap() = other.own.clone();
+        self.cut();
+    }
+
     fn silence(&self, silence: Silence) {
         self.silence.send_replace(silence);
     }
@@ -88,7 +98,7 @@ impl Net {
         }
         let (ours, relayed) = tokio::io::duplex(1 << 16);
         let (theirs, accepted) = tokio::io::duplex(1 << 16);
-        self.accepted.send(Ok(accepted)).unwrap();
+        self.accepted.lock().unwrap().send(Ok(accepted)).unwrap();
         let cut = self.cut.lock().unwrap().clone();
         let silence = self.silence.subscribe();
         tokio::spawn(async move {
@@ -167,6 +177,7 @@ impl Subject {
         let (changed, changes) = mpsc::channel(64);
         let (health, seen) = watch::channel(DriverHealth::default());
         let (metrics, stop) = (Arc::<DriverMetrics>::default(), CancellationToken::new());
+        let memory = Memory::open(config.seen_file.clone(), &config.prefix);
         let task = StoreTask {
             factory: Box::new(net.factory()),
             config: Arc::new(config),
@@ -181,6 +192,7 @@ impl Subject {
             changes: changed,
             stop: stop.clone(),
             rounds: AtomicU64::new(0),
+            memory,
         };
         Self {
             leadership,

@@ -1,0 +1,160 @@
+//! Whether the store is the one that was seen before: the same decision as in production
+//! (`berth_core::lineage`), and what follows from it.
+
+use std::time::Duration;
+
+use berth_core::StoreRevision;
+use berth_core::io::Deposed;
+use berth_core::lineage::{Break, GENERATION, HOLD, Hold, Look, Sight};
+use berth_core::planted::{Bug, planted};
+use berth_kv as kv;
+use berth_kv::{
+    Compare, CompareOp, CompareTarget, DeleteRequest, KeyRange, PutRequest, RangeRequest, TxnOp,
+    TxnOpResponse, TxnRequest, TxnResponse,
+};
+
+use crate::marks::Mark;
+use crate::oracle::Rule;
+use crate::world::World;
+
+use super::{LEADER_KEY, Next, Purpose};
+
+/// How long a store that is not believed is left alone.
+const PAUSE: Duration = Duration::from_secs(2);
+
+fn meta(name: &str) -> String {
+    format!("/meta/{name}")
+}
+
+impl World {
+    /// Asks who leads, and whether it is the store that it was; linearizably.
+    pub(super) fn verify(&mut self, at: usize, next: Next) {
+        let keys = [LEADER_KEY.to_owned(), meta(GENERATION), meta(HOLD)];
+        let reads = keys.map(|key| TxnOp::Range(RangeRequest::key(key)));
+        let request = TxnRequest {
+            success: reads.into(),
+            ..TxnRequest::default()
+        };
+        let purpose = Purpose::Verify(self.replicas[at].lineage.seen(), next);
+        self.ask_store(at, kv::Request::Txn(request), purpose);
+    }
+
+    pub(super) fn verified(
+        &mut self,
+        at: usize,
+        before: Option<Sight>,
+        next: Next,
+        found: &TxnResponse,
+    ) {
+        if !self.is_believed(at, before, found.revision) {
+            return;
+        }
+        let is_there = |at: usize| matches!(found.responses.get(at), Some(TxnOpResponse::Range(it)) if !it.kvs.is_empty());
+        let look = Look {
+            cluster: 0,
+            generation: before.map_or(0, |seen| seen.generation),
+            revision: StoreRevision(found.revision),
+            held: None,
+        };
+        let held = match found.responses.get(2) {
+            Some(TxnOpResponse::Range(found)) => found.kvs.first().is_some_and(|kv| {
+                let hold = serde_json::from_slice::<Hold>(&kv.value).ok();
+                hold.is_none_or(|hold| hold.stands(StoreRevision(kv.mod_revision), look))
+            }),
+            _ => false,
+        };
+        if held && !planted(Bug::RestoreUnnoticed) {
+            self.mark(Mark::StoreClosed);
+            self.leave_alone(at);
+            return;
+        }
+        match next {
+            Next::Watch(from) => {
+                if self.replicas[at].is_watching() {
+                    self.watch_from(at, from);
+                    self.schedule_wake(at);
+                }
+            }
+            Next::Begin if is_there(0) => self.begin_to_follow(at),
+            Next::Begin => self.ask_for_lease(at),
+        }
+    }
+
+    /// Holds an answer against what was known when it was asked for. A store that is not believed
+    /// is closed to those who cannot know.
+    pub(super) fn is_believed(&mut self, at: usize, before: Option<Sight>, revision: i64) -> bool {
+        let look = Look {
+            cluster: 0,
+            generation: before.map_or(0, |seen| seen.generation),
+            revision: StoreRevision(revision),
+            held: None,
+        };
+        let Err(broken) = self.replicas[at].lineage.judge(before, look) else {
+            return true;
+        };
+        self.mark(Mark::StoreNotBelieved);
+        self.leave_alone(at);
+        self.close_store(at, &broken);
+        false
+    }
+
+    /// Whether the answer to a transaction is of another store than the one that was loaded.
+    pub(super) fn is_other_store(
+        &mut self,
+        at: usize,
+        before: Option<Sight>,
+        result: &Result<kv::Response, kv::KvError>,
+    ) -> bool {
+        match result {
+            Ok(kv::Response::Txn(answer)) => !self.is_believed(at, before, answer.revision),
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    fn leave_alone(&mut self, at: usize) {
+        self.depose(at, Deposed::StoreRefused);
+        self.replicas[at].next_campaign = self.now + PAUSE;
+        self.schedule_wake(at);
+    }
+
+    fn close_store(&mut self, at: usize, broken: &Break) {
+        let hold = Hold {
+            by: format!("scheduler-{at}"),
+            what: *broken,
+            why: broken.to_string(),
+        };
+        let absent = Compare {
+            range: KeyRange::Single(meta(HOLD).into()),
+            op: CompareOp::Equal,
+            target: CompareTarget::Create(0),
+        };
+        let value = serde_json::to_string(&hold).unwrap_or_default();
+        let request = TxnRequest {
+            compare: vec![absent],
+            success: vec![
+                TxnOp::Put(PutRequest::new(meta(HOLD), value)),
+                TxnOp::DeleteRange(DeleteRequest {
+                    range: KeyRange::Single(LEADER_KEY.into()),
+                    prev_kv: false,
+                }),
+            ],
+            failure: Vec::new(),
+        };
+        self.ask_store(at, kv::Request::Txn(request), Purpose::Hold);
+    }
+
+    /// It begins to lead: not over a store that is behind what it knows.
+    pub(super) fn leads_over(&mut self, at: usize) {
+        let now = self.store.model.revision();
+        let knows = self.replicas[at].lineage.seen();
+        let restored = self.store.right_one.is_some();
+        if restored && self.knew_more(at) {
+            let seen = format!("scheduler-{at} leads over a store at {now}; it knew {knows:?}");
+            self.violate(
+                Rule::S8,
+                "nobody leads over a store that was restored",
+                seen,
+            );
+        }
+    }
+}
