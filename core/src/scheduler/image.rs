@@ -300,6 +300,7 @@ impl Scheduler {
             }
             Key::Node(id) => {
                 let id = id.clone();
+                self.note_readable(&id);
                 self.node_changed(&id, was.as_ref());
                 self.dirty_nodes.insert(id);
             }

@@ -119,6 +119,8 @@ pub(super) struct Node {
     /// Its record as the store has it; `None` until it is stored.
     pub(super) record: Option<NodeRecord>,
     pub(super) revision: StoreRevision,
+    /// The stored record cannot be read any more; `record` is what it was before.
+    pub(super) unreadable: bool,
     /// When it was last heard, or when this replica began to lead.
     pub(super) heard_at: Timestamp,
     /// It was heard since this replica leads: only that makes a lost node ready again.
@@ -166,6 +168,7 @@ impl Node {
         Self {
             record: None,
             revision: StoreRevision(0),
+            unreadable: false,
             heard_at: now,
             heard: false,
             lost_since: None,
@@ -312,7 +315,7 @@ impl Node {
         Some(Candidate {
             id,
             status,
-            schedulable: schedulable && self.purging.is_none(),
+            schedulable: schedulable && self.purging.is_none() && !self.unreadable,
             capacity: self
                 .floor
                 .as_ref()

@@ -56,6 +56,17 @@ impl Scheduler {
         !self.quarantined.is_empty() && self.quarantined.contains_key(&Key::Node(id.clone()))
     }
 
+    /// A node gets nothing new while its record cannot be read, and is asked again when it can.
+    pub(super) fn note_readable(&mut self, id: &NodeId) {
+        let unreadable = self.is_node_quarantined(id);
+        let Some(node) = self.nodes.get_mut(id) else {
+            return;
+        };
+        if std::mem::replace(&mut node.unreadable, unreadable) && !unreadable {
+            self.room.insert(id.clone());
+        }
+    }
+
     pub(super) fn unreadable_node(id: &NodeId) -> RequestError {
         let problem = format!("the stored record of node {id} cannot be read; repair or remove it");
         RequestError::Refused(problem)

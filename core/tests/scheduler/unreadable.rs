@@ -164,3 +164,23 @@ fn an_unreadable_tombstone_is_left_alone_and_counts() {
     back(&mut cluster);
     assert_eq!(cluster.count(EventType::NodeDrained), 1);
 }
+
+/// S4: a node whose record cannot be read any more keeps what it has, gets nothing new, and is
+/// asked again as soon as it can be read.
+#[test]
+fn a_node_whose_record_cannot_be_read_gets_nothing_new() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 500).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Node(node("n-0"));
+    let was = cluster.store[&key].0.clone();
+    edit(&mut cluster, &key, Some("{broken"));
+    cluster.apply("more", 500).unwrap();
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("more").0, "Pending");
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+    edit(&mut cluster, &key, Some(&was));
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
+}

@@ -66,7 +66,10 @@ fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
     for node in view.nodes.values() {
         let taken = room.taken(&node.id);
         let has_group = |group: &str| room.groups(&node.id).contains(group);
-        if !room.stays_open(node) || !passes(node, record, taken, &has_group) {
+        if view.unreadable.contains(&node.id)
+            || !room.stays_open(node)
+            || !passes(node, record, taken, &has_group)
+        {
             continue;
         }
         // How many are spread alike under the node's value; a node without the label comes last.

@@ -25,6 +25,8 @@ pub(crate) struct Flight {
 #[derive(Debug, Default)]
 pub(crate) struct View {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Those of them whose records cannot be read any more: they get nothing new.
+    pub(crate) unreadable: BTreeSet<NodeId>,
     pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
     pub(crate) assignments: BTreeMap<WorkloadId, AssignmentRecord>,
     pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), TombstoneRecord>,
@@ -224,6 +226,7 @@ impl View {
                 }
                 Key::Node(id) if value.is_some() => {
                     if let Some(Some(record)) = flight.nodes.remove(id) {
+                        self.unreadable.remove(id);
                         self.nodes.insert(id.clone(), record);
                     }
                 }
@@ -314,7 +317,14 @@ impl View {
 
     fn put(&mut self, key: &Key, value: Option<&str>) {
         match key {
-            Key::Node(id) => set(&mut self.nodes, id, value),
+            Key::Node(id) => {
+                if read::<NodeRecord>(value).is_ok() {
+                    self.unreadable.remove(id);
+                } else {
+                    self.unreadable.insert(id.clone());
+                }
+                set(&mut self.nodes, id, value);
+            }
             Key::Workload(id) => set(&mut self.workloads, id, value),
             Key::Assignment(id) => {
                 if let Ok(home) = read(value) {
