@@ -60,7 +60,7 @@ bugs! {
         "what another node than its home says of a workload is believed"
     FenceDropped "fence-dropped" "S2"
         "transactions do not compare the leadership key"
-    RestoreUnnoticed "restore-unnoticed" "S8"
+    RestoreUnnoticed "restore-unnoticed" "S1"
         "a store whose revision went back is believed"
     ComparesDropped "compares-dropped" "S8"
         "transactions do not compare the records that they decide on"

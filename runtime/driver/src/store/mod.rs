@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use berth_core::io::{Deposed, Snapshot};
 use berth_core::{Epoch, Input};
-use etcd_client::{Client, GetOptions};
+use etcd_client::Client;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -314,15 +314,6 @@ impl StoreTask {
             return Ok(());
         }
         let next = snapshot.revision.0 + 1;
-        // The leader may have gone after it was seen, and before the load: the watch would never
-        // tell, and everybody would follow nobody.
-        let then = GetOptions::new().with_revision(snapshot.revision.0);
-        let mut kv = client.kv_client();
-        let asked = kv.get(keys.leader(), Some(then));
-        let leader = within(self.config.request_timeout, "follow", asked).await?;
-        if leader.kvs().is_empty() {
-            return Ok(());
-        }
         let round = self.rounds.fetch_add(1, Relaxed);
         tracing::info!(
             revision = snapshot.revision.0,
