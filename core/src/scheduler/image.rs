@@ -59,7 +59,11 @@ impl Scheduler {
                 .insert(Key::Meta(stranger), "not a key of the layout".into());
         }
         let mut tombstones = Vec::new();
-        for stored in snapshot.records {
+        // Nodes first: who is assigned to each is not looked for among all workloads, but reserved
+        // when every record is in.
+        let is_node = |stored: &Stored| matches!(stored.key, Key::Node(_));
+        let (nodes, others): (Vec<_>, Vec<_>) = snapshot.records.into_iter().partition(is_node);
+        for stored in nodes.into_iter().chain(others) {
             match (&stored.key, &stored.value) {
                 (Key::Tombstone(..), Some(_)) => tombstones.push(stored),
                 (Key::Retry(_), _) if planted(Bug::RetryLostAtTakeover) => {}

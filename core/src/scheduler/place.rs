@@ -16,6 +16,7 @@ use crate::reconcile::Phase;
 
 use super::Scheduler;
 use super::commit::{Draft, InFlight, Plan, Staged};
+use super::node::Node;
 use super::workload::Durable;
 
 /// How many former homes an assignment remembers.
@@ -322,8 +323,6 @@ impl Scheduler {
             .iter()
             .map(|(_, _, id)| id.clone())
             .collect();
-        let known = self.nodes.keys().filter(|node| !self.room.contains(*node));
-        let nodes: Vec<NodeId> = known.cloned().collect();
         for id in waiting {
             let Some(workload) = self.workloads.get(&id) else {
                 continue;
@@ -338,7 +337,20 @@ impl Scheduler {
             if workload.staged.is_some() {
                 continue;
             }
-            if nodes.iter().any(|node| self.could_take(&id, record, node)) {
+            let demand = Demand {
+                workload: &id,
+                resources: record.resources,
+                workload_type: record.workload_type(),
+                drivers: &workload.drivers,
+                constraints: &record.constraints,
+            };
+            let takes = |(node, entity): (&NodeId, &Node)| {
+                let candidate = entity.candidate(node, Some(&id));
+                candidate.is_some_and(|it| placement::first_refusing(&it, &demand).is_none())
+            };
+            // Where room appeared in this step, what waits is placed after this.
+            let known = |(node, _): &(&NodeId, &Node)| !self.room.contains(*node);
+            if self.nodes.iter().filter(known).any(takes) {
                 self.stats.rescued_by_pass += 1;
                 self.dirty.insert(id);
             }

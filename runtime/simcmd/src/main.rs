@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use berth_simcmd::SimCommand;
 use clap::Parser;
 
+/// A simulated cluster makes and drops millions of small records in one thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The simulator
 #[derive(Debug, Parser)]
 #[command(name = "berth-sim", version)]

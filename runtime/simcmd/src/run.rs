@@ -68,6 +68,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             "steps": outcome.steps,
             "virtual_ms": millis(outcome.elapsed),
             "wall_ms": millis(took),
+            "steps_per_second": (outcome.steps as f64 / seconds(took)).round(),
+            "times_real_time": (outcome.elapsed.as_secs_f64() / seconds(took)).round(),
             "coverage": coverage_json(&outcome.coverage),
             "replay": outcome.measures,
         }))?,
@@ -76,13 +78,18 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(verdict.exit_code()))
 }
 
+/// At least a microsecond: it is divided by.
+fn seconds(took: std::time::Duration) -> f64 {
+    took.as_secs_f64().max(1e-6)
+}
+
 fn tell(outcome: &Outcome, took: std::time::Duration, again: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match &outcome.violation {
         None => writeln!(out, "seed {}: every rule held", outcome.seed)?,
         Some(violation) => writeln!(out, "seed {}: {violation}", outcome.seed)?,
     }
-    let (virtually, seconds) = (outcome.elapsed.as_secs_f64(), took.as_secs_f64().max(1e-6));
+    let (virtually, seconds) = (outcome.elapsed.as_secs_f64(), seconds(took));
     writeln!(
         out,
         "{} steps, {virtually:.0} s of virtual time in {seconds:.2} s ({:.0} times real time, \

@@ -10,6 +10,8 @@ use berth_core::model::workload::{
 use berth_core::{EventId, EventRecord, Key, NodeId, WorkloadId};
 use berth_kv as kv;
 
+use super::memo::Memo;
+
 /// A record with the revision that last wrote it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held<T> {
@@ -95,15 +97,21 @@ pub(crate) struct Image {
 
 impl Image {
     /// Takes up what one revision changed.
-    pub(crate) fn take(&mut self, revision: i64, writer: Writer, events: &[kv::Event]) -> Commit {
+    pub(crate) fn take(
+        &mut self,
+        revision: i64,
+        writer: Writer,
+        events: &[kv::Event],
+        memo: &mut Memo,
+    ) -> Commit {
         let mut commit = Commit::new(revision, writer);
         for event in events {
-            self.take_one(event, &mut commit);
+            self.take_one(event, &mut commit, memo);
         }
         commit
     }
 
-    fn take_one(&mut self, event: &kv::Event, commit: &mut Commit) {
+    fn take_one(&mut self, event: &kv::Event, commit: &mut Commit, memo: &mut Memo) {
         let text = String::from_utf8_lossy(&event.kv.key).into_owned();
         let put = match event.kind {
             kv::EventKind::Put => Some(&event.kv),
@@ -112,44 +120,43 @@ impl Image {
         let bad = &mut commit.unreadable;
         match Key::parse(&text) {
             Some(Key::Workload(id)) => {
-                change(
-                    &mut self.workloads,
-                    &mut commit.workloads,
-                    id,
-                    put,
-                    &text,
-                    bad,
-                );
+                let last = &mut memo.workloads;
+                let read = |id: &_, text: &[u8]| last.read(id, text);
+                let (image, pairs) = (&mut self.workloads, &mut commit.workloads);
+                change(image, pairs, id.clone(), put, &text, bad, read);
+                if put.is_none() {
+                    last.forget(&id);
+                }
             }
             Some(Key::Assignment(id)) => {
-                change(
-                    &mut self.assignments,
-                    &mut commit.assignments,
-                    id,
-                    put,
-                    &text,
-                    bad,
-                );
-            }
-            Some(Key::Intent(id)) => {
-                change(&mut self.intents, &mut commit.intents, id, put, &text, bad);
-            }
-            Some(Key::Retry(id)) => {
-                change(&mut self.retries, &mut commit.retries, id, put, &text, bad);
+                let last = &mut memo.assignments;
+                let read = |id: &_, text: &[u8]| last.read(id, text);
+                let (image, pairs) = (&mut self.assignments, &mut commit.assignments);
+                change(image, pairs, id.clone(), put, &text, bad, read);
+                if put.is_none() {
+                    last.forget(&id);
+                }
             }
             Some(Key::Node(id)) => {
-                change(&mut self.nodes, &mut commit.nodes, id, put, &text, bad);
+                let last = &mut memo.nodes;
+                let read = |id: &_, text: &[u8]| last.read(id, text);
+                let (image, pairs) = (&mut self.nodes, &mut commit.nodes);
+                change(image, pairs, id.clone(), put, &text, bad, read);
+                if put.is_none() {
+                    last.forget(&id);
+                }
+            }
+            Some(Key::Intent(id)) => {
+                let (image, pairs) = (&mut self.intents, &mut commit.intents);
+                change(image, pairs, id, put, &text, bad, once);
+            }
+            Some(Key::Retry(id)) => {
+                let (image, pairs) = (&mut self.retries, &mut commit.retries);
+                change(image, pairs, id, put, &text, bad, once);
             }
             Some(Key::Tombstone(node, id)) => {
-                let key = (node, id);
-                change(
-                    &mut self.tombstones,
-                    &mut commit.tombstones,
-                    key,
-                    put,
-                    &text,
-                    bad,
-                );
+                let (image, pairs) = (&mut self.tombstones, &mut commit.tombstones);
+                change(image, pairs, (node, id), put, &text, bad, once);
             }
             Some(Key::Event(id)) => self.take_event(id, put, &text, commit),
             Some(Key::Leader(_)) => self.leader = put.map_or(0, |kv| kv.create_revision),
@@ -181,19 +188,24 @@ impl Image {
     }
 }
 
-fn change<K: Ord + Clone, T: serde::de::DeserializeOwned>(
+/// Reads what is not worth to be remembered.
+fn once<K, T: serde::de::DeserializeOwned>(_: &K, text: &[u8]) -> serde_json::Result<Arc<T>> {
+    serde_json::from_slice(text).map(Arc::new)
+}
+
+fn change<K: Ord + Clone, T>(
     image: &mut BTreeMap<K, Held<T>>,
     pairs: &mut BTreeMap<K, Pair<T>>,
     key: K,
     put: Option<&kv::KeyValue>,
     text: &str,
     unreadable: &mut Vec<String>,
+    mut read: impl FnMut(&K, &[u8]) -> serde_json::Result<Arc<T>>,
 ) {
     let before = image.get(&key).map(|held| held.record.clone());
-    let decoded = put.map(|kv| (serde_json::from_slice::<T>(&kv.value), kv));
+    let decoded = put.map(|kv| (read(&key, &kv.value), kv));
     let after = match decoded {
         Some((Ok(record), kv)) => {
-            let record = Arc::new(record);
             let revision = kv.mod_revision;
             image.insert(
                 key.clone(),

@@ -3,6 +3,7 @@
 pub(crate) mod image;
 mod linear;
 pub(crate) mod liveness;
+mod memo;
 mod room;
 mod rule;
 mod s01_persist_before_act;
@@ -50,6 +51,8 @@ pub(crate) struct Oracle {
     config: Config,
     violation: Option<Violation>,
     pub(crate) image: Image,
+    /// Records that were decoded already.
+    memo: memo::Memo,
     leads_since: BTreeMap<usize, Timestamp>,
     /// What each replica knows, and until when its decisions cannot be made again: a purge that it
     /// carries out is in nobody's records.
@@ -98,6 +101,7 @@ impl Oracle {
             config,
             violation: None,
             image: Image::default(),
+            memo: memo::Memo::default(),
             leads_since: BTreeMap::new(),
             views: BTreeMap::new(),
             purging: BTreeMap::new(),
@@ -192,7 +196,7 @@ impl Oracle {
         truth: Truth<'_>,
         started: s14_isolation::Started<'_>,
     ) -> Commit {
-        let commit = self.image.take(revision, writer, events);
+        let commit = self.image.take(revision, writer, events, &mut self.memo);
         let runs = |node: &NodeId, id: &WorkloadId| truth(node).contains(id);
         let leads_since = match writer {
             Writer::Scheduler { replica, .. } => self.leads_since.get(&replica).copied(),
@@ -335,7 +339,7 @@ impl Oracle {
         }
         let patience = self.config.stray_commit_max;
         let view = self.views.entry(replica).or_default();
-        view.told(input, clock, patience)
+        view.told(input, clock, patience, &mut self.memo)
     }
 
     /// A step of a scheduler begins.
@@ -371,7 +375,7 @@ impl Oracle {
 
     /// A scheduler asks for a commit; `clock`: its own time.
     pub(crate) fn commit_asked(&mut self, replica: usize, txn: Txn, clock: Timestamp) {
-        let flight = s05_exact_placement::flight(txn);
+        let flight = s05_exact_placement::flight(txn, &mut self.memo);
         let grace = self.grace(replica, flight.txn.epoch.0, clock);
         if let Some(view) = self.views.get(&replica) {
             let check = self.evictions.asked(replica, view, &flight, &grace);

@@ -5,9 +5,10 @@
 use berth_core::io::{Op, Txn};
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
-use berth_core::model::workload::{AssignmentRecord, DesiredState, WorkloadRecord};
+use berth_core::model::workload::{DesiredState, WorkloadRecord};
 use berth_core::{Key, NodeId, Timestamp, WorkloadId};
 
+use super::memo::Memo;
 use super::room::Room;
 use super::rule::{Check, Finding};
 use super::view::{Flight, View};
@@ -146,7 +147,7 @@ fn utilization(node: &NodeRecord, taken: Resources) -> u64 {
 }
 
 /// Reads a transaction's records.
-pub(crate) fn flight(txn: Txn) -> Flight {
+pub(crate) fn flight(txn: Txn, memo: &mut Memo) -> Flight {
     let mut flight = Flight {
         txn,
         nodes: std::collections::BTreeMap::new(),
@@ -159,7 +160,7 @@ pub(crate) fn flight(txn: Txn) -> Flight {
                 key: Key::Workload(id),
                 value,
             } => {
-                if let Ok(record) = serde_json::from_str(value) {
+                if let Ok(record) = memo.workloads.read(id, value.as_bytes()) {
                     flight.workloads.insert(id.clone(), record);
                 }
             }
@@ -167,16 +168,15 @@ pub(crate) fn flight(txn: Txn) -> Flight {
                 key: Key::Assignment(id),
                 value,
             } => {
-                let record: Option<AssignmentRecord> = serde_json::from_str(value).ok();
+                let record = memo.assignments.read(id, value.as_bytes()).ok();
                 flight.homes.insert(id.clone(), record);
             }
             Op::Put {
                 key: Key::Node(id),
                 value,
             } => {
-                flight
-                    .nodes
-                    .insert(id.clone(), serde_json::from_str(value).ok());
+                let record = memo.nodes.read(id, value.as_bytes()).ok();
+                flight.nodes.insert(id.clone(), record);
             }
             Op::Delete { key: Key::Node(id) } => {
                 flight.nodes.insert(id.clone(), None);

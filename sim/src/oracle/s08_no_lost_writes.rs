@@ -193,6 +193,7 @@ fn disagreement(request: &Request, view: &WorkloadView) -> Option<String> {
 mod tests {
     use berth_kv as kv;
 
+    use super::super::memo::Memo;
     use super::*;
 
     /// One put of a retry record, as the store tells of it.
@@ -223,7 +224,12 @@ mod tests {
         };
         let mut image = Image::default();
         let mut write = |revision, more| {
-            let commit = image.take(revision, writer, &[put(revision, more)]);
+            let commit = image.take(
+                revision,
+                writer,
+                &[put(revision, more)],
+                &mut Memo::default(),
+            );
             assert!(commit.unreadable.is_empty(), "{:?}", commit.unreadable);
             later_fields(&commit)
         };

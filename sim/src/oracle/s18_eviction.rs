@@ -3,11 +3,13 @@
 //! their rate, and pause when too many nodes are lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::io::AgentState;
 use berth_core::io::request::Heartbeat;
 use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
+use berth_core::model::workload::AssignmentRecord;
 use berth_core::{Config, EventRecord, EventType, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image};
@@ -93,11 +95,11 @@ impl Evictions {
                 self.is_silent(replica, id, grace)?;
             }
         }
-        let leaves = |(id, home): (&WorkloadId, &Option<_>)| {
+        let leaves = |(id, home): (&WorkloadId, &Option<Arc<AssignmentRecord>>)| {
             let from = &view.assignments.get(id)?.node_id;
             let to = home
                 .as_ref()
-                .map(|home: &berth_core::model::workload::AssignmentRecord| &home.node_id);
+                .map(|home: &Arc<AssignmentRecord>| &home.node_id);
             let record = view.nodes.get(from)?;
             (to != Some(from) && record.status == NodeStatus::NotReady)
                 .then_some((id.clone(), record))
@@ -236,7 +238,7 @@ fn is_eviction(event: &EventRecord) -> Option<&WorkloadId> {
 
 /// When so many nodes are silent at once, the scheduler is the likelier fault.
 fn few_are_lost(view: &View, config: &Config) -> Check {
-    let silent = |record: &&NodeRecord| {
+    let silent = |record: &&Arc<NodeRecord>| {
         record.status == NodeStatus::NotReady && record.status_reason == NodeReason::HeartbeatMissed
     };
     let lost = view.nodes.values().filter(silent).count();

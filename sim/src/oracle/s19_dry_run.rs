@@ -119,7 +119,7 @@ impl Foretold {
             && let Some(next) = flight.workloads.get(id)
         {
             let generation = |record: &WorkloadRecord| record.metadata.generation;
-            let before = view.workloads.get(id).map(generation);
+            let before = view.workloads.get(id).map(|record| generation(record));
             if before != Some(generation(next)) {
                 let expected = "a dry run to change nothing";
                 return Err(Finding::new(expected, format!("it wrote {next:?}")).of(id));
@@ -130,8 +130,9 @@ impl Foretold {
             .take_if(|due| due.server.0 == replica && flight.workloads.contains_key(&due.workload));
         match due {
             Some(due) => {
-                let record = flight.workloads.get(&due.workload).cloned();
-                self.compare(&due, record.map(Box::new).ok_or_else(String::new))
+                let record = flight.workloads.get(&due.workload);
+                let record = record.map(|record| Box::new(WorkloadRecord::clone(record)));
+                self.compare(&due, record.ok_or_else(String::new))
             }
             None => {
                 self.due.take_if(|due| due.server.0 == replica);

@@ -2,6 +2,7 @@
 //! yet what became of it. Kept by other code than the scheduler's own image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
@@ -11,24 +12,26 @@ use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
 use berth_core::{Epoch, EventRecord, Key, NodeId, StoreRevision, Timestamp, TxnId, WorkloadId};
 
+use super::memo::{Last, Memo};
+
 /// One transaction on its way.
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub(crate) txn: Txn,
     /// The records that it writes of workloads and their homes, and of nodes; `None`: removed.
-    pub(crate) nodes: BTreeMap<NodeId, Option<NodeRecord>>,
-    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
-    pub(crate) homes: BTreeMap<WorkloadId, Option<AssignmentRecord>>,
+    pub(crate) nodes: BTreeMap<NodeId, Option<Arc<NodeRecord>>>,
+    pub(crate) workloads: BTreeMap<WorkloadId, Arc<WorkloadRecord>>,
+    pub(crate) homes: BTreeMap<WorkloadId, Option<Arc<AssignmentRecord>>>,
 }
 
 /// What one scheduler knows.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
+    pub(crate) nodes: BTreeMap<NodeId, Arc<NodeRecord>>,
     /// Those of them whose records cannot be read any more: they get nothing new.
     pub(crate) unreadable: BTreeSet<NodeId>,
-    pub(crate) workloads: BTreeMap<WorkloadId, WorkloadRecord>,
-    pub(crate) assignments: BTreeMap<WorkloadId, AssignmentRecord>,
+    pub(crate) workloads: BTreeMap<WorkloadId, Arc<WorkloadRecord>>,
+    pub(crate) assignments: BTreeMap<WorkloadId, Arc<AssignmentRecord>>,
     pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), TombstoneRecord>,
     /// Who is assigned to each node, and what those and the tombstones there take together.
     pub(super) homes: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
@@ -72,6 +75,7 @@ impl View {
         input: &Input,
         clock: Timestamp,
         patience: Duration,
+        memo: &mut Memo,
     ) -> Option<bool> {
         // Where nothing is stored, nothing may ever take the place of what was given up.
         let (workloads, late) = (&self.workloads, |ghost: &Ghost| ghost.until <= clock);
@@ -80,7 +84,10 @@ impl View {
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::default();
-                snapshot.records.iter().for_each(|stored| self.take(stored));
+                snapshot
+                    .records
+                    .iter()
+                    .for_each(|stored| self.take(stored, memo));
                 snapshot
                     .records
                     .iter()
@@ -91,12 +98,12 @@ impl View {
                 self.busy.clear();
                 self.missed.clear();
             }
-            Input::Commit { txn, fate } => self.fate(*txn, fate),
+            Input::Commit { txn, fate } => self.fate(*txn, fate, memo),
             Input::ReadBack { txn, records, .. } => {
-                return self.read_back(*txn, records, clock + patience);
+                return self.read_back(*txn, records, clock + patience, memo);
             }
             Input::Changed { records, .. } => {
-                records.iter().for_each(|stored| self.changed(stored));
+                records.iter().for_each(|stored| self.changed(stored, memo));
             }
             Input::Request { .. } | Input::Agent { .. } | Input::Wake => {}
         }
@@ -124,17 +131,17 @@ impl View {
             })
         });
         if home.is_some() {
-            self.assign(id, home);
+            self.assign(id, home.map(Arc::new));
         }
     }
 
-    fn fate(&mut self, txn: TxnId, fate: &Fate) {
+    fn fate(&mut self, txn: TxnId, fate: &Fate, memo: &mut Memo) {
         match fate {
             Fate::Committed(at) => {
                 if let Some(flight) = self.lands(txn) {
-                    self.land(flight, *at);
+                    self.land(flight, *at, memo);
                 }
-                self.catch_up();
+                self.catch_up(memo);
             }
             Fate::Conflict { current, .. } => {
                 if let Some(flight) = self.lands(txn) {
@@ -142,12 +149,14 @@ impl View {
                         self.ghosts.remove(id);
                     }
                 }
-                current.iter().for_each(|stored| self.take_news(stored));
-                self.catch_up();
+                current
+                    .iter()
+                    .for_each(|stored| self.take_news(stored, memo));
+                self.catch_up(memo);
             }
             Fate::Refused(_) => {
                 self.lands(txn);
-                self.catch_up();
+                self.catch_up(memo);
             }
             Fate::Unknown => {
                 let events_only = self.flights.get(&txn).is_some_and(|flight| {
@@ -163,7 +172,13 @@ impl View {
         }
     }
 
-    fn read_back(&mut self, txn: TxnId, records: &[Stored], until: Timestamp) -> Option<bool> {
+    fn read_back(
+        &mut self,
+        txn: TxnId,
+        records: &[Stored],
+        until: Timestamp,
+        memo: &mut Memo,
+    ) -> Option<bool> {
         let flight = self.lands(txn)?;
         let holds = |key: &Key, value: Option<&String>| {
             records
@@ -180,12 +195,14 @@ impl View {
         });
         let at = records.iter().map(|stored| stored.mod_revision).max();
         if let (true, Some(at)) = (done, at) {
-            self.land(flight, at);
+            self.land(flight, at, memo);
         } else {
             self.leave_ghosts(&flight, until);
-            records.iter().for_each(|stored| self.take_news(stored));
+            records
+                .iter()
+                .for_each(|stored| self.take_news(stored, memo));
         }
-        self.catch_up();
+        self.catch_up(memo);
         Some(done)
     }
 
@@ -208,7 +225,7 @@ impl View {
     }
 
     /// What a transaction wrote is there; its records were read when it was asked for.
-    fn land(&mut self, mut flight: Flight, at: StoreRevision) {
+    fn land(&mut self, mut flight: Flight, at: StoreRevision, memo: &mut Memo) {
         for op in flight.txn.ops {
             let (key, value) = match op {
                 Op::Put { key, value } => (key, Some(value)),
@@ -242,7 +259,7 @@ impl View {
                 | Key::Intent(_)
                 | Key::Retry(_)
                 | Key::Meta(_)
-                | Key::Leader(_) => self.put(&key, value.as_deref()),
+                | Key::Leader(_) => self.put(&key, value.as_deref(), memo),
             }
             self.known.insert(key, at);
         }
@@ -269,17 +286,17 @@ impl View {
         }
     }
 
-    fn changed(&mut self, stored: &Stored) {
+    fn changed(&mut self, stored: &Stored, memo: &mut Memo) {
         if self.is_in_flight(&stored.key) {
             self.missed.push(stored.clone());
         } else {
-            self.take_news(stored);
+            self.take_news(stored, memo);
         }
     }
 
-    fn catch_up(&mut self) {
+    fn catch_up(&mut self, memo: &mut Memo) {
         for stored in std::mem::take(&mut self.missed) {
-            self.changed(&stored);
+            self.changed(&stored, memo);
         }
     }
 
@@ -288,23 +305,23 @@ impl View {
         owner(key).is_some_and(|owner| self.busy.contains_key(&owner))
     }
 
-    fn take_news(&mut self, stored: &Stored) {
+    fn take_news(&mut self, stored: &Stored, memo: &mut Memo) {
         let known = self.known.get(&stored.key).copied().unwrap_or_default();
         // That something is still not there is no news, and makes nothing impossible.
         let gone = stored.mod_revision == StoreRevision(0) && self.present.contains(&stored.key);
         if stored.mod_revision > known || gone {
-            self.take(stored);
+            self.take(stored, memo);
         }
     }
 
-    fn take(&mut self, stored: &Stored) {
+    fn take(&mut self, stored: &Stored, memo: &mut Memo) {
         if matches!(stored.key, Key::Event(_)) {
             return;
         }
         self.known.insert(stored.key.clone(), stored.mod_revision);
         self.note_presence(&stored.key, stored.value.is_some());
         self.lay_ghosts(&stored.key);
-        self.put(&stored.key, stored.value.as_deref());
+        self.put(&stored.key, stored.value.as_deref(), memo);
     }
 
     fn note_presence(&mut self, key: &Key, present: bool) {
@@ -315,24 +332,26 @@ impl View {
         }
     }
 
-    fn put(&mut self, key: &Key, value: Option<&str>) {
+    fn put(&mut self, key: &Key, value: Option<&str>, memo: &mut Memo) {
         match key {
             Key::Node(id) => {
-                if read::<NodeRecord>(value).is_ok() {
+                let last = &mut memo.nodes;
+                if value.is_none_or(|text| last.read(id, text.as_bytes()).is_ok()) {
                     self.unreadable.remove(id);
                 } else {
                     self.unreadable.insert(id.clone());
                 }
-                set(&mut self.nodes, id, value);
+                set(&mut self.nodes, id, value, last);
             }
-            Key::Workload(id) => set(&mut self.workloads, id, value),
+            Key::Workload(id) => set(&mut self.workloads, id, value, &mut memo.workloads),
             Key::Assignment(id) => {
-                if let Ok(home) = read(value) {
+                let read = |text: &str| memo.assignments.read(id, text.as_bytes());
+                if let Ok(home) = value.map(read).transpose() {
                     self.assign(id, home);
                 }
             }
             Key::Tombstone(node, id) => {
-                if let Ok(tombstone) = read(value) {
+                if let Ok(tombstone) = value.map(serde_json::from_str).transpose() {
                     self.bury(node, id, tombstone);
                 }
             }
@@ -340,7 +359,7 @@ impl View {
         }
     }
 
-    fn assign(&mut self, id: &WorkloadId, home: Option<AssignmentRecord>) {
+    fn assign(&mut self, id: &WorkloadId, home: Option<Arc<AssignmentRecord>>) {
         let from = self.assignments.get(id).map(|home| home.node_id.clone());
         let to = home.as_ref().map(|home| home.node_id.clone());
         let nodes: BTreeSet<NodeId> = from.iter().chain(&to).cloned().collect();
@@ -421,7 +440,7 @@ impl View {
                 None => self.assignments.get(id),
             };
             let record = record.or_else(|| self.workloads.get(id))?;
-            Some((id, record, home.map(|home| &home.node_id)))
+            Some((id, &**record, home.map(|home| &home.node_id)))
         })
     }
 }
@@ -475,25 +494,19 @@ fn owner(key: &Key) -> Option<Owner> {
 }
 
 /// What cannot be read is left alone, and what was known before counts on.
-struct Unreadable;
-
-fn read<T: serde::de::DeserializeOwned>(value: Option<&str>) -> Result<Option<T>, Unreadable> {
-    let record = value.map(serde_json::from_str).transpose();
-    record.map_err(|_| Unreadable)
-}
-
 fn set<K: Ord + Clone, T: serde::de::DeserializeOwned>(
-    map: &mut BTreeMap<K, T>,
+    map: &mut BTreeMap<K, Arc<T>>,
     key: &K,
     value: Option<&str>,
+    last: &mut Last<K, T>,
 ) {
-    match read(value) {
-        Ok(Some(record)) => {
+    match value.map(|text| last.read(key, text.as_bytes())) {
+        Some(Ok(record)) => {
             map.insert(key.clone(), record);
         }
-        Ok(None) => {
+        None => {
             map.remove(key);
         }
-        Err(Unreadable) => {}
+        Some(Err(_)) => {}
     }
 }

@@ -44,8 +44,12 @@ const LEASE: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(700);
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 const PAGE: i64 = 500;
-/// How many nodes and workloads of a core's image are checked for each of its steps, on average.
+/// How many nodes and workloads of a core's image are checked for each of its steps, on average: in
+/// a small world almost everything each time, in a large one what costs little beside the step.
 const CHECKED_PER_STEP: usize = 16;
+const CHECKED_PER_STEP_OF_MANY: usize = 4;
+/// From so many on they are many.
+const MANY: usize = 500;
 
 /// Where a replica stands in its election.
 #[derive(Debug)]
@@ -392,7 +396,12 @@ impl World {
         let checked = replica.is_leading() && replica.steps >= replica.next_check;
         if checked {
             let size = self.agents.len() + self.oracle.image.workloads.len();
-            replica.next_check = replica.steps + 1 + (size / CHECKED_PER_STEP) as u64;
+            let share = if size < MANY {
+                CHECKED_PER_STEP
+            } else {
+                CHECKED_PER_STEP_OF_MANY
+            };
+            replica.next_check = replica.steps + 1 + (size / share) as u64;
         }
         if checked && let Err(violation) = replica.core.check_invariants() {
             let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
