@@ -110,6 +110,11 @@ fn print_json(value: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// At least a microsecond: it is divided by.
+fn seconds(took: std::time::Duration) -> f64 {
+    took.as_secs_f64().max(1e-6)
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::play::{play, play_replay};
 use super::replay::{self, ReplayArgs};
 use super::source::WorldArgs;
-use super::{Format, OutputArgs, coverage_json, millis, print_json};
+use super::{Format, OutputArgs, coverage_json, millis, print_json, seconds};
 
 /// `berth sim run`
 #[derive(Debug, Args)]
@@ -76,11 +76,6 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Format::Text => tell(&outcome, took, &again)?,
     }
     Ok(ExitCode::from(verdict.exit_code()))
-}
-
-/// At least a microsecond: it is divided by.
-fn seconds(took: std::time::Duration) -> f64 {
-    took.as_secs_f64().max(1e-6)
 }
 
 fn tell(outcome: &Outcome, took: std::time::Duration, again: &str) -> std::io::Result<()> {

@@ -113,6 +113,8 @@ fn tally_json(tally: &Tally, took: Duration) -> Value {
         "steps": tally.steps,
         "virtual_ms": tally.elapsed_ms,
         "wall_ms": millis(took),
+        "steps_per_second": (tally.steps as f64 / super::seconds(took)).round(),
+        "times_real_time": (tally.elapsed_ms as f64 / 1e3 / super::seconds(took)).round(),
         "coverage": coverage_json(&tally.coverage),
         "holes": tally.holes().iter().map(|mark| mark.name()).collect::<Vec<_>>(),
     })
