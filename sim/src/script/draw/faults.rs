@@ -258,10 +258,17 @@ impl Adversary {
                 return;
             }
             Kind::Compaction => Deed::HideWatch { scheduler },
-            Kind::Edits => Deed::EditStore {
-                edit: Edit::ALL[index(stream, Edit::ALL.len())],
-                which: stream.below(1_000),
-            },
+            Kind::Edits => {
+                let edit = Edit::ALL[index(stream, Edit::ALL.len())];
+                Deed::EditStore {
+                    edit: if edit.is_drawn() {
+                        edit
+                    } else {
+                        Edit::CorruptNode
+                    },
+                    which: stream.below(1_000),
+                }
+            }
             Kind::WorkloadDeath => Deed::KillWorkload {
                 node,
                 which: stream.below(1_000),
