@@ -79,8 +79,10 @@ impl Scheduler {
             return false;
         }
         let (next, resources) = (workload.durable.clone(), record.resources);
-        let known = named.filter(|node| self.nodes.contains_key(node));
-        let tombstones = known.map(|node_id| TombstoneRecord {
+        // A node whose record only cannot be read is there all the same, and so is a copy on it.
+        let is_there =
+            |node: &NodeId| self.nodes.contains_key(node) || self.is_node_quarantined(node);
+        let tombstones = named.filter(is_there).map(|node_id| TombstoneRecord {
             workload_id: id.clone(),
             node_id,
             resources,

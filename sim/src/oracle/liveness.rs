@@ -10,6 +10,7 @@ use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::Oracle;
+use super::image::Commit;
 use super::rule::{Check, Finding, Rule};
 use super::s05_exact_placement;
 use super::s12_no_hot_loop::{self, restless};
@@ -111,6 +112,27 @@ impl Oracle {
             }
         }
         !end.dead.is_empty()
+    }
+
+    /// Who got which home when.
+    pub(super) fn note_homes(&mut self, commit: &Commit) {
+        for (id, pair) in &commit.assignments {
+            let before = pair.before.as_ref().map(|home| &home.node_id);
+            let Some(home) = &pair.after else {
+                self.placed.remove(id);
+                continue;
+            };
+            if before != Some(&home.node_id) {
+                self.placed.insert(id.clone(), self.now);
+            }
+        }
+    }
+
+    /// When what a client asked for in the calm can be judged, if that is later: it waited for
+    /// room, and has just got some.
+    pub(crate) fn due_later(&self, id: &WorkloadId) -> Option<Timestamp> {
+        let placed = self.placed.get(id)?;
+        Some(*placed + PLACED_SOON).filter(|later| *later > self.now)
     }
 
     /// L7: what a client asked for in the calm runs by now, whatever stays broken elsewhere, unless
@@ -313,6 +335,8 @@ impl Oracle {
     }
 }
 
+/// What has a home runs there so long after, at the latest.
+const PLACED_SOON: Duration = Duration::from_secs(15);
 /// A start that takes longer than this does not end in time for what is asked for in the calm.
 const STARTS_SOON: Duration = Duration::from_secs(5);
 

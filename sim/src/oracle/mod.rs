@@ -61,6 +61,8 @@ pub(crate) struct Oracle {
     /// Workloads whose records somebody else edited, and when.
     touched: BTreeMap<String, Timestamp>,
     bounded: s17_bounded::Bounded,
+    /// When each workload got the home that it has.
+    placed: BTreeMap<WorkloadId, Timestamp>,
     /// Nodes whose id two machines use: what is true of one is not of the other.
     ambiguous: BTreeSet<NodeId>,
     /// Copies of which nothing in the store tells any more, for somebody else removed that.
@@ -108,6 +110,7 @@ impl Oracle {
             touched: BTreeMap::new(),
             bounded: s17_bounded::Bounded::default(),
             ambiguous: BTreeSet::new(),
+            placed: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             left_by: Timestamp::ZERO,
             avoids_until: Timestamp::ZERO,
@@ -197,6 +200,7 @@ impl Oracle {
         started: s14_isolation::Started<'_>,
     ) -> Commit {
         let commit = self.image.take(revision, writer, events, &mut self.memo);
+        self.note_homes(&commit);
         let runs = |node: &NodeId, id: &WorkloadId| truth(node).contains(id);
         let leads_since = match writer {
             Writer::Scheduler { replica, .. } => self.leads_since.get(&replica).copied(),

@@ -444,6 +444,10 @@ impl World {
                 }
             }
             Happening::Due { id, generation } => {
+                if let Some(later) = self.oracle.due_later(&id) {
+                    self.queue.push(later, Happening::Due { id, generation });
+                    return;
+                }
                 let end = self.end();
                 if self.oracle.judge_due(&id, generation, &end) {
                     self.mark(Mark::ProbeRan);
