@@ -212,6 +212,9 @@ impl Mark {
     #[must_use]
     pub const fn out_of_reach(self) -> Option<&'static str> {
         match self {
+            Self::StoreClosed => {
+                Some("only by a scheduler that was away, and then it may be too late (FAULTS.md)")
+            }
             Self::EventAutomationDecided => Some("there are no automation rules yet"),
             Self::RescuedByPass => {
                 Some("only while a watch is held back; otherwise it is a violation of L2")

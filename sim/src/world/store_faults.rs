@@ -99,6 +99,12 @@ impl World {
         if backup.revision() + BEHIND_MIN > self.store.model.revision() {
             return;
         }
+        // Who was away since before the backup cannot know: it would lead over the wrong store
+        // until another one that does know closes that.
+        let behind = backup.revision() + BEHIND_MIN;
+        if self.replicas.iter().any(|it| it.knows_revision() < behind) {
+            return;
+        }
         let mut restored = backup.clone();
         self.mark(Mark::StoreRestored);
         for at in 0..self.replicas.len() {
