@@ -52,6 +52,17 @@ pub enum Phase {
     GivenUp,
 }
 
+impl Phase {
+    /// Something was asked of the node, and is not known to have come to its end.
+    #[must_use]
+    pub const fn is_under_way(self) -> bool {
+        matches!(
+            self,
+            Self::Applying(_) | Self::Stopping(_) | Self::Deleting(_)
+        )
+    }
+}
+
 /// What the function looks at.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {

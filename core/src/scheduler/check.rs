@@ -2,7 +2,6 @@
 
 use crate::model::units::Resources;
 use crate::model::workload::{DesiredState, IntentOutcome};
-use crate::reconcile::Phase;
 
 use super::Scheduler;
 
@@ -130,10 +129,7 @@ impl Scheduler {
                 .intent
                 .as_ref()
                 .is_some_and(|intent| intent.outcome == IntentOutcome::Open);
-            let under_way = matches!(
-                workload.phase,
-                Phase::Applying(_) | Phase::Stopping(_) | Phase::Deleting(_)
-            );
+            let under_way = workload.phase.is_under_way();
             require(
                 "S1",
                 !under_way || open || workload.durable.intent.is_some(),

@@ -344,7 +344,11 @@ impl Scheduler {
             let counted = workload.durable.retry.is_some()
                 && workload.desired() == Some(DesiredState::Running);
             let rests = matches!(workload.phase, Phase::GivenUp | Phase::BackingOff(_));
-            if rests && !counted {
+            // What is under way without a record of it is decided anew.
+            let unrecorded = workload.durable.intent.is_none()
+                && workload.call.is_none()
+                && workload.phase.is_under_way();
+            if rests && !counted || unrecorded {
                 workload.phase = Phase::Idle;
             }
         }

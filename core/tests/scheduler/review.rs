@@ -350,3 +350,21 @@ fn a_workload_deleted_right_after_its_apply_is_deleted_on_its_node_too() {
     assert_eq!(cluster.core.stats().orphans_found, 0);
     assert!(cluster.agents[&node("n-0")].has.is_empty());
 }
+
+/// S1: what is under way at a node that cannot be asked is decided anew when somebody removes the
+/// record of it.
+#[test]
+fn an_intent_that_somebody_removed_is_decided_again() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    assert!(agent.has.contains_key(&id("w")), "applied");
+    (agent.heartbeats, agent.reachable) = (false, false);
+    edit(&mut cluster, &Key::Intent(id("w")), None);
+    cluster.pass(seconds(50));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+}
