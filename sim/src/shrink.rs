@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn only_what_matters_is_left() {
         let mut shrunk = 0;
-        for seed in 0..120 {
+        for seed in 0..400 {
             let script = draw(&Options::small(seed));
             let play = needs_a_drain_after_a_crash;
             let Some(shrinker) = Shrinker::new(script, 10_000, play) else {
