@@ -2,12 +2,13 @@
 //! its parallelism at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use berth_core::model::node::NodeStatus;
+use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::workload::{ActualState, DesiredState};
 use berth_core::{NodeId, Timestamp, WorkloadId};
 
-use super::image::{Commit, Image, Writer};
+use super::image::{Commit, Image, Pair, Writer};
 use super::rule::{Check, Finding};
 
 /// What drains have moved and is not settled yet.
@@ -24,9 +25,11 @@ impl Drains {
         for moving in self.moving.values_mut() {
             moving.retain(|id| !settled(image, id));
         }
-        // A drain ends with the record of its node: whoever registers by that name later is
-        // drained anew, and owes nothing of what was moved before.
-        for (node, _) in commit.nodes.iter().filter(|(_, pair)| pair.after.is_none()) {
+        // A drain ends when the operator ends it, or with the record of its node: one that begins
+        // later owes nothing of what was moved before.
+        let over = |record: &Arc<NodeRecord>| record.drain.is_none();
+        let ended = |pair: &Pair<NodeRecord>| pair.after.as_ref().is_none_or(over);
+        for (node, _) in commit.nodes.iter().filter(|(_, pair)| ended(pair)) {
             self.moving.remove(node);
         }
         for (id, pair) in &commit.assignments {

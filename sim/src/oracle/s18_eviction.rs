@@ -21,6 +21,9 @@ use super::view::{Flight, View, events};
 pub(crate) struct Evictions {
     /// Under which epoch each node was lost.
     lost_under: BTreeMap<NodeId, i64>,
+    /// The records of nodes that are back, as they were when they were lost, and under which epoch
+    /// that was: an eviction that was decided before may land after.
+    returned: BTreeMap<NodeId, (Arc<NodeRecord>, Option<i64>)>,
     /// When each scheduler heard of each node, by its own clock.
     heard: BTreeMap<(usize, NodeId), Timestamp>,
     /// What each node told each scheduler that it runs, in its last heartbeat.
@@ -44,8 +47,19 @@ pub(crate) struct Grace<'a> {
 impl Grace<'_> {
     /// The node of this record may be given up.
     pub(crate) fn is_over(&self, record: &NodeRecord) -> bool {
-        let own = self.evictions.lost_under.get(&record.id) == Some(&self.epoch);
-        let since = if own {
+        let under = self.evictions.lost_under.get(&record.id).copied();
+        self.over_since(record, under)
+    }
+
+    /// It could be given up at that instant, and came back after it.
+    fn was_over(&self, record: &NodeRecord) -> bool {
+        let returned = self.evictions.returned.get(&record.id);
+        let later = self.clock <= record.status_changed_at;
+        later && returned.is_some_and(|(was, under)| self.over_since(was, *under))
+    }
+
+    fn over_since(&self, record: &NodeRecord, under: Option<i64>) -> bool {
+        let since = if under == Some(self.epoch) {
             record.status_changed_at
         } else {
             self.leads_since
@@ -163,6 +177,11 @@ impl Evictions {
         for (id, pair) in &commit.nodes {
             let status = |record: &NodeRecord| record.status;
             if pair.after.as_deref().map(status) != pair.before.as_deref().map(status) {
+                let lost = |record: &&Arc<NodeRecord>| record.status == NodeStatus::NotReady;
+                if let Some(was) = pair.before.as_ref().filter(lost) {
+                    let under = self.lost_under.get(id).copied();
+                    self.returned.insert(id.clone(), (was.clone(), under));
+                }
                 self.lost_under.insert(id.clone(), epoch);
             }
         }
@@ -189,7 +208,7 @@ impl Evictions {
                 leads_since,
                 clock: event.timestamp,
             };
-            if grace.is_over(node) {
+            if grace.is_over(node) || grace.was_over(node) {
                 continue;
             }
             let expected = format!(
