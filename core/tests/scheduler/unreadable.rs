@@ -184,3 +184,26 @@ fn a_node_whose_record_cannot_be_read_gets_nothing_new() {
     cluster.pass(seconds(3));
     assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
 }
+
+/// L3: a copy on a node whose record cannot be read gets a tombstone when somebody removes the
+/// assignment, for whoever leads when the node is back.
+#[test]
+fn a_copy_on_a_node_whose_record_cannot_be_read_is_not_forgotten() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    let home = cluster.seen("w").1;
+    let key = Key::Node(node(&home));
+    cluster.agents.get_mut(&node(&home)).unwrap().heartbeats = false;
+    let was = poison(&mut cluster, &key);
+    edit(&mut cluster, &Key::Assignment(id("w")), None);
+    cluster.pass(seconds(10));
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(60));
+    edit(&mut cluster, &key, Some(&was));
+    cluster.agents.get_mut(&node(&home)).unwrap().heartbeats = true;
+    cluster.pass(seconds(60));
+    let runs = |home: &str| cluster.agents[&node(home)].has.contains_key(&id("w"));
+    assert!(!runs("n-0") && !runs("n-1"));
+}
