@@ -132,10 +132,8 @@ impl Scheduler {
         );
         for tombstone in &plan.tombstones {
             let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
-            let node = self.nodes.get(&tombstone.node_id);
-            let at = node.and_then(|node| node.tombstones.get(id));
-            diff.compares
-                .push((key.clone(), at.map_or(StoreRevision(0), |at| at.revision)));
+            let at = self.tombstone_revision(&tombstone.node_id, id);
+            diff.compares.push((key.clone(), at.unwrap_or_default()));
             diff.writes.push((key, Some(json(tombstone))));
         }
         if diff.writes.is_empty() {

@@ -79,10 +79,8 @@ impl Scheduler {
             return false;
         }
         let (next, resources) = (workload.durable.clone(), record.resources);
-        // A node whose record only cannot be read is there all the same, and so is a copy on it.
-        let is_there =
-            |node: &NodeId| self.nodes.contains_key(node) || self.is_node_quarantined(node);
-        let tombstones = named.filter(is_there).map(|node_id| TombstoneRecord {
+        // A node without a record, or with one that cannot be read, may come back with a copy.
+        let tombstones = named.map(|node_id| TombstoneRecord {
             workload_id: id.clone(),
             node_id,
             resources,
@@ -151,7 +149,7 @@ impl Scheduler {
             .get(node)
             .filter(|n| n.record.is_some() && n.purging.is_none())
         else {
-            self.without_node(id, desired);
+            self.without_node(id, node, desired);
             return;
         };
         if entity.evictable(now, grace) {
@@ -207,17 +205,20 @@ impl Scheduler {
         }
     }
 
-    /// Its node's record is gone, or going at an operator's word: nothing is left there to ask.
-    fn without_node(&mut self, id: &WorkloadId, desired: DesiredState) {
-        if desired == DesiredState::Deleted {
-            self.remove(id);
-            return;
-        }
+    /// Its node's record is gone: there is nobody to ask. At an operator's word nothing is left
+    /// there; where somebody else removed the record a copy may come back with its node.
+    fn without_node(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
+        let purging = self.nodes.get(node).is_some_and(|n| n.purging.is_some());
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
         let mut next = workload.durable.clone();
         let left = self.leave_home(&mut next);
+        let tombstones: Vec<_> = left.clone().into_iter().filter(|_| !purging).collect();
+        if desired == DesiredState::Deleted {
+            self.remove_leaving(id, tombstones);
+            return;
+        }
         let mut events = vec![Draft::new(
             EventType::Rescheduled,
             left.as_ref().map(|t| &t.node_id),
@@ -231,6 +232,7 @@ impl Scheduler {
             id,
             Plan {
                 next,
+                tombstones,
                 events,
                 then,
                 ..Plan::default()
@@ -279,6 +281,10 @@ impl Scheduler {
 
     /// The record goes: its node reported it gone, or there is no node.
     pub(super) fn remove(&mut self, id: &WorkloadId) {
+        self.remove_leaving(id, Vec::new());
+    }
+
+    fn remove_leaving(&mut self, id: &WorkloadId, tombstones: Vec<TombstoneRecord>) {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
@@ -305,6 +311,7 @@ impl Scheduler {
             id,
             Plan {
                 next,
+                tombstones,
                 events,
                 ..Plan::default()
             },

@@ -220,7 +220,9 @@ impl Scheduler {
             return;
         }
         let Some(record) = &entity.record else {
-            self.node_removed(id);
+            if !self.continue_purge(id) {
+                self.node_removed(id);
+            }
             return;
         };
         let drained = record.drain.is_some().then(|| record.clone());
@@ -446,7 +448,7 @@ impl Scheduler {
         self.dirty_nodes.insert(id.clone());
     }
 
-    fn node_removed(&mut self, id: &NodeId) {
+    pub(super) fn node_removed(&mut self, id: &NodeId) {
         let Some(entity) = self.nodes.remove(id) else {
             return;
         };

@@ -367,12 +367,7 @@ impl Scheduler {
             Key::Intent(id) => self.workloads.get(id).map(|w| w.revisions.intent),
             Key::Retry(id) => self.workloads.get(id).map(|w| w.revisions.retry),
             Key::Node(id) => self.nodes.get(id).map(|node| node.revision),
-            Key::Tombstone(node, id) => {
-                let held = self.nodes.get(node).and_then(|n| n.tombstones.get(id));
-                let waits = || self.stranded.get(&(node.clone(), id.clone()));
-                held.map(|held| held.revision)
-                    .or_else(|| waits().map(|(_, revision)| *revision))
-            }
+            Key::Tombstone(node, id) => self.tombstone_revision(node, id),
             // Ours alone: nobody else's events or settings are read.
             Key::Event(_) | Key::Meta(_) | Key::Leader(_) => return false,
         };

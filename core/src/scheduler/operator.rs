@@ -21,10 +21,15 @@ impl Scheduler {
             self.reply(id, Err(Self::unreadable_node(node)));
             return;
         }
+        let purges = matches!(mutation, NodeMutation::Purge);
+        if purges && !self.nodes.contains_key(node) && self.is_awaited(node) {
+            // Somebody removed its record; what waits for it to come back goes.
+            self.expect_node(node);
+        }
         let Some(entity) = self
             .nodes
             .get_mut(node)
-            .filter(|entity| entity.record.is_some())
+            .filter(|entity| entity.record.is_some() || purges)
         else {
             self.reply(id, Err(RequestError::NoSuchNode(node.clone())));
             return;
@@ -49,11 +54,18 @@ impl Scheduler {
             if let Some(purge) = purging {
                 let text = format!("node {id} registered again; it was not purged");
                 self.reply(purge, Err(RequestError::Refused(text)));
+                self.doubt_purged(id);
             }
         }
         let planned = match (&mutation, now) {
             (NodeMutation::Register(registration), now) => {
                 Ok(self.plan_registration(id, now, registration))
+            }
+            (NodeMutation::Purge, None) if self.is_awaited(id) => {
+                match self.begin_purge(id, None, request) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
             }
             (_, None) => Err(RequestError::NoSuchNode(id.clone())),
             (NodeMutation::SetSchedulable(on), Some(record)) => {
@@ -68,10 +80,12 @@ impl Scheduler {
             ) => Ok(self.plan_drain(id, record, *deadline, *parallelism)),
             (NodeMutation::CancelDrain, Some(record)) => Ok(self.plan_drain_end(id, record)),
             (NodeMutation::Fence, Some(record)) => Ok(self.plan_fence(id, record)),
-            (NodeMutation::Purge, Some(record)) => match self.begin_purge(id, &record, request) {
-                Ok(()) => return,
-                Err(error) => Err(error),
-            },
+            (NodeMutation::Purge, Some(record)) => {
+                match self.begin_purge(id, Some(&record), request) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
         };
         match planned {
             Ok((next, events)) => {
@@ -204,13 +218,13 @@ impl Scheduler {
     fn begin_purge(
         &mut self,
         id: &NodeId,
-        record: &NodeRecord,
+        record: Option<&NodeRecord>,
         request: RequestId,
     ) -> Result<(), RequestError> {
         let Some(entity) = self.nodes.get(id) else {
             return Err(RequestError::NoSuchNode(id.clone()));
         };
-        if record.status != NodeStatus::NotReady {
+        if let Some(record) = record.filter(|record| record.status != NodeStatus::NotReady) {
             let text = format!(
                 "node {id} is {:?}: stop its agent or fence it first",
                 record.status
@@ -244,6 +258,14 @@ impl Scheduler {
         Ok(())
     }
 
+    /// A purge was given up: what it took for gone at the operator's word may be there.
+    fn doubt_purged(&mut self, id: &NodeId) {
+        let tombstones = self.nodes.get_mut(id).map(|node| &mut node.tombstones);
+        for tombstone in tombstones.into_iter().flat_map(|all| all.values_mut()) {
+            tombstone.confirmed = false;
+        }
+    }
+
     /// Goes on with a purge. True while one goes on.
     pub(super) fn continue_purge(&mut self, id: &NodeId) -> bool {
         let Some(entity) = self.nodes.get(id) else {
@@ -252,7 +274,10 @@ impl Scheduler {
         if entity.purging.is_none() {
             return false;
         }
-        if entity.assigned.is_empty() && entity.tombstones.is_empty() {
+        let empty = entity.assigned.is_empty() && entity.tombstones.is_empty();
+        if empty && entity.record.is_none() {
+            self.node_removed(id);
+        } else if empty {
             let text = if entity.purging == Some(super::NOBODY) {
                 "lost for long, and nothing is assigned to it"
             } else {

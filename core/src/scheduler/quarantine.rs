@@ -150,6 +150,25 @@ impl Scheduler {
         !self.quarantined.is_empty() && self.quarantined.contains_key(&key())
     }
 
+    /// When a tombstone was written that counts at its node, or waits for it to come back.
+    pub(super) fn tombstone_revision(
+        &self,
+        node: &NodeId,
+        id: &WorkloadId,
+    ) -> Option<StoreRevision> {
+        let held = self.nodes.get(node).and_then(|n| n.tombstones.get(id));
+        let waits = || self.stranded.get(&(node.clone(), id.clone()));
+        held.map(|held| held.revision)
+            .or_else(|| waits().map(|(_, revision)| *revision))
+    }
+
+    /// Whether a copy may be on a node that has no record.
+    pub(super) fn is_awaited(&self, node: &NodeId) -> bool {
+        let entity = self.nodes.get(node);
+        entity.is_some_and(|n| n.record.is_none() && !n.tombstones.is_empty())
+            || self.stranded.keys().any(|(at, _)| at == node)
+    }
+
     /// The record of a node is gone, and tombstones there are not: they wait for it to come back.
     pub(super) fn strand(&mut self, node: &NodeId, entity: &Node) {
         for (id, tombstone) in &entity.tombstones {

@@ -111,3 +111,24 @@ fn what_failed_for_good_stays_failed_on_a_lost_node() {
         Settle,
     ]);
 }
+
+/// Its registration with another size was told to be of unknown outcome, and was not there: its
+/// agent asks again, as every agent does, until it is known as it is.
+#[test]
+fn a_registration_that_failed_is_asked_for_again() {
+    play(&[
+        Join { n: 1, cpu: 1000 },
+        NextCommit { fate: Late },
+        Join { n: 1, cpu: 4000 },
+        Lead {
+            anew: false,
+            written: false,
+        },
+        Apply {
+            w: 0,
+            version: 1,
+            cpu: 1500,
+            zone: None,
+        },
+    ]);
+}

@@ -1,7 +1,7 @@
 //! Records that cannot be read, or are gone, while a replica begins to lead: what they stand for
 //! counts as if it were so.
 
-use berth_core::io::request::{Query, Request, RequestError};
+use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::{EventType, Key};
 
 use crate::cluster::{Cluster, id, node, seconds};
@@ -206,4 +206,64 @@ fn a_copy_on_a_node_whose_record_cannot_be_read_is_not_forgotten() {
     cluster.pass(seconds(60));
     let runs = |home: &str| cluster.agents[&node(home)].has.contains_key(&id("w"));
     assert!(!runs("n-0") && !runs("n-1"));
+}
+
+/// Two workloads run on n-0, which falls silent; one is to be deleted. Then somebody removes the
+/// record of the node.
+fn without_its_record() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.apply("gone", 100).unwrap();
+    cluster.pass(seconds(5));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (false, false);
+    cluster.delete("gone").unwrap();
+    cluster.pass(seconds(5));
+    edit(&mut cluster, &Key::Node(node("n-0")), None);
+    cluster.pass(seconds(5));
+    let buried = |key: &&Key| matches!(key, Key::Tombstone(..));
+    assert_eq!(cluster.store.keys().filter(buried).count(), 2);
+    assert!(!cluster.store.contains_key(&Key::Workload(id("gone"))));
+    assert_eq!(cluster.seen("w").0, "Pending");
+    cluster
+}
+
+/// L3: what ran on a node whose record somebody removed has tombstones there, also for whoever
+/// leads when the node registers again.
+#[test]
+fn what_ran_on_a_node_whose_record_is_removed_is_not_forgotten() {
+    let mut cluster = without_its_record();
+    cluster.restart(20);
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.nodes(1);
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+    let has: Vec<_> = cluster.agents[&node("n-0")].has.keys().collect();
+    assert_eq!(has, [&id("w")], "made anew, and nothing beside it");
+    assert!(
+        !cluster
+            .store
+            .keys()
+            .any(|key| matches!(key, Key::Tombstone(..)))
+    );
+}
+
+/// S17: an operator ends it where the node never comes back. Nothing else that is asked of such a
+/// node finds one.
+#[test]
+fn a_node_without_a_record_is_purged_of_its_tombstones() {
+    let mut cluster = without_its_record();
+    let purge = || Request::Purge { node: node("n-0") };
+    let none = Err(RequestError::NoSuchNode(node("n-0")));
+    assert_eq!(cluster.ask(DRAIN()), none);
+    assert_eq!(cluster.ask(purge()), Ok(Response::Purged));
+    assert!(
+        !cluster
+            .store
+            .keys()
+            .any(|key| matches!(key, Key::Tombstone(..)))
+    );
+    assert_eq!(cluster.ask(purge()), none);
 }

@@ -437,16 +437,6 @@ macro_rules! edits {
     };
 }
 
-impl Edit {
-    /// A seed draws it. What ran on a node whose record somebody removed leaves no tombstone there,
-    /// and is a stranger when that node registers again: a scenario may show it, a search would
-    /// find nothing else.
-    #[must_use]
-    pub const fn is_drawn(self) -> bool {
-        !matches!(self, Self::RemoveNode)
-    }
-}
-
 edits! {
     /// The desired state is turned round.
     FlipDesired,

@@ -5,7 +5,7 @@ mod calls;
 mod commits;
 mod requests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use berth_core::io::agent::{AgentError, AgentReply, AgentState};
@@ -61,6 +61,9 @@ pub(crate) struct System {
     /// Answers that were not taken yet.
     pub(crate) answers: Vec<(RequestId, Option<RequestError>)>,
     sizes: BTreeMap<NodeId, u64>,
+    /// Who asks to be known, and who was told that it failed: it asks again.
+    registering: BTreeMap<RequestId, NodeId>,
+    refused: BTreeSet<NodeId>,
     broken: Broken,
     revision: i64,
     epoch: i64,
@@ -94,6 +97,8 @@ impl System {
             watch: Watch::default(),
             answers: Vec::new(),
             sizes: BTreeMap::new(),
+            registering: BTreeMap::new(),
+            refused: BTreeSet::new(),
             broken: BTreeMap::new(),
             revision: 1,
             epoch: 10,
@@ -269,6 +274,13 @@ impl System {
                     }
                     Output::Call(call) => self.call(call),
                     Output::Reply { request, result } => {
+                        if let Some(node) = self.registering.remove(&request) {
+                            if result.is_ok() {
+                                self.refused.remove(&node);
+                            } else {
+                                self.refused.insert(node);
+                            }
+                        }
                         self.answers.push((request, result.err()));
                     }
                     Output::Event(_) => {}

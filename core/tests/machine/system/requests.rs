@@ -18,6 +18,10 @@ impl System {
         let up = self.agents.iter().filter(|(_, agent)| agent.up);
         let up: Vec<NodeId> = up.map(|(id, _)| id.clone()).collect();
         for node in up {
+            if self.refused.contains(&node) {
+                self.register(&node);
+                continue;
+            }
             let mut statuses = self.agents[&node].statuses();
             for status in &mut statuses {
                 status.revision = None;
@@ -29,7 +33,11 @@ impl System {
             };
             let id = self.ask(Request::Heartbeat(heartbeat));
             let unknown = self.answers.iter().any(|(request, error)| {
-                *request == id && matches!(error, Some(RequestError::NoSuchNode(_)))
+                *request == id
+                    && matches!(
+                        error,
+                        Some(RequestError::NoSuchNode(_) | RequestError::RegisterAgain(_))
+                    )
             });
             if unknown {
                 self.register(&node);
@@ -40,6 +48,9 @@ impl System {
     pub(super) fn ask(&mut self, request: Request) -> RequestId {
         let id = RequestId(self.requests);
         self.requests += 1;
+        if let Request::Register(registration) = &request {
+            self.registering.insert(id, registration.node.clone());
+        }
         self.feed(Input::Request { id, request });
         id
     }

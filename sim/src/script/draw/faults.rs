@@ -260,14 +260,8 @@ impl Adversary {
             Kind::Compaction => Deed::HideWatch { scheduler },
             Kind::Edits => {
                 let edit = Edit::ALL[index(stream, Edit::ALL.len())];
-                Deed::EditStore {
-                    edit: if edit.is_drawn() {
-                        edit
-                    } else {
-                        Edit::CorruptNode
-                    },
-                    which: stream.below(1_000),
-                }
+                let which = stream.below(1_000);
+                Deed::EditStore { edit, which }
             }
             Kind::WorkloadDeath => Deed::KillWorkload {
                 node,
