@@ -41,6 +41,7 @@ scenarios! {
     "runtime-away",
     "same-request-twice",
     "second-agent",
+    "shorter-grace",
     "somebody-else",
     "start-that-hangs",
     "stop-and-start",

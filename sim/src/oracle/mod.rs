@@ -36,7 +36,7 @@ use berth_agent::FakeRuntime;
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
 use berth_core::model::workload::AssignmentRecord;
-use berth_core::{Config, NodeId, RequestId, Timestamp, WorkloadId};
+use berth_core::{Config, Epoch, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
 pub use rule::{Check, Finding, Rule, Violation};
@@ -310,10 +310,16 @@ impl Oracle {
         *idle_from = idle_from.map(|from| from.max(self.avoids_until));
     }
 
-    /// A replica begins to lead; `clock`: its own time.
-    pub(crate) fn leads(&mut self, replica: usize, clock: Timestamp) {
+    /// A replica begins to lead; `clock`: its own time, `grace`: how long it lets a node be lost.
+    pub(crate) fn leads(
+        &mut self,
+        replica: usize,
+        epoch: Epoch,
+        clock: Timestamp,
+        grace: Duration,
+    ) {
         self.leads_since.insert(replica, clock);
-        self.evictions.begins(replica);
+        self.evictions.begins(replica, epoch.0, grace);
     }
 
     /// A scheduler is told something; `clock`: its own time. Answers whether a commit of unknown fate was there.

@@ -28,9 +28,14 @@ pub(crate) struct Evictions {
     heard: BTreeMap<(usize, NodeId), Timestamp>,
     /// What each node told each scheduler that it runs, in its last heartbeat.
     runs: BTreeMap<(usize, NodeId), BTreeSet<WorkloadId>>,
+    /// How long a node may be lost under the leader of each of the last terms.
+    graces: BTreeMap<i64, Duration>,
     /// When workloads were evicted, under each epoch, by the leader's clock.
     evicted: BTreeMap<i64, VecDeque<Timestamp>>,
 }
+
+/// For so many terms it is known how long a node might be lost.
+const TERMS_KEPT: usize = 16;
 
 /// What a leader must have waited for before it gives a node up.
 #[derive(Debug)]
@@ -58,13 +63,19 @@ impl Grace<'_> {
         later && returned.is_some_and(|(was, under)| self.over_since(was, *under))
     }
 
+    /// How long a node may be lost under the leader of this term.
+    fn eviction(&self) -> Duration {
+        let of_term = self.evictions.graces.get(&self.epoch).copied();
+        of_term.unwrap_or(self.config.eviction_grace)
+    }
+
     fn over_since(&self, record: &NodeRecord, under: Option<i64>) -> bool {
         let since = if under == Some(self.epoch) {
             record.status_changed_at
         } else {
             self.leads_since
         };
-        let patient = self.clock >= since + self.config.eviction_grace;
+        let patient = self.clock >= since + self.eviction();
         let fenced = record.status_reason == NodeReason::Fenced;
         record.status == NodeStatus::NotReady && (fenced || patient)
     }
@@ -72,7 +83,13 @@ impl Grace<'_> {
 
 impl Evictions {
     /// A scheduler begins to lead: what it heard before, perhaps by another clock, is nothing.
-    pub(crate) fn begins(&mut self, replica: usize) {
+    /// `grace`: how long it lets a node be lost, which a new configuration may change.
+    pub(crate) fn begins(&mut self, replica: usize, epoch: i64, grace: Duration) {
+        self.graces.insert(epoch, grace);
+        // Commits of a term may land a little after it; not those of one that is long past.
+        while self.graces.len() > TERMS_KEPT {
+            self.graces.pop_first();
+        }
         self.heard.retain(|(of, _), _| *of != replica);
         self.runs.retain(|(of, _), _| *of != replica);
     }
@@ -213,7 +230,7 @@ impl Evictions {
             }
             let expected = format!(
                 "an eviction after {:?} of not being ready",
-                config.eviction_grace
+                grace.eviction()
             );
             let seen = format!(
                 "{:?} since {}, led since {leads_since}, moved at {}",

@@ -115,7 +115,8 @@ impl World {
         replica.seen = StoreRevision(revision);
         self.watch_from(at, revision + 1);
         let clock = self.replicas[at].clock(self.now);
-        self.oracle.leads(at, clock);
+        let grace = self.replicas[at].config.eviction_grace;
+        self.oracle.leads(at, epoch, clock, grace);
         self.feed(at, vec![Input::Lead { epoch, snapshot }]);
         self.wake(Process::Replica(at), self.now);
     }

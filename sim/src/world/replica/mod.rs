@@ -127,7 +127,7 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) core: Scheduler,
-    config: Config,
+    pub(super) config: Config,
     pub(super) life: u64,
     pub(super) up: bool,
     standing: Standing,
@@ -590,6 +590,9 @@ impl World {
 
     pub(super) fn replica_receive(&mut self, at: usize, from: Process, body: Body) {
         if !self.replicas[at].up {
+            if let Body::Watched { output } = &body {
+                self.refuse_watch(output.stream);
+            }
             if let Some(refused) = body.refused() {
                 self.send(Process::Replica(at), from, refused);
             }

@@ -26,6 +26,12 @@ impl World {
         self.resume_watch(at, from);
     }
 
+    /// Nobody reads this stream any more, and whoever told it to close was not heard: what arrives
+    /// is refused by the machine, so the store tells it no more.
+    pub(super) fn refuse_watch(&mut self, stream: kv::StreamId) {
+        self.store_watch_request(kv::WatchRequest::Close { stream });
+    }
+
     pub(super) fn watch_from(&mut self, at: usize, start_revision: i64) {
         let now = self.now;
         let replica = &mut self.replicas[at];
@@ -47,6 +53,7 @@ impl World {
     pub(super) fn watched(&mut self, at: usize, output: kv::WatchOutput) {
         let replica = &self.replicas[at];
         if output.stream != replica.stream(at) || !replica.is_watching() {
+            self.refuse_watch(output.stream);
             return;
         }
         let leads = replica.is_leading();
