@@ -234,8 +234,12 @@ impl World {
             }
         }
         let acts = world.script.acts.iter();
-        let restores = |act: &Act| matches!(act.deed, Deed::RestoreStore { .. });
-        world.store.backs_up = acts.clone().any(restores);
+        let restores = acts.filter_map(|act: &Act| match act.deed {
+            Deed::RestoreStore { age } => Some((act.at.duration(), age.duration())),
+            _ => None,
+        });
+        let restores: Vec<_> = restores.collect();
+        world.plan_backups(restores.into_iter());
         world.begin(heal);
         world
     }
@@ -584,7 +588,11 @@ impl World {
 fn core_config(pace: Pace) -> Config {
     let seconds = Duration::from_secs;
     if pace == Pace::Production {
-        return Config::default();
+        return Config {
+            // What a run of hours keeps is bounded, and what leaves is judged.
+            events_max: 2_000,
+            ..Config::default()
+        };
     }
     Config {
         heartbeat_interval: seconds(2),

@@ -56,7 +56,8 @@ pub(super) struct StoreProcess {
     pub(super) mute: BTreeSet<(Process, u64)>,
     /// Copies of it, the oldest first, if the script restores one.
     pub(super) backups: VecDeque<(Timestamp, Model)>,
-    pub(super) backs_up: bool,
+    /// When the next ones are made.
+    pub(super) backups_due: VecDeque<Timestamp>,
     /// What it was before it was restored, while it is.
     pub(super) right_one: Option<Box<Model>>,
 }
@@ -89,7 +90,7 @@ impl Default for StoreProcess {
             stale: BTreeMap::new(),
             mute: BTreeSet::new(),
             backups: VecDeque::new(),
-            backs_up: false,
+            backups_due: VecDeque::new(),
             right_one: None,
         }
     }

@@ -7,14 +7,14 @@ use berth_kv as kv;
 
 use crate::marks::Mark;
 
-use super::World;
 use super::replica::LEADER_KEY;
+use super::{BEGINNING, World};
 
 /// For so long after the store lost its leader, requests are still carried out; their answers are
 /// lost.
 const LAST_WORDS: Duration = Duration::from_millis(5);
-/// How often the store is copied, and how many copies are kept.
-const BACKUP_INTERVAL: Duration = Duration::from_secs(10);
+/// A copy of the store is made so much earlier than it must be, and so many are kept.
+const BACKUP_EARLY: Duration = Duration::from_secs(5);
 const BACKUPS: usize = 8;
 /// So many revisions a backup is behind at least.
 const BEHIND_MIN: i64 = 20;
@@ -68,12 +68,20 @@ impl World {
         self.store_write_by_stranger(kv::Request::NoSpaceAlarm(action));
     }
 
-    /// Keeps copies of the store, if the script restores one.
+    /// Keeps a copy of the store for each time that the script restores one: as old as it says, or a
+    /// little older.
     pub(super) fn back_up(&mut self) {
-        let last = self.store.backups.back().map(|(at, _)| *at);
-        let due = last.is_none_or(|last| self.now.since(last) >= BACKUP_INTERVAL);
-        if !self.store.backs_up || !due || self.store.right_one.is_some() {
+        let due = self.store.backups_due.front();
+        if due.is_none_or(|due| self.now < *due) || self.store.right_one.is_some() {
             return;
+        }
+        while self
+            .store
+            .backups_due
+            .front()
+            .is_some_and(|due| *due <= self.now)
+        {
+            self.store.backups_due.pop_front();
         }
         if self.store.backups.len() >= BACKUPS {
             self.store.backups.pop_front();
@@ -82,6 +90,14 @@ impl World {
         let snapshot = self.store.model.snapshot();
         let copy = kv::Model::restore(kv::Limits::default(), self.now.as_millis(), snapshot);
         self.store.backups.push_back((self.now, copy));
+    }
+
+    /// When copies must be made of the store, for what a script restores and when.
+    pub(super) fn plan_backups(&mut self, restores: impl Iterator<Item = (Duration, Duration)>) {
+        let early = restores.map(|(at, age)| at.saturating_sub(age + BACKUP_EARLY));
+        let mut due: Vec<_> = early.map(|after| BEGINNING + after).collect();
+        due.sort_unstable();
+        self.store.backups_due = due.into();
     }
 
     /// The store is what it was some time ago: everybody finds it so when it connects again.
