@@ -106,6 +106,8 @@ bugs! {
         "the tries are over one failure too late"
     BackoffTooLong "backoff-too-long" "S7"
         "the first wait is already doubled"
+    TakesOverTooSoon "takes-over-too-soon" "S3"
+        "who followed leads before its watch has told what was written before it won"
     RetryLostAtTakeover "retry-lost-at-takeover" "S7"
         "a new leader does not load the retry records"
     RetryLostByMove "retry-lost-by-move" "S7"

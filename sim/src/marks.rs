@@ -82,6 +82,7 @@ marks! {
     StoreFull => "fault store out of space",
     StoreRestored => "fault store restored from an older snapshot",
     Follows => "a scheduler follows another one",
+    TookOver => "a scheduler leads over the image that it followed",
     StoreNotBelieved => "a scheduler noticed that the store was restored",
     StoreClosed => "a scheduler was told that the store was restored",
     StoreRefuses => "fault store refuses a transaction as too large",

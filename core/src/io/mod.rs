@@ -27,6 +27,13 @@ pub enum Input {
         /// All records.
         snapshot: Snapshot,
     },
+    /// This replica leads from now on, over the image that it followed: nothing is read anew. Only
+    /// for a core that [`follows_as_far_as`](crate::Scheduler::follows_as_far_as) the epoch's
+    /// revision; any other ignores it.
+    TakeOver {
+        /// The create revision of the leadership key.
+        epoch: Epoch,
+    },
     /// This replica does not lead, and `snapshot` is the whole store: reads are answered from it,
     /// and [`Input::Changed`] keeps it up. A replica that leads ignores it.
     Follow {
@@ -35,7 +42,8 @@ pub enum Input {
     },
     /// This replica leads no more, or cannot reach the store: it answers reads, marked stale,
     /// refuses writes, calls nobody and evicts nobody. Calls and transactions in flight are
-    /// forgotten; what became of them is found out by the next [`Input::Lead`].
+    /// forgotten; what became of them is found out by the next [`Input::Lead`] or
+    /// [`Input::TakeOver`].
     Deposed {
         /// Why, for health and messages.
         reason: Deposed,

@@ -54,7 +54,13 @@ impl Scheduler {
             Key::Event(id) if stored.value.is_none() => {
                 self.events.remove(id);
             }
-            Key::Node(_) => self.nodes.retain(|_, node| node.record.is_some()),
+            Key::Node(id) => {
+                self.note_readable(id);
+                let gone = self.nodes.get(id).is_some_and(|n| n.record.is_none());
+                if gone && let Some(node) = self.nodes.remove(id) {
+                    self.strand(id, &node);
+                }
+            }
             Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {}
         }
     }

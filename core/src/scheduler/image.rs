@@ -1,34 +1,23 @@
-//! The image of the store: loaded when this replica begins to lead, kept up by its own commits,
-//! and corrected by what somebody else changes.
+//! The image of the store: loaded, kept up by own commits, and corrected by what somebody else
+//! changes.
 
 use crate::io::request::{Effect, RequestError};
 use crate::io::{Deposed, Output, Snapshot, Stored};
 use crate::model::event::{EventRecord, EventType};
-use crate::model::id::{Epoch, NodeId, StoreRevision, WorkloadId};
+use crate::model::id::{NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::units::Resources;
-use crate::model::workload::{ActualState, DesiredState, TombstoneRecord};
+use crate::model::workload::{DesiredState, TombstoneRecord};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::commit::{Staged, share_of};
 use super::node::{Hold, Share, Tombstone};
 use super::pool::CallPool;
-use super::timers::Timer;
 use super::workload::{Durable, Workload};
 use super::{Leadership, Scheduler};
 
 impl Scheduler {
-    /// Begins to lead: the image is what the snapshot says, and every node gets a full window.
-    pub(super) fn lead(&mut self, epoch: Epoch, snapshot: Snapshot) {
-        self.give_up(Deposed::LostLeadership);
-        self.leadership = Leadership::Leading { epoch };
-        self.mirrors = false;
-        self.next_event = 0;
-        self.load_image(snapshot);
-        self.settle_image();
-    }
-
     /// The image is what the snapshot says, and nothing else.
     pub(super) fn load_image(&mut self, snapshot: Snapshot) {
         let newest = snapshot
@@ -41,19 +30,9 @@ impl Scheduler {
             });
         self.event_floor = newest.unwrap_or_default();
         self.revision = snapshot.revision;
-        self.workloads.clear();
-        self.nodes.clear();
-        self.tombs.clear();
         self.events.clear();
-        self.graves.clear();
         self.quarantined.clear();
-        self.hidden.clear();
-        self.stranded.clear();
-        self.unsettled.clear();
-        self.waiting_for_room.clear();
-        self.suggestions.clear();
-        self.moves.clear();
-        self.room.clear();
+        self.clear_image();
         for stranger in snapshot.strangers {
             self.quarantined
                 .insert(Key::Meta(stranger), "not a key of the layout".into());
@@ -75,90 +54,28 @@ impl Scheduler {
         }
     }
 
+    /// Nothing is known of workloads and nodes, and nothing is left of what was to be done.
+    pub(super) fn clear_image(&mut self) {
+        self.workloads.clear();
+        self.nodes.clear();
+        self.tombs.clear();
+        self.graves.clear();
+        self.hidden.clear();
+        self.stranded.clear();
+        self.unsettled.clear();
+        self.waiting_for_room.clear();
+        self.suggestions.clear();
+        self.moves.clear();
+        self.room.clear();
+        // Whatever is told from now on is newer than the image.
+        self.removed.clear();
+        self.removed_order.clear();
+    }
+
     /// Takes one record of a snapshot.
     fn load(&mut self, stored: Stored) {
         if let Err(problem) = self.take(&stored) {
             self.quarantined.insert(stored.key, problem);
-        }
-    }
-
-    /// After all records are in: reservations, timers, and the first look at everything.
-    fn settle_image(&mut self) {
-        let now = self.now;
-        let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
-        for id in ids {
-            self.reserve_assigned(&id);
-            if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.resume(now, &self.config);
-            }
-            self.note_waiting(&id);
-            self.unsettled.insert(id.clone());
-            self.dirty.insert(id);
-        }
-        self.reserve_hidden();
-        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
-        for id in nodes {
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.heard_at = match &node.record {
-                    Some(record) if planted(Bug::NoFreshWindow) => record.last_heartbeat,
-                    Some(_) | None => now,
-                };
-                if node.status() == crate::model::node::NodeStatus::NotReady {
-                    node.lost_since = Some(now);
-                }
-            }
-            self.room.insert(id.clone());
-            self.dirty_nodes.insert(id.clone());
-            self.timers.set(Timer::Listing(id), now);
-        }
-        self.timers
-            .set(Timer::Pass, now + self.config.reconcile_interval);
-        self.eviction.restart(now);
-        self.restore_moves();
-        self.note_cluster_health();
-    }
-
-    /// Drains go on where they were: what left a draining node and is not gone there counts.
-    fn restore_moves(&mut self) {
-        if planted(Bug::MovesForgotten) {
-            return;
-        }
-        for (id, node) in self.nodes.iter_mut() {
-            let draining = node
-                .record
-                .as_ref()
-                .is_some_and(|record| record.drain.is_some());
-            if !draining {
-                continue;
-            }
-            let unsettled = |w: &&Workload| {
-                w.record()
-                    .is_some_and(|record| match record.status.actual_state {
-                        ActualState::Pending | ActualState::Unknown => true,
-                        ActualState::Running | ActualState::Stopped | ActualState::Failed => false,
-                    })
-            };
-            let came_from_here = |w: &&Workload| {
-                let assignment = w.durable.assignment.as_ref();
-                assignment.is_some_and(|a| a.moved_from.contains(id))
-            };
-            let gone = node
-                .tombstones
-                .keys()
-                .filter(|w| self.workloads.contains_key(*w))
-                .cloned();
-            let moved = self
-                .workloads
-                .iter()
-                .filter(|(_, w)| came_from_here(w) && unsettled(w));
-            let moving: Vec<_> = gone.chain(moved.map(|(w, _)| w.clone())).collect();
-            for workload in moving {
-                self.moves
-                    .entry(workload.clone())
-                    .or_default()
-                    .insert(id.clone());
-                node.moving.insert(workload);
-            }
         }
     }
 

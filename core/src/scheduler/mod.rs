@@ -16,6 +16,7 @@ mod follow;
 mod graves;
 mod health;
 mod image;
+mod lead;
 mod node;
 mod observe;
 mod operator;
@@ -73,7 +74,7 @@ enum Leadership {
 /// [`Input::Wake`] at [`poll_deadline`](Self::poll_deadline) if nothing else happens before.
 /// Every [`Output::Commit`] is answered by one [`Input::Commit`], every [`Output::ReadBack`] by one
 /// [`Input::ReadBack`], and every [`Output::Call`] by one [`Input::Agent`], unless
-/// [`Input::Deposed`] or [`Input::Lead`] comes first; later ones are ignored.
+/// [`Input::Deposed`], [`Input::Lead`] or [`Input::TakeOver`] comes first; later ones are ignored.
 #[derive(Debug)]
 pub struct Scheduler {
     config: Config,
@@ -177,6 +178,7 @@ impl Scheduler {
         self.now = self.now.max(now);
         match input {
             Input::Lead { epoch, snapshot } => self.lead(epoch, snapshot),
+            Input::TakeOver { epoch } => self.take_over(epoch),
             Input::Follow { snapshot } => self.follow(snapshot),
             Input::Deposed { reason } => self.give_up(reason),
             Input::Request { id, request } => self.handle_request(id, request),
@@ -232,6 +234,14 @@ impl Scheduler {
     #[must_use]
     pub const fn revision(&self) -> StoreRevision {
         self.revision
+    }
+
+    /// Whether this replica does not lead and its image is what the store held at this revision or
+    /// a later one, provided that the watch that keeps it up told everything in order.
+    #[must_use]
+    pub fn follows_as_far_as(&self, revision: StoreRevision) -> bool {
+        let far = self.revision >= revision || planted(Bug::TakesOverTooSoon);
+        self.mirrors && !self.is_leading() && far
     }
 
     /// The epoch in which this replica leads; 0 when it does not.

@@ -2,10 +2,10 @@
 
 use berth_core::io::request::{NodeFilter, Query, Request, RequestError, Response, WorkloadFilter};
 use berth_core::io::view::{ClusterSummary, NodeView, WorkloadView};
-use berth_core::io::{Deposed, Snapshot};
+use berth_core::io::{Deposed, Snapshot, Stored};
 use berth_core::model::workload::DesiredState;
 use berth_core::{
-    Config, EventRecord, Input, Output, RequestId, Scheduler, StoreRevision, Timestamp,
+    Config, Epoch, EventRecord, Input, Key, Output, RequestId, Scheduler, StoreRevision, Timestamp,
 };
 
 use crate::cluster::{Cluster, id, node, seconds};
@@ -207,4 +207,96 @@ fn a_leader_does_not_follow() {
     cluster.feed(Input::Follow { snapshot });
     cluster.pass(seconds(5));
     assert_eq!(cluster.seen("w").0, "Running");
+}
+
+/// Everything that a core wants done.
+fn outputs(core: &mut Scheduler) -> Vec<Output> {
+    core.check_invariants().unwrap();
+    std::iter::from_fn(|| core.poll_output()).collect()
+}
+
+/// Who followed from the beginning and takes over is the same, in everything that it holds and does
+/// next, as who loads the store at that revision.
+fn leads_alike(cluster: &Cluster) {
+    let (now, epoch) = (cluster.now, Epoch(cluster.revision));
+    let mut followed = Follower::new(now, Snapshot::default(), 0);
+    followed.catch_up(cluster);
+    let mut loaded = Scheduler::new(Config::default());
+    loaded.handle(now, Input::TakeOver { epoch });
+    assert!(!loaded.is_leading(), "it has no image");
+    let snapshot = cluster.snapshot();
+    loaded.handle(now, Input::Lead { epoch, snapshot });
+    followed.core.handle(now, Input::TakeOver { epoch });
+    assert!(followed.core.is_leading());
+    assert_eq!(outputs(&mut followed.core), outputs(&mut loaded));
+    let (one, other) = (format!("{:#?}", followed.core), format!("{loaded:#?}"));
+    for (one, other) in one.lines().zip(other.lines()) {
+        assert_eq!(one, other);
+    }
+}
+
+#[test]
+fn who_takes_over_what_it_followed_leads_as_one_that_loads() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(3);
+    for n in 0..6 {
+        cluster.apply(&format!("w-{n}"), 700).unwrap();
+    }
+    leads_alike(&cluster);
+    cluster.pass(seconds(5));
+    leads_alike(&cluster);
+    cluster.set("w-1", DesiredState::Stopped).unwrap();
+    cluster.delete("w-2").unwrap();
+    leads_alike(&cluster);
+    cluster.pass(seconds(20));
+    let lost = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (lost.heartbeats, lost.reachable) = (false, false);
+    for _ in 0..18 {
+        cluster.pass(seconds(10));
+        leads_alike(&cluster);
+    }
+    let back = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (back.heartbeats, back.reachable) = (true, true);
+    for _ in 0..9 {
+        cluster.pass(seconds(20));
+        leads_alike(&cluster);
+    }
+}
+
+#[test]
+fn who_follows_too_little_does_not_take_over() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let mut follower = Follower::of(&cluster);
+    cluster.apply("w", 100).unwrap();
+    let epoch = Epoch(cluster.revision);
+    follower.core.handle(cluster.now, Input::TakeOver { epoch });
+    assert!(!follower.core.is_leading());
+    follower.catch_up(&cluster);
+    follower.core.handle(cluster.now, Input::TakeOver { epoch });
+    assert!(follower.core.is_leading());
+}
+
+#[test]
+fn a_node_that_somebody_removes_keeps_its_tombstones_for_who_follows() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 700).unwrap();
+    cluster.pass(seconds(5));
+    let home = node(&cluster.seen("w").1);
+    let lost = cluster.agents.get_mut(&home).unwrap();
+    (lost.heartbeats, lost.reachable) = (false, false);
+    cluster.pass(seconds(180));
+    let tombstone = Key::Tombstone(home.clone(), id("w"));
+    assert!(cluster.store.contains_key(&tombstone), "it moved");
+    let key = Key::Node(home);
+    cluster.store.remove(&key);
+    cluster.revision += 1;
+    let gone = Stored {
+        key,
+        value: None,
+        mod_revision: StoreRevision(cluster.revision),
+    };
+    cluster.changes.push((cluster.revision, vec![gone]));
+    leads_alike(&cluster);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use berth_core::drive::step;
 use berth_core::io::Deposed;
-use berth_core::{Input, Scheduler, Stats};
+use berth_core::{Input, Scheduler, Stats, StoreRevision};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::dispatch::Dispatcher;
 use crate::handle::{Image, Submission};
 use crate::metrics::DriverMetrics;
-use crate::store::{FromStore, Leadership, Reporter, Source};
+use crate::store::{FromStore, Leadership, Reporter, Source, Term};
 
 /// Inputs of one turn.
 const TURN_MAX: usize = 256;
@@ -264,15 +265,22 @@ impl CoreLoop {
                 taken,
             } => {
                 let epoch = term.epoch;
-                self.round = None;
-                self.dispatcher.begin(term);
-                self.health.update(|health| {
-                    health.leading = true;
-                    health.epoch = epoch.0;
-                });
+                self.begin_term(term);
                 // If nobody waits for it, the term is over and its end is about to be told.
                 let _ = taken.send(());
                 Input::Lead { epoch, snapshot }
+            }
+            Leadership::TakeOver { term, round, taken } => {
+                let epoch = term.epoch;
+                let won_at = StoreRevision(epoch.create_revision());
+                let is_exact = self.scheduler.follows_as_far_as(won_at);
+                if self.round != Some(round) || !is_exact {
+                    // Whoever waits hears of it by the end of `taken`.
+                    return;
+                }
+                self.begin_term(term);
+                let _ = taken.send(self.scheduler.revision());
+                Input::TakeOver { epoch }
             }
             Leadership::Follow {
                 round,
@@ -291,8 +299,18 @@ impl CoreLoop {
                 Input::Deposed { reason }
             }
         };
-        step(&mut self.scheduler, now, [input], &mut self.dispatcher);
+        aside(|| step(&mut self.scheduler, now, [input], &mut self.dispatcher));
         self.show_image();
+    }
+
+    fn begin_term(&mut self, term: Term) {
+        let epoch = term.epoch;
+        self.round = None;
+        self.dispatcher.begin(term);
+        self.health.update(|health| {
+            health.leading = true;
+            health.epoch = epoch.0;
+        });
     }
 
     fn publish(&mut self) {
@@ -326,11 +344,20 @@ impl CoreLoop {
     }
 }
 
+/// Does what may take long: an image of the whole store is taken up. Other tasks that this thread
+/// would run next, such as the renewal of the lease, run on other threads meanwhile.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use berth_core::Epoch;
     use berth_core::io::Snapshot;
     use berth_core::io::request::{Query, Request, RequestError, Response};
-    use berth_core::{Epoch, StoreRevision};
     use tokio::sync::{broadcast, oneshot};
     use tokio::time::advance;
 

@@ -357,6 +357,7 @@ impl Oracle {
         match input {
             Input::Request { id, request } => self.foretold.comes(server, *id, request),
             Input::Lead { .. }
+            | Input::TakeOver { .. }
             | Input::Follow { .. }
             | Input::Deposed { .. }
             | Input::Commit { .. }

@@ -93,7 +93,10 @@ impl View {
                     .iter()
                     .for_each(|stored| self.guess(stored));
             }
-            Input::Deposed { .. } => {
+            Input::TakeOver { .. } | Input::Deposed { .. } => {
+                if matches!(input, Input::TakeOver { .. }) {
+                    self.ghosts.clear();
+                }
                 self.flights.clear();
                 self.busy.clear();
                 self.missed.clear();

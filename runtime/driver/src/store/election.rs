@@ -26,8 +26,8 @@ pub(crate) struct Won {
 pub(crate) enum Campaign {
     /// This replica leads.
     Won(Won),
-    /// Somebody else does.
-    Led,
+    /// Somebody else does, by the key that was made at this revision of a store of this generation.
+    Led { made: i64, generation: u32 },
 }
 
 /// Campaigns once.
@@ -47,7 +47,10 @@ pub(crate) async fn campaign(
         if let Some(record) = &found.leader {
             health.store_works();
             health.leader_is(serde_json::from_slice(record.value()).ok());
-            return Ok(Campaign::Led);
+            return Ok(Campaign::Led {
+                made: record.create_revision(),
+                generation: found.generation,
+            });
         }
         health.leader_is(None);
         if let Some(won) = try_once(client, keys, config, replica, &found).await? {

@@ -7,6 +7,7 @@ mod condition;
 mod connect;
 mod election;
 mod error;
+mod following;
 mod group;
 mod health;
 mod keys;
@@ -26,9 +27,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use berth_core::io::{Deposed, Snapshot};
-use berth_core::{Epoch, Input};
+use berth_core::{Epoch, Input, StoreRevision};
 use etcd_client::Client;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as watched};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub(crate) use memory::Memory;
 use self::commit::{Committer, Work};
 use self::election::{Campaign, Won, campaign, revoke, still_leads};
 use self::error::{StoreError, Verdict, is_compacted, judge, within};
+use self::following::{Following, Told};
 use self::keys::Keys;
 use self::lease::{LeaseEnd, keep, usable};
 use self::watch::Watcher;
@@ -80,6 +82,14 @@ pub(crate) enum Leadership {
         /// Told when the core knows: only then may its term's other inputs come.
         taken: oneshot::Sender<()>,
     },
+    /// This replica leads, over the image of the round that it followed.
+    TakeOver {
+        term: Term,
+        round: u64,
+        /// Told how far the image is, if it is far enough to lead over; dropped if it is not, and
+        /// then the term has not begun.
+        taken: oneshot::Sender<StoreRevision>,
+    },
     /// Somebody else leads, and this is the store.
     Follow {
         round: u64,
@@ -97,6 +107,14 @@ pub(crate) struct Term {
     pub(crate) epoch: Epoch,
     pub(crate) lease: LeaseGuard,
     pub(crate) orders: mpsc::UnboundedSender<Order>,
+}
+
+/// What a term begins with.
+#[derive(Debug)]
+enum Image {
+    /// The core has it already.
+    Followed(Following),
+    Loaded(Snapshot),
 }
 
 /// Why a term ended.
@@ -269,20 +287,21 @@ impl StoreTask {
         let Some(won) = self.unless_stopped(winning).await else {
             return Ok(End::Stopped);
         };
-        let won = won?;
-        let ended = self.lead(&client, &keys, won, told).await;
+        let (won, following) = won?;
+        let ended = self.lead(&client, &keys, won, following, told).await;
         // However it ended, nothing of it is left that could act on the lease.
         revoke(&mut client, &self.config, won.lease.id).await;
         ended
     }
 
-    /// Campaigns until it wins.
+    /// Campaigns until it wins; meanwhile it follows whoever leads.
     async fn win(
         &self,
         client: &mut Client,
         keys: &Keys,
         told: &mut Deposed,
-    ) -> Result<Won, StoreError> {
+    ) -> Result<(Won, Option<Following>), StoreError> {
+        let mut following: Option<Following> = None;
         loop {
             let memory = &self.memory;
             let campaign = campaign(
@@ -294,25 +313,30 @@ impl StoreTask {
                 memory,
             );
             match campaign.await? {
-                Campaign::Won(won) => return Ok(won),
-                Campaign::Led => {
+                Campaign::Won(won) => return Ok((won, following)),
+                Campaign::Led { made, generation } => {
                     self.depose(told, Deposed::LostLeadership).await;
-                    self.follow(client, keys).await?;
+                    following = match following {
+                        Some(mut following) if following.generation == generation => {
+                            let follows = following.until_vacant(made).await?;
+                            follows.then_some(following)
+                        }
+                        // The next look tells whether somebody leads still.
+                        _ => Some(self.follow(client, keys, generation).await?),
+                    };
                 }
             }
         }
     }
 
-    /// Follows whoever leads, until nobody does: the core answers reads from what the store holds.
-    async fn follow(&self, client: &Client, keys: &Keys) -> Result<(), StoreError> {
+    /// Begins to follow: the core answers reads from what the store holds.
+    async fn follow(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        generation: u32,
+    ) -> Result<Following, StoreError> {
         let snapshot = self.read_everything(client, keys).await?;
-        // If the leadership key went before the snapshot was read, the watch will never tell.
-        let mut asking = client.clone();
-        let held = asking.get(keys.leader(), None);
-        let held = within(self.config.request_timeout, "election", held).await?;
-        if held.kvs().is_empty() {
-            return Ok(());
-        }
         let next = snapshot.revision.0 + 1;
         let round = self.rounds.fetch_add(1, Relaxed);
         tracing::info!(
@@ -326,13 +350,19 @@ impl StoreTask {
             snapshot,
             taken,
         };
-        if self.leadership.send(follow).await.is_err() || known.await.is_err() {
-            // The core is gone: the driver ends.
-            return Ok(());
+        let mut watching = JoinSet::new();
+        let (tell, told) = watched::channel(Told::default());
+        if self.leadership.send(follow).await.is_ok() && known.await.is_ok() {
+            let watcher = self.watcher(client, keys, Source::Round(round), next);
+            self.health.resync("");
+            watching.spawn(watcher.follow(tell));
         }
-        let watcher = self.watcher(client, keys, Source::Round(round), next);
-        self.health.resync("");
-        watcher.follow(&self.health).await
+        Ok(Following {
+            round,
+            generation,
+            told,
+            watching,
+        })
     }
 
     /// Tells the core what changes from revision `next` on.
@@ -354,12 +384,13 @@ impl StoreTask {
         }
     }
 
-    /// Leads: loads while the lease is renewed, then serves the core.
+    /// Leads: gets an image while the lease is renewed, then serves the core.
     async fn lead(
         &self,
         client: &Client,
         keys: &Keys,
         won: Won,
+        mut following: Option<Following>,
         told: &mut Deposed,
     ) -> Result<End, StoreError> {
         let guard = LeaseGuard::until(won.lease.since + usable(won.lease.ttl));
@@ -372,35 +403,41 @@ impl StoreTask {
                 LeaseEnd::Expired => End::OutOfReach,
             }
         });
-        let snapshot = tokio::select! { biased;
-            () = self.stop.cancelled() => return Ok(End::Stopped),
-            end = tasks.join_next() => return Ok(end_of(end)),
-            loaded = self.load(client, keys, won.epoch) => loaded?,
+        let (ordered, next) = loop {
+            let image = tokio::select! { biased;
+                () = self.stop.cancelled() => return Ok(End::Stopped),
+                end = tasks.join_next() => return Ok(end_of(end)),
+                image = self.image(client, keys, won.epoch, following.take()) => image?,
+            };
+            let (orders, ordered) = mpsc::unbounded_channel();
+            let term = Term {
+                epoch: won.epoch,
+                lease: guard.clone(),
+                orders,
+            };
+            match image {
+                Image::Followed(followed) => {
+                    if let Some(next) = self.take_over(term, followed).await {
+                        break (ordered, next);
+                    }
+                }
+                Image::Loaded(snapshot) => {
+                    let next = snapshot.revision.0 + 1;
+                    let (taken, known) = oneshot::channel();
+                    let lead = Leadership::Lead {
+                        term,
+                        snapshot,
+                        taken,
+                    };
+                    if self.leadership.send(lead).await.is_err() || known.await.is_err() {
+                        return Ok(End::Stopped);
+                    }
+                    break (ordered, next);
+                }
+            }
         };
-        tracing::info!(
-            epoch = won.epoch.0,
-            revision = snapshot.revision.0,
-            records = snapshot.records.len(),
-            strangers = snapshot.strangers.len(),
-            "this replica leads"
-        );
         DriverMetrics::count(&self.metrics.elections_won);
-        let (orders, ordered) = mpsc::unbounded_channel();
-        let term = Term {
-            epoch: won.epoch,
-            lease: guard,
-            orders,
-        };
-        let next = snapshot.revision.0 + 1;
-        let (taken, known) = oneshot::channel();
-        let lead = Leadership::Lead {
-            term,
-            snapshot,
-            taken,
-        };
-        if self.leadership.send(lead).await.is_err() || known.await.is_err() {
-            return Ok(End::Stopped);
-        }
+        self.health.leader_is(Some(self.replica.clone()));
         self.health.resync("");
         self.memory.save();
         self.serve(&mut tasks, client, keys, won.epoch, ordered, next);
@@ -463,6 +500,57 @@ impl StoreTask {
             compaction.await;
             End::Fault
         });
+    }
+
+    /// What this replica leads over: the image that it followed once that has everything that was
+    /// written before it won, or else the whole store, read anew.
+    async fn image(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        epoch: Epoch,
+        following: Option<Following>,
+    ) -> Result<Image, StoreError> {
+        if let Some(mut following) = following {
+            let same = following.generation == epoch.generation();
+            if same && following.reaches(epoch, self.config.lease_ttl).await {
+                return Ok(Image::Followed(following));
+            }
+            tracing::info!("the followed image is not far enough to lead over it");
+            following.end().await;
+        }
+        let snapshot = self.load(client, keys, epoch).await?;
+        tracing::info!(
+            epoch = epoch.0,
+            revision = snapshot.revision.0,
+            records = snapshot.records.len(),
+            strangers = snapshot.strangers.len(),
+            "this replica leads"
+        );
+        Ok(Image::Loaded(snapshot))
+    }
+
+    /// Leads over the image that was followed: the revision from which on changes are to be told.
+    /// `None`: the core does not have that image.
+    async fn take_over(&self, term: Term, following: Following) -> Option<i64> {
+        let epoch = term.epoch;
+        let (taken, known) = oneshot::channel();
+        let lead = Leadership::TakeOver {
+            term,
+            round: following.round,
+            taken,
+        };
+        let sent = self.leadership.send(lead).await.is_ok();
+        let reached = if sent { known.await.ok() } else { None };
+        following.end().await;
+        let StoreRevision(revision) = reached?;
+        tracing::info!(
+            epoch = epoch.0,
+            revision,
+            "this replica leads over the image that it followed"
+        );
+        // Of a later revision a part may have been told.
+        Some(revision.max(epoch.create_revision() + 1))
     }
 
     /// The whole store, read while this epoch certainly led.

@@ -7,10 +7,11 @@ use berth_core::{Input, Key, StoreRevision};
 use etcd_client::{
     Client, Event, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::error::{StoreError, within};
+use super::following::Told;
 use super::health::Reporter;
 use super::keys::{Keys, Place};
 use super::look::look;
@@ -88,16 +89,17 @@ impl Watcher {
         Ok(())
     }
 
-    /// Runs until nobody leads any more, or until everything has to be loaded anew. A stream that
-    /// breaks is resumed a few times; then the store is out of reach.
+    /// Runs until everything has to be loaded anew. A stream that breaks is resumed a few times;
+    /// then the store is out of reach. What becomes of the leadership key is told in `told`, after
+    /// all that came before it.
     ///
     /// # Errors
     /// The store cannot be watched.
-    pub(crate) async fn follow(mut self, health: &Reporter) -> Result<(), StoreError> {
+    pub(crate) async fn follow(mut self, told: watch::Sender<Told>) -> Result<(), StoreError> {
         let mut tries = 0;
         loop {
             let seen = self.next;
-            match self.stream_of_leader(health).await {
+            match self.stream_of_leader(&told).await {
                 Broken::Over(_) => return Ok(()),
                 Broken::Error(error) => {
                     tries = if self.next > seen { 1 } else { tries + 1 };
@@ -116,7 +118,7 @@ impl Watcher {
     }
 
     /// One stream of a follower: asks now and then how far it is, and notices silence.
-    async fn stream_of_leader(&mut self, health: &Reporter) -> Broken {
+    async fn stream_of_leader(&mut self, told: &watch::Sender<Told>) -> Broken {
         let mut stream = match self.open().await {
             Ok(stream) => stream,
             Err(error) => return error.into(),
@@ -127,8 +129,8 @@ impl Watcher {
             match timeout(interval, stream.message()).await {
                 Ok(Ok(Some(message))) => {
                     heard = Instant::now();
-                    health.answered(None);
-                    if let Err(broken) = self.take_of_leader(&message, health).await {
+                    self.health.answered(None);
+                    if let Err(broken) = self.take_of_leader(&message, told).await {
                         return broken;
                     }
                 }
@@ -150,7 +152,7 @@ impl Watcher {
     async fn take_of_leader(
         &mut self,
         message: &WatchResponse,
-        health: &Reporter,
+        told: &watch::Sender<Told>,
     ) -> Result<(), Broken> {
         self.take(message).await?;
         if message.events().is_empty() && !message.created() {
@@ -162,8 +164,12 @@ impl Watcher {
             let Some(record) = event.kv() else { continue };
             if record.key() == self.keys.leader().as_bytes() {
                 match event.event_type() {
-                    EventType::Put => health.leader_is(serde_json::from_slice(record.value()).ok()),
-                    EventType::Delete => return Err(Broken::Over(End::Lost)),
+                    EventType::Put => {
+                        let leader = serde_json::from_slice(record.value()).ok();
+                        self.health.leader_is(leader);
+                        told.send_modify(|told| told.made = record.create_revision());
+                    }
+                    EventType::Delete => told.send_modify(|told| told.gone = record.mod_revision()),
                 }
             }
         }
@@ -242,6 +248,7 @@ impl Watcher {
     async fn tell(&mut self, events: &[Event]) -> Result<(), Broken> {
         let revision = events.first().map_or(0, revision);
         let mut records = Vec::with_capacity(events.len());
+        let mut of_election = false;
         for event in events {
             let Some(record) = event.kv() else { continue };
             match self.keys.place(record.key()) {
@@ -249,13 +256,18 @@ impl Watcher {
                 Place::Record(Key::Event(_)) if matches!(self.source, Source::Term(_)) => {}
                 Place::Stranger(_) => {}
                 Place::Record(key) => records.push(changed(key, event.event_type(), record)),
-                Place::Election => self.check_leader(event.event_type(), record)?,
+                Place::Election => {
+                    of_election = true;
+                    self.check_leader(event.event_type(), record)?;
+                }
             }
         }
         // The same revision may go on in the next message, so it is asked for again after an
         // error: what the core knows already changes nothing.
         self.next = self.next.max(revision);
-        if records.is_empty() {
+        // Who follows is told that nothing was written up to an election that it may win.
+        let concerns = of_election && matches!(self.source, Source::Round(_));
+        if records.is_empty() && !concerns {
             return Ok(());
         }
         self.send(StoreRevision(revision), records).await

@@ -107,17 +107,23 @@ impl World {
             self.follows(at, snapshot);
             return;
         }
-        self.leads_over(at);
-        let replica = &mut self.replicas[at];
-        replica.standing = Standing::Leading;
-        replica.next_keep_alive = self.now;
         let epoch = replica.epoch;
         replica.seen = StoreRevision(revision);
         self.watch_from(at, revision + 1);
-        let clock = self.replicas[at].clock(self.now);
-        let grace = self.replicas[at].config.eviction_grace;
-        self.oracle.leads(at, epoch, clock, grace);
+        self.leads_now(at);
         self.feed(at, vec![Input::Lead { epoch, snapshot }]);
+    }
+
+    /// Its core is about to be told that it leads.
+    pub(super) fn leads_now(&mut self, at: usize) {
+        self.leads_over(at);
+        let replica = &mut self.replicas[at];
+        replica.follows = false;
+        replica.standing = Standing::Leading;
+        replica.next_keep_alive = self.now;
+        let (epoch, clock) = (replica.epoch, replica.clock(self.now));
+        let grace = replica.config.eviction_grace;
+        self.oracle.leads(at, epoch, clock, grace);
         self.wake(Process::Replica(at), self.now);
     }
 }

@@ -75,7 +75,14 @@ impl World {
                     self.schedule_wake(at);
                 }
             }
-            Next::Begin if is_there(0) => self.begin_to_follow(at),
+            Next::Begin if is_there(0) => {
+                let made = match found.responses.first() {
+                    Some(TxnOpResponse::Range(found)) => found.kvs.first(),
+                    _ => None,
+                };
+                let made = made.map_or(0, |kv| kv.create_revision);
+                self.begin_to_follow(at, made);
+            }
             Next::Begin => self.ask_for_lease(at),
         }
     }

@@ -71,6 +71,9 @@ enum Standing {
         records: Vec<Stored>,
         strangers: Vec<String>,
     },
+    /// It has the key, and waits until its watch tells of it: then its image is the one to lead
+    /// over. Not longer than until then.
+    Awaiting(Timestamp),
     /// Leads.
     Leading,
     /// Somebody else leads, and its watch keeps its image up.
@@ -144,6 +147,11 @@ pub(super) struct Replica {
     next_request: u64,
     /// The newest revision that its watch told of.
     seen: StoreRevision,
+    /// It does not lead, and its watch keeps its image up, while it campaigns too.
+    follows: bool,
+    /// The revisions at which the leadership key was last made and removed, as its watch told.
+    key_made: i64,
+    key_gone: i64,
     /// How far the store was seen; a new life knows it from its disk.
     lineage: Lineage,
     /// Watches so far in this life: each has a stream of its own.
@@ -269,6 +277,9 @@ impl Replica {
             requests: BTreeMap::new(),
             next_request: 0,
             seen: StoreRevision(0),
+            follows: false,
+            key_made: 0,
+            key_gone: 0,
             lineage: Lineage::default(),
             round: 0,
             heard_at: Timestamp::ZERO,
@@ -316,7 +327,9 @@ impl Replica {
             Standing::Idle | Standing::Looking => Role::Waits,
             Standing::Granting | Standing::Campaigning => Role::Campaigns,
             Standing::Loading { follows: true, .. } | Standing::Following => Role::Waits,
-            Standing::Loading { follows: false, .. } => Role::Loads(self.epoch.0),
+            Standing::Loading { follows: false, .. } | Standing::Awaiting(_) => {
+                Role::Loads(self.epoch.0)
+            }
             Standing::Leading => Role::Leads(self.epoch.0),
         }
     }
@@ -327,7 +340,7 @@ impl Replica {
 
     /// Its watch keeps its image up.
     pub(super) fn is_watching(&self) -> bool {
-        matches!(self.standing, Standing::Leading | Standing::Following)
+        self.is_leading() || self.follows
     }
 
     /// The furthest revision that it knows of.
@@ -360,6 +373,7 @@ impl World {
             let purpose = Purpose::KeepAlive { asked_at };
             self.ask_store(at, kv::Request::LeaseKeepAlive { id }, purpose);
         }
+        self.await_no_longer(at);
         self.ask_for_progress(at);
         self.feed(at, vec![Input::Wake]);
     }
@@ -490,6 +504,7 @@ impl World {
                 sooner(replica.instant_of(replica.lease_until - MARGIN));
             }
             Standing::Following => sooner(replica.next_progress),
+            Standing::Awaiting(until) => sooner(until),
             Standing::Looking
             | Standing::Granting
             | Standing::Campaigning
@@ -543,6 +558,7 @@ impl World {
         let stream = self.replicas[at].stream(at);
         let replica = &mut self.replicas[at];
         replica.standing = Standing::Idle;
+        replica.follows = false;
         replica.next_campaign = now + Duration::from_millis(500);
         replica.calls.clear();
         replica.agent_calls.clear();
@@ -640,15 +656,7 @@ impl World {
                         self.replicas[at].epoch = Epoch(txn.revision);
                     }
                     self.mark(Mark::LeaderElected);
-                    let standing = Standing::Loading {
-                        follows: false,
-                        led: false,
-                        revision: 0,
-                        records: Vec::new(),
-                        strangers: Vec::new(),
-                    };
-                    self.replicas[at].standing = standing;
-                    self.load_page(at, "/".to_owned(), 0);
+                    self.begin_to_lead(at);
                 } else {
                     let replica = &mut self.replicas[at];
                     replica.standing = Standing::Idle;

@@ -64,11 +64,7 @@ impl World {
                 let lost = events.iter().any(|event| {
                     event.kv.key == LEADER_KEY.as_bytes() && event.kind == kv::EventKind::Delete
                 });
-                if lost && !leads {
-                    self.nobody_leads(at);
-                    return;
-                }
-                if lost {
+                if lost && leads {
                     self.depose(at, Deposed::LostLeadership);
                     return;
                 }
@@ -78,14 +74,26 @@ impl World {
                 if let Some(seen) = replica.lineage.seen() {
                     replica.lineage.heard(Sight { revision, ..seen });
                 }
+                for event in &events {
+                    if event.kv.key == LEADER_KEY.as_bytes() {
+                        match event.kind {
+                            kv::EventKind::Put => replica.key_made = event.kv.create_revision,
+                            kv::EventKind::Delete => replica.key_gone = event.kv.mod_revision,
+                        }
+                    }
+                }
                 self.feed(at, vec![Input::Changed { revision, records }]);
+                if lost {
+                    self.key_went(at);
+                }
+                self.take_over(at);
             }
             kv::WatchOutputKind::Compacted { .. } => {
                 self.mark(Mark::WatchCompacted);
                 if leads {
                     self.depose(at, Deposed::LostLeadership);
                 } else {
-                    self.nobody_leads(at);
+                    self.missed_changes(at);
                 }
             }
             kv::WatchOutputKind::Progress if !leads => {

@@ -95,6 +95,7 @@ async fn a_follower_without_a_store_says_so_and_follows_again() {
                 taken.send(()).unwrap();
                 break;
             }
+            Leadership::TakeOver { .. } => panic!("there is no image to lead over"),
             Leadership::Deposed(_) => {}
         }
     }

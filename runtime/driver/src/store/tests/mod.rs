@@ -217,6 +217,16 @@ impl Subject {
                     taken.send(()).unwrap();
                     return (term, snapshot);
                 }
+                Leadership::TakeOver { term, taken, .. } => {
+                    // As a core that was told everything up to then, and nothing after it.
+                    let revision = StoreRevision(term.epoch.create_revision());
+                    taken.send(revision).unwrap();
+                    let snapshot = Snapshot {
+                        revision,
+                        ..Snapshot::default()
+                    };
+                    return (term, snapshot);
+                }
                 Leadership::Follow { taken, .. } => drop(taken.send(())),
                 Leadership::Deposed(_) => {}
             }
@@ -229,7 +239,9 @@ impl Subject {
             match soon(self.leadership.recv()).await {
                 Leadership::Deposed(reason) => return reason,
                 Leadership::Follow { taken, .. } => drop(taken.send(())),
-                Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
+                Leadership::Lead { term, .. } | Leadership::TakeOver { term, .. } => {
+                    panic!("leads at {}", term.epoch)
+                }
             }
         }
     }
@@ -247,7 +259,9 @@ impl Subject {
                     return (round, snapshot);
                 }
                 Leadership::Deposed(_) => {}
-                Leadership::Lead { term, .. } => panic!("leads at {}", term.epoch),
+                Leadership::Lead { term, .. } | Leadership::TakeOver { term, .. } => {
+                    panic!("leads at {}", term.epoch)
+                }
             }
         }
     }

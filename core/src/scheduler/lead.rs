@@ -1,0 +1,156 @@
+//! Beginning to lead: over a snapshot, or over the image that was followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::io::{Deposed, Snapshot};
+use crate::model::id::{Epoch, EventId, NodeId, StoreRevision, WorkloadId};
+use crate::model::key::Key;
+use crate::model::node::NodeStatus;
+use crate::model::workload::ActualState;
+use crate::planted::{Bug, planted};
+
+use super::node::Node;
+use super::timers::Timer;
+use super::workload::Workload;
+use super::{Leadership, Scheduler};
+
+impl Scheduler {
+    /// Begins to lead: the image is what the snapshot says, and every node gets a full window.
+    pub(super) fn lead(&mut self, epoch: Epoch, snapshot: Snapshot) {
+        self.give_up(Deposed::LostLeadership);
+        self.leadership = Leadership::Leading { epoch };
+        self.mirrors = false;
+        self.next_event = 0;
+        self.load_image(snapshot);
+        self.settle_image();
+    }
+
+    /// Begins to lead over the image that was followed, as if it had been loaded at this instant.
+    pub(super) fn take_over(&mut self, epoch: Epoch) {
+        if !self.follows_as_far_as(StoreRevision(epoch.create_revision())) {
+            return;
+        }
+        self.give_up(Deposed::LostLeadership);
+        self.leadership = Leadership::Leading { epoch };
+        self.mirrors = false;
+        self.next_event = 0;
+        let quarantined = self.quarantined.keys().rev();
+        let unread = quarantined.filter_map(|key| match key {
+            Key::Event(id) => id.time(),
+            _ => None,
+        });
+        let newest = self.events.keys().rev().filter_map(EventId::time);
+        self.event_floor = newest.take(1).chain(unread).max().unwrap_or_default();
+        self.renew_image();
+        self.settle_image();
+    }
+
+    /// The image anew from its own records: of what was only believed nothing is left.
+    fn renew_image(&mut self) {
+        let workloads = std::mem::take(&mut self.workloads);
+        let nodes = std::mem::take(&mut self.nodes);
+        let mut tombstones = std::mem::take(&mut self.stranded);
+        for (id, node) in &nodes {
+            self.strand(id, node);
+        }
+        tombstones.append(&mut self.stranded);
+        self.clear_image();
+        // In the order of a load: nodes, workloads, tombstones.
+        for (id, old) in nodes {
+            let unreadable = self.is_node_quarantined(&id);
+            let mut node = Node::unknown(self.now);
+            (node.record, node.revision, node.unreadable) = (old.record, old.revision, unreadable);
+            self.nodes.insert(id, node);
+        }
+        for (id, old) in workloads {
+            let mut workload = Workload::unknown();
+            (workload.durable, workload.revisions) = (old.durable, old.revisions);
+            if planted(Bug::RetryLostAtTakeover) {
+                workload.durable.retry = None;
+            }
+            self.workloads.insert(id, workload);
+        }
+        for ((node, id), (resources, revision)) in tombstones {
+            self.bury(node, id, resources, revision);
+        }
+    }
+
+    /// After all records are in: reservations, timers, and the first look at everything.
+    fn settle_image(&mut self) {
+        let now = self.now;
+        let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
+        for id in ids {
+            self.reserve_assigned(&id);
+            if let Some(workload) = self.workloads.get_mut(&id) {
+                workload.resume(now, &self.config);
+            }
+            self.note_waiting(&id);
+            self.unsettled.insert(id.clone());
+            self.dirty.insert(id);
+        }
+        self.reserve_hidden();
+        let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+        for id in nodes {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.heard_at = match &node.record {
+                    Some(record) if planted(Bug::NoFreshWindow) => record.last_heartbeat,
+                    Some(_) | None => now,
+                };
+                if node.status() == NodeStatus::NotReady {
+                    node.lost_since = Some(now);
+                }
+            }
+            self.room.insert(id.clone());
+            self.dirty_nodes.insert(id.clone());
+            self.timers.set(Timer::Listing(id), now);
+        }
+        self.timers
+            .set(Timer::Pass, now + self.config.reconcile_interval);
+        self.eviction.restart(now);
+        self.restore_moves();
+        self.note_cluster_health();
+    }
+
+    /// Drains go on where they were: what left a draining node and is not gone there counts.
+    fn restore_moves(&mut self) {
+        if planted(Bug::MovesForgotten) {
+            return;
+        }
+        let is_draining = |node: &Node| node.record.as_ref().is_some_and(|r| r.drain.is_some());
+        let draining = self.nodes.iter().filter(|(_, node)| is_draining(node));
+        let mut moving: BTreeMap<NodeId, BTreeSet<WorkloadId>> = draining
+            .map(|(id, node)| {
+                let gone = node.tombstones.keys();
+                let gone = gone.filter(|w| self.workloads.contains_key(*w));
+                (id.clone(), gone.cloned().collect())
+            })
+            .collect();
+        if moving.is_empty() {
+            return;
+        }
+        let is_unsettled = |w: &Workload| {
+            w.record()
+                .is_some_and(|record| match record.status.actual_state {
+                    ActualState::Pending | ActualState::Unknown => true,
+                    ActualState::Running | ActualState::Stopped | ActualState::Failed => false,
+                })
+        };
+        for (id, workload) in self.workloads.iter().filter(|(_, w)| is_unsettled(w)) {
+            let assignment = workload.durable.assignment.as_ref();
+            for origin in assignment.iter().flat_map(|a| &a.moved_from) {
+                if let Some(moving) = moving.get_mut(origin) {
+                    moving.insert(id.clone());
+                }
+            }
+        }
+        for (id, workloads) in moving {
+            for workload in &workloads {
+                let origins = self.moves.entry(workload.clone()).or_default();
+                origins.insert(id.clone());
+            }
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.moving.extend(workloads);
+            }
+        }
+    }
+}
