@@ -20,6 +20,7 @@ impl Scheduler {
         self.give_up(Deposed::LostLeadership);
         self.leadership = Leadership::Leading { epoch };
         self.mirrors = false;
+        self.current_at = self.now;
         self.next_event = 0;
         self.load_image(snapshot);
         self.settle_image();
@@ -33,6 +34,7 @@ impl Scheduler {
         self.give_up(Deposed::LostLeadership);
         self.leadership = Leadership::Leading { epoch };
         self.mirrors = false;
+        self.current_at = self.now;
         self.next_event = 0;
         let quarantined = self.quarantined.keys().rev();
         let unread = quarantined.filter_map(|key| match key {

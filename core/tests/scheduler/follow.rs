@@ -233,6 +233,7 @@ fn leads_alike(cluster: &Cluster) {
     for (one, other) in one.lines().zip(other.lines()) {
         assert_eq!(one, other);
     }
+    assert_eq!(one.len(), other.len());
 }
 
 #[test]
