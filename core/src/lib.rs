@@ -29,6 +29,7 @@ pub mod planted;
 pub mod reconcile;
 pub mod retry;
 mod scheduler;
+pub mod schema;
 pub mod wire;
 
 pub use config::Config;

@@ -5,6 +5,7 @@ pub mod id;
 pub mod key;
 pub mod node;
 pub mod spec;
+pub(crate) mod text;
 pub mod time;
 pub mod units;
 pub mod workload;

@@ -9,6 +9,7 @@ use crate::io::request::{
 use crate::model::Extra;
 use crate::model::event::EventType;
 use crate::model::id::{RequestId, Revision, StoreRevision, WorkloadId};
+use crate::model::text::forget_aside;
 use crate::model::workload::{
     ActualState, DesiredState, IntentOutcome, RetryState, WorkloadMetadata, WorkloadRecord,
     WorkloadStatus,
@@ -225,6 +226,9 @@ impl Scheduler {
             if used.len() > LABELS_USED_MAX {
                 used.remove(0);
             }
+        }
+        if changed {
+            forget_aside(&mut record.extra);
         }
         record.revision_id = revision;
         record.metadata.spec_hash = hash;

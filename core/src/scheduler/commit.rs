@@ -94,7 +94,7 @@ pub(super) struct InFlight {
 }
 
 fn json(record: &impl serde::Serialize) -> String {
-    serde_json::to_string(record).expect("records have text keys and no other way to fail")
+    crate::model::text::write(record)
 }
 
 impl Scheduler {

@@ -501,7 +501,5 @@ impl Scheduler {
 }
 
 fn decode<T: serde::de::DeserializeOwned>(value: Option<&str>) -> Result<Option<T>, String> {
-    value
-        .map(|text| serde_json::from_str(text).map_err(|e| e.to_string()))
-        .transpose()
+    value.map(crate::model::text::read).transpose()
 }

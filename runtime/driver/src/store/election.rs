@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use berth_core::Epoch;
+use berth_core::schema::Schema;
 use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
 use tokio::time::Instant;
 
@@ -108,9 +109,14 @@ async fn create_key(
     let absent = Compare::create_revision(keys.leader(), CompareOp::Equal, 0);
     let with_lease = PutOptions::new().with_lease(lease);
     let put = TxnOp::put(keys.leader(), value, Some(with_lease));
-    let [generation, hold] = found.compares(keys);
-    let compares = [absent, generation, hold];
-    let request = client.txn(Txn::new().when(compares).and_then([put]));
+    let mut writes = vec![put];
+    if let Some(schema) = Schema::raised(found.schema.as_ref(), env!("CARGO_PKG_VERSION")) {
+        let value = serde_json::to_vec(&schema).map_err(|_| StoreError::Nonsense("schema"))?;
+        writes.push(TxnOp::put(keys.schema(), value, None));
+    }
+    let [schema, generation, hold] = found.compares(keys);
+    let compares = [absent, schema, generation, hold];
+    let request = client.txn(Txn::new().when(compares).and_then(writes));
     let answer = within(config.request_timeout, "election", request).await?;
     let revision = answer
         .header()

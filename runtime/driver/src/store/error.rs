@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use berth_core::lineage::{Break, Hold};
+use berth_core::schema::TooOld;
 use etcd_client::Error as EtcdError;
 use tonic::Code;
 
@@ -35,12 +36,15 @@ pub(crate) enum Refusal {
     Broken(Break),
     /// Another replica says so.
     Held(Option<Box<Hold>>),
+    /// Its records are of a version that this one does not know.
+    TooOld(TooOld),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(broken) => broken.fmt(f),
+            Self::TooOld(too_old) => too_old.fmt(f),
             Self::Held(Some(hold)) => write!(f, "{} says: {}", hold.by, hold.why),
             Self::Held(None) => f.write_str(
                 "the store is closed to schedulers, by a record that cannot be read; `berth store \

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use berth_core::lineage::{GENERATION, HOLD};
+use berth_core::schema::SCHEMA;
 use berth_core::{EventId, Key};
 
 /// Puts the prefix in front of keys and takes it off. Cheap to clone.
@@ -16,7 +17,7 @@ pub(crate) struct Keys {
 pub(crate) enum Place {
     /// A record of the core.
     Record(Key),
-    /// Something of the election.
+    /// Something of the election, or what it leaves: which versions may use the store.
     Election,
     /// Below the prefix, and nothing that the core knows.
     Stranger(String),
@@ -59,6 +60,11 @@ impl Keys {
         format!("{}/meta/{HOLD}", self.prefix)
     }
 
+    /// The record of the schema of all records.
+    pub(crate) fn schema(&self) -> String {
+        format!("{}/meta/{SCHEMA}", self.prefix)
+    }
+
     /// What is written to find out whether anything can be.
     pub(crate) fn probe(&self) -> String {
         format!("{}/leader/probe", self.prefix)
@@ -79,6 +85,7 @@ impl Keys {
         };
         match text.strip_prefix(&*self.prefix).and_then(Key::parse) {
             Some(Key::Leader(_)) => Place::Election,
+            Some(Key::Meta(name)) if name == SCHEMA => Place::Election,
             Some(key) => Place::Record(key),
             None => stranger(),
         }
@@ -98,6 +105,7 @@ mod tests {
             assert_eq!(full, format!("{prefix}/workloads/w-1"));
             assert_eq!(keys.place(full.as_bytes()), Place::Record(key));
             assert_eq!(keys.place(keys.leader().as_bytes()), Place::Election);
+            assert_eq!(keys.place(keys.schema().as_bytes()), Place::Election);
             assert!(keys.root() < full && full < keys.root_end());
         }
     }

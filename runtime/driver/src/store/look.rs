@@ -2,6 +2,7 @@
 
 use berth_core::StoreRevision;
 use berth_core::lineage::{Generation, Hold, Look};
+use berth_core::schema::Schema;
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
@@ -22,12 +23,17 @@ pub(crate) struct Found {
     pub(crate) generation_at: i64,
     /// The revision of a record that closes the store and is void; 0: there is none.
     pub(crate) hold_at: i64,
+    /// Which versions may use it, if anybody said so yet.
+    pub(crate) schema: Option<Schema>,
+    /// The revision of that record; 0: there is none.
+    pub(crate) schema_at: i64,
 }
 
 impl Found {
     /// What a transaction compares that presumes what was found.
-    pub(crate) fn compares(&self, keys: &Keys) -> [Compare; 2] {
+    pub(crate) fn compares(&self, keys: &Keys) -> [Compare; 3] {
         [
+            Compare::mod_revision(keys.schema(), CompareOp::Equal, self.schema_at),
             Compare::mod_revision(keys.generation(), CompareOp::Equal, self.generation_at),
             Compare::mod_revision(keys.hold(), CompareOp::Equal, self.hold_at),
         ]
@@ -54,6 +60,7 @@ pub(crate) async fn look(
         TxnOp::get(keys.leader(), None),
         TxnOp::get(keys.generation(), None),
         TxnOp::get(keys.hold(), None),
+        TxnOp::get(keys.schema(), None),
         TxnOp::get(keys.probe(), None),
         TxnOp::get(keys.root(), Some(all)),
     ];
@@ -62,7 +69,7 @@ pub(crate) async fn look(
     let (mut records, count) = read(&answer).ok_or(StoreError::Nonsense("election"))?;
     let header = answer.header().ok_or(StoreError::Nonsense("election"))?;
     let ours = i64::try_from(records.iter().flatten().count()).unwrap_or(i64::MAX);
-    let [leader, generation, hold, _probe] = &mut records;
+    let [leader, generation, hold, schema, _probe] = &mut records;
     let found = Found {
         leader: leader.take(),
         generation: match generation {
@@ -75,6 +82,14 @@ pub(crate) async fn look(
         },
         generation_at: generation.as_ref().map_or(0, KeyValue::mod_revision),
         hold_at: hold.as_ref().map_or(0, KeyValue::mod_revision),
+        schema: match schema {
+            None => None,
+            Some(record) => Some(
+                serde_json::from_slice(record.value())
+                    .map_err(|_| StoreError::Nonsense("schema"))?,
+            ),
+        },
+        schema_at: schema.as_ref().map_or(0, KeyValue::mod_revision),
     };
     let seen = Look {
         cluster: header.cluster_id(),
@@ -88,6 +103,9 @@ pub(crate) async fn look(
         }
         return Err(StoreError::Refused(Refusal::Broken(broken)));
     }
+    if let Some(Err(too_old)) = found.schema.as_ref().map(Schema::check) {
+        return Err(StoreError::Refused(Refusal::TooOld(too_old)));
+    }
     let Some(record) = hold else {
         return Ok(found);
     };
@@ -100,14 +118,14 @@ pub(crate) async fn look(
     }
 }
 
-/// The four records and the number of all.
-fn read(answer: &TxnResponse) -> Option<([Option<KeyValue>; 4], i64)> {
+/// The records that were asked for and the number of all.
+fn read(answer: &TxnResponse) -> Option<([Option<KeyValue>; 5], i64)> {
     let mut responses = answer.op_responses().into_iter();
     let mut next = || match responses.next()? {
         TxnOpResponse::Get(get) => Some(get),
         TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => None,
     };
-    let mut records = [None, None, None, None];
+    let mut records = [None, None, None, None, None];
     for record in &mut records {
         *record = next()?.take_kvs().into_iter().next();
     }

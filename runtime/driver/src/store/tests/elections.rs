@@ -115,3 +115,43 @@ async fn a_store_that_is_out_of_reach_at_first_is_said_so_and_tried_again() {
     first.leads().await;
     assert_eq!(first.health.borrow().store_error, "");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_is_too_old_for_the_store_refuses_it() {
+    let net = Net::new();
+    let mut client = net.client().await;
+    let newer = r#"{"schema": 9, "oldest_reader": 9, "by": "9.0.0", "more": 1}"#;
+    client.put("/berth/meta/schema", newer, None).await.unwrap();
+    let mut subject = Subject::start(&net, "a", config());
+    assert_eq!(subject.deposed().await, Deposed::StoreRefused);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(subject.leadership.is_empty(), "it does not lead");
+    let why = subject.health.borrow().store.why.clone();
+    assert!(why.contains("they need 9: berth 9.0.0"), "{why}");
+    assert!(value(&mut client, "/leader/current").await.is_none());
+    // One that is old, but not too old, leads, and takes nothing back.
+    let newer = newer.replace(r#""oldest_reader": 9"#, r#""oldest_reader": 1"#);
+    client
+        .put("/berth/meta/schema", newer.as_str(), None)
+        .await
+        .unwrap();
+    subject.leads().await;
+    assert_eq!(
+        value(&mut client, "/meta/schema").await.as_deref(),
+        Some(newer.as_str())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_elected_says_which_versions_may_use_the_store() {
+    let net = Net::new();
+    let mut client = net.client().await;
+    let older = r#"{"schema": 0, "oldest_reader": 0, "by": "0.0.1", "more": 1}"#;
+    client.put("/berth/meta/schema", older, None).await.unwrap();
+    let mut subject = Subject::start(&net, "a", config());
+    subject.leads().await;
+    let found = value(&mut client, "/meta/schema").await.unwrap();
+    let found: berth_core::schema::Schema = serde_json::from_str(&found).unwrap();
+    assert_eq!((found.schema, found.oldest_reader), (1, 1));
+    assert_eq!(found.extra["more"], 1);
+}
