@@ -51,6 +51,7 @@ scenarios! {
     "thundering-herd",
     "too-large",
     "tries-survive",
+    "untold-end",
     "update-during-failover",
     "vanished-and-killed",
     "zombie-node",

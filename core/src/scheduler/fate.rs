@@ -126,6 +126,10 @@ impl Scheduler {
         for (key, _) in writes.iter().filter(|(_, value)| value.is_none()) {
             self.remember_removed(key.clone(), revision);
         }
+        for (key, _) in &writes {
+            // What could not be read has another value now.
+            self.quarantined.remove(key);
+        }
         self.close_events(events, true);
         match staged {
             Staged::Workload { id, plan } => self.workload_committed(&id, *plan, &written),
@@ -348,6 +352,8 @@ impl Scheduler {
             (None, Undone::Refused(_)) => node.refused_until = pause,
             (None, Undone::Overtaken | Undone::Unseen) => {}
         }
+        // What the change would have taken away was offered to nobody while it was in flight.
+        self.room.insert(id.clone());
         self.dirty_nodes.insert(id);
         for stored in missed {
             self.handle_change(stored);

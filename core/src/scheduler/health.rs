@@ -8,6 +8,7 @@ use crate::model::id::{NodeId, RequestId, StoreRevision};
 use crate::model::node::{ChangedBy, NodeReason, NodeRecord, NodeResources, NodeStatus};
 use crate::model::time::Timestamp;
 use crate::planted::{Bug, planted};
+use crate::reconcile::Phase;
 
 use super::Scheduler;
 use super::commit::Draft;
@@ -43,7 +44,30 @@ impl Scheduler {
             .waiting
             .push_back((request, NodeMutation::Register(registration)));
         self.dirty_nodes.insert(id.clone());
+        self.ask_again_for_deletes(&id);
         self.list_soon(&id);
+    }
+
+    /// A process that registers may be another one than the one that accepted deletes, and knows
+    /// nothing of them: they are asked for again soon. Twice does no harm.
+    fn ask_again_for_deletes(&mut self, node: &NodeId) {
+        let soon = (self.now + self.config.retry_backoff_min) - self.config.delete_timeout;
+        let Some(entity) = self.nodes.get_mut(node) else {
+            return;
+        };
+        for tombstone in entity.tombstones.values_mut() {
+            if let Some((asked, _)) = &mut tombstone.deleted {
+                *asked = soon.min(*asked);
+            }
+        }
+        for id in &entity.assigned {
+            if let Some(workload) = self.workloads.get_mut(id)
+                && let Phase::Deleting(since) = &mut workload.phase
+            {
+                *since = soon.min(*since);
+                self.dirty.insert(id.clone());
+            }
+        }
     }
 
     /// The record that a registration leads to.

@@ -207,8 +207,12 @@ impl Scheduler {
             }
             Ok(AgentReply::Status(_) | AgentReply::Listing(_))
             | Err(AgentError::Timeout | AgentError::Failed(_) | AgentError::StaleEpoch) => {
-                // It may have been carried out: look before anything else is done.
-                workload.phase = started;
+                // It may have been carried out: look before anything else is done. A delete may be
+                // carried out twice: one that came to nothing is asked for again soon.
+                workload.phase = match started {
+                    Phase::Deleting(_) => Phase::Deleting(now - retry_delete),
+                    started => started,
+                };
                 workload.observed = Observed::Nothing;
                 self.stats.infrastructure_failures += 1;
             }

@@ -87,13 +87,22 @@ impl Scheduler {
                 hidden.insert((node.clone(), id.clone()));
             }
         }
+        // Where somebody removed the last record that said so, it is still there.
+        let gone = self.hidden.iter().filter(|(_, id)| {
+            let key = Key::Assignment(id.clone());
+            let said = self.workloads.get(id).map(|w| &w.durable);
+            let says = said.is_some_and(|d| d.record.is_some() || d.assignment.is_some());
+            !says && self.quarantined.contains_key(&key)
+        });
+        hidden.extend(gone.cloned().collect::<Vec<_>>());
         let before = std::mem::replace(&mut self.hidden, hidden.clone());
         for (node, id) in before.difference(&hidden) {
             self.change_hold(node, id, |hold| hold.hidden = None);
         }
         for (node, id) in &hidden {
-            let share = self.hidden_share(id);
-            self.change_hold(node, id, |hold| hold.hidden = share);
+            if let Some(share) = self.hidden_share(id) {
+                self.change_hold(node, id, |hold| hold.hidden = Some(share));
+            }
         }
     }
 
@@ -138,9 +147,18 @@ impl Scheduler {
         id: &WorkloadId,
         revision: StoreRevision,
     ) {
-        let held = self.nodes.get(node).map(|n| n.tombstones.contains_key(id));
-        let known = held == Some(true) || self.stranded.contains_key(&(node.clone(), id.clone()));
-        if !known {
+        let held = self
+            .nodes
+            .get_mut(node)
+            .and_then(|n| n.tombstones.get_mut(id));
+        let waits = self.stranded.get_mut(&(node.clone(), id.clone()));
+        if let Some(known) = held
+            .map(|held| &mut held.revision)
+            .or_else(|| waits.map(|(_, known)| known))
+        {
+            // A later move writes it anew, over what is there now.
+            *known = revision;
+        } else {
             self.bury(node.clone(), id.clone(), Resources::default(), revision);
         }
     }

@@ -7,4 +7,5 @@ mod history;
 mod nodes;
 mod review;
 mod store;
+mod undone;
 mod unreadable;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use berth_core::model::node::{NodeRecord, NodeStatus};
-use berth_core::model::workload::{ActualState, DesiredState};
+use berth_core::model::workload::{ActualState, AssignmentRecord, DesiredState};
 use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Pair, Writer};
@@ -15,6 +15,15 @@ use super::rule::{Check, Finding};
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     moving: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
+    /// Nodes that take nothing any more: under which epoch that was decided, and when, by that
+    /// leader's clock. A placement of the same leader that was decided before may land after, if
+    /// its transaction was held up on the way.
+    closed: BTreeMap<NodeId, (i64, Timestamp)>,
+}
+
+/// Takes new workloads.
+fn is_open(record: &NodeRecord) -> bool {
+    record.status == NodeStatus::Ready && record.schedulable
 }
 
 impl Drains {
@@ -25,6 +34,7 @@ impl Drains {
         for moving in self.moving.values_mut() {
             moving.retain(|id| !settled(image, id));
         }
+        self.note_closed(now, commit);
         // A drain ends when the operator ends it, or with the record of its node: one that begins
         // later owes nothing of what was moved before.
         let over = |record: &Arc<NodeRecord>| record.drain.is_none();
@@ -41,7 +51,11 @@ impl Drains {
             if let Some(record) = to
                 .and_then(|to| image.nodes.get(to))
                 .map(|held| &held.record)
-                && (record.status != NodeStatus::Ready || !record.schedulable)
+                && !is_open(record)
+                && !pair
+                    .after
+                    .as_ref()
+                    .is_some_and(|home| self.was_open_to(home))
             {
                 let seen = format!("{:?}, schedulable: {}", record.status, record.schedulable);
                 let expected = "new placements on ready and schedulable nodes only";
@@ -62,6 +76,33 @@ impl Drains {
             self.left(now, image, id, from)?;
         }
         Ok(())
+    }
+
+    fn note_closed(&mut self, now: Timestamp, commit: &Commit) {
+        let Writer::Scheduler { epoch, .. } = commit.writer else {
+            return;
+        };
+        for (node, pair) in &commit.nodes {
+            let was_open = pair.before.as_deref().is_some_and(is_open);
+            match pair.after.as_deref() {
+                Some(record) if !is_open(record) => {
+                    if was_open {
+                        let decided = commit.events.iter().map(|event| event.timestamp).max();
+                        self.closed
+                            .insert(node.clone(), (epoch, decided.unwrap_or(now)));
+                    }
+                }
+                Some(_) | None => {
+                    self.closed.remove(node);
+                }
+            }
+        }
+    }
+
+    fn was_open_to(&self, home: &AssignmentRecord) -> bool {
+        self.closed
+            .get(&home.node_id)
+            .is_some_and(|(epoch, at)| home.epoch.0 == *epoch && home.assigned_at <= *at)
     }
 
     fn left(

@@ -144,9 +144,23 @@ impl Watcher {
                     if let Err(error) = within(interval, "watch", asking).await {
                         return error.into();
                     }
+                    match self.is_led().await {
+                        Ok(true) => {}
+                        Ok(false) => return Broken::Over(End::Lost),
+                        Err(error) => return error.into(),
+                    }
                 }
             }
         }
+    }
+
+    /// Whether anybody leads. The watch alone cannot be trusted with that: where a slow watch stands
+    /// at the very revision that is compacted, some versions of etcd never tell what was removed in
+    /// it (etcd-io/etcd#18089), and then nobody would ever campaign.
+    async fn is_led(&mut self) -> Result<bool, StoreError> {
+        let asking = self.asks.get(self.keys.leader(), None);
+        let held = within(self.config.request_timeout, "election", asking).await?;
+        Ok(!held.kvs().is_empty())
     }
 
     async fn take_of_leader(

@@ -165,6 +165,7 @@ impl World {
         let stream = replica.stream(at);
         let progress = kv::Request::Watch(kv::WatchRequest::Progress { stream });
         self.ask_store(at, progress, Purpose::Watch);
+        self.verify(at, Next::Follow);
     }
 
     /// The store was away: its watch goes on if it is still the same.

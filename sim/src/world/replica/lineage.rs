@@ -17,7 +17,7 @@ use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::world::World;
 
-use super::{LEADER_KEY, Next, Purpose};
+use super::{LEADER_KEY, Next, Purpose, Standing};
 
 /// How long a store that is not believed is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -69,6 +69,10 @@ impl World {
             return;
         }
         match next {
+            Next::Watch(_) | Next::Follow if self.is_following(at) && !is_there(0) => {
+                self.nobody_leads(at);
+            }
+            Next::Follow => {}
             Next::Watch(from) => {
                 if self.replicas[at].is_watching() {
                     self.watch_from(at, from);
@@ -85,6 +89,10 @@ impl World {
             }
             Next::Begin => self.ask_for_lease(at),
         }
+    }
+
+    fn is_following(&self, at: usize) -> bool {
+        matches!(self.replicas[at].standing, Standing::Following)
     }
 
     /// Holds an answer against what was known when it was asked for. A store that is not believed

@@ -124,6 +124,8 @@ enum Next {
     Begin,
     /// Its watch goes on, from this revision.
     Watch(i64),
+    /// It follows on, if anybody leads still: its watch may have kept the end of the term to itself.
+    Follow,
 }
 
 /// A scheduler's process.
@@ -593,7 +595,10 @@ impl World {
                 self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
             }
             Purpose::Verify(_, Next::Watch(from)) => self.resume_watch(at, from),
-            Purpose::KeepAlive { .. } | Purpose::Watch | Purpose::Hold => {}
+            Purpose::KeepAlive { .. }
+            | Purpose::Watch
+            | Purpose::Hold
+            | Purpose::Verify(_, Next::Follow) => {}
             Purpose::Look
             | Purpose::Verify(_, Next::Begin)
             | Purpose::Grant { .. }
@@ -692,7 +697,7 @@ impl World {
                     }],
                 );
             }
-            (Purpose::Watch | Purpose::Hold, _) => {}
+            (Purpose::Watch | Purpose::Hold | Purpose::Verify(_, Next::Follow), _) => {}
             (
                 Purpose::Look
                 | Purpose::Grant { .. }

@@ -1,0 +1,140 @@
+//! What came to nothing: a change that was taken back, a delete that was lost, a record that could
+//! not be read and was written anew.
+
+use berth_core::io::request::Request;
+use berth_core::{EventType, Key};
+
+use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
+use crate::review::edit;
+
+const SIZE: berth_core::model::units::Resources =
+    berth_core::model::units::Resources::new(4_000, 8_192, 100);
+
+/// L2: a node that was about to be lost takes nothing. When nothing came of that, who waits is
+/// placed by that, not by the next pass.
+#[test]
+fn a_loss_that_came_to_nothing_makes_room() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.agents.get_mut(&node("n-0")).unwrap().heartbeats = false;
+    cluster.next_commit = NextCommit::Held;
+    while cluster.held.is_empty() {
+        cluster.pass(seconds(1));
+    }
+    cluster.next_commit = NextCommit::Works;
+    cluster.apply("w", 1_000).unwrap();
+    assert_eq!(cluster.seen("w").0, "Pending", "its loss is on its way");
+    cluster.heartbeat(&node("n-0"));
+    let key = Key::Node(node("n-0"));
+    let touched = cluster.store[&key].0.replacen('{', "{\"note\":\"\",", 1);
+    edit(&mut cluster, &key, Some(&touched));
+    cluster.release();
+    assert_eq!(cluster.count(EventType::NodeLost), 0);
+    assert_eq!(cluster.seen("w").1, "n-0");
+    assert_eq!(cluster.core.counters().rescued_by_pass, 0);
+}
+
+/// L3: a tombstone that cannot be read is left alone; written anew with a later move, it can.
+#[test]
+fn a_tombstone_that_is_written_anew_is_worked_off() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(5));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (false, false);
+    cluster.pass(seconds(150));
+    assert_eq!(cluster.seen("w").1, "n-1");
+    let key = Key::Tombstone(node("n-0"), id("w"));
+    edit(&mut cluster, &key, Some("{broken"));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    (agent.heartbeats, agent.reachable) = (true, true);
+    cluster.pass(seconds(30));
+    let drain = Request::Drain {
+        node: node("n-1"),
+        deadline: seconds(600),
+        parallelism: 4,
+    };
+    cluster.ask(drain).unwrap();
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w").1, "n-0", "it waits for its copy there");
+    cluster.apply("other", 1_000).unwrap();
+    for request in [
+        Request::CancelDrain { node: node("n-1") },
+        Request::SetSchedulable {
+            node: node("n-1"),
+            schedulable: true,
+        },
+    ] {
+        cluster.ask(request).unwrap();
+    }
+    cluster.apply("w", 3_500).unwrap();
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+    assert!(!cluster.store.contains_key(&key));
+}
+
+/// S5: where a workload is whose assignment cannot be read was known by its record; it is there
+/// still when somebody removes that.
+#[test]
+fn what_was_known_of_an_assignment_outlives_the_record() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Assignment(id("w"));
+    edit(&mut cluster, &key, Some("{broken"));
+    cluster.restart(20);
+    edit(&mut cluster, &Key::Workload(id("w")), None);
+    cluster.apply("more", 3_000).unwrap();
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("more").0, "Pending");
+    edit(&mut cluster, &key, None);
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
+}
+
+fn deletes(cluster: &Cluster) -> usize {
+    let told = &cluster.agents[&node("n-0")].told;
+    told.iter().filter(|(_, what)| what == "delete w").count()
+}
+
+/// L1: a delete may be carried out twice; one that had no answer is asked for again soon.
+#[test]
+fn a_delete_without_an_answer_is_asked_for_again_soon() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    cluster.agents.get_mut(&node("n-0")).unwrap().hangs = true;
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(1));
+    cluster.go_on("n-0");
+    assert_eq!(deletes(&cluster), 0);
+    cluster.pass(seconds(10));
+    assert_eq!(deletes(&cluster), 1);
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+/// L1: a process that registers may know nothing of what its predecessor accepted.
+#[test]
+fn a_delete_is_asked_for_again_after_a_registration() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let copy = cluster.agents[&node("n-0")].has[&id("w")].clone();
+    cluster.delete("w").unwrap();
+    assert_eq!(deletes(&cluster), 1, "it was accepted");
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    agent.has.insert(id("w"), copy);
+    cluster.pass(seconds(20));
+    assert_eq!(deletes(&cluster), 1, "it is given time");
+    cluster
+        .ask(Request::Register(registration("n-0", SIZE)))
+        .unwrap();
+    cluster.pass(seconds(10));
+    assert_eq!(deletes(&cluster), 2);
+    assert_eq!(cluster.seen("w").0, "Gone");
+}
