@@ -82,6 +82,9 @@ impl FakeState {
     }
 }
 
+/// It remembers so many starts, and beyond them those of what exists.
+const STARTS_MAX: usize = 256;
+
 #[derive(Debug)]
 enum Pending {
     Start(CommandId, LaunchId),
@@ -214,6 +217,12 @@ impl FakeRuntime {
     pub fn has_started(&self, workload: &WorkloadId, revision: &Revision) -> bool {
         let key = (workload.clone(), revision.clone());
         self.starts.contains_key(&key)
+    }
+
+    /// How much it keeps: what exists, what goes on, and what it once started.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.artifacts.len() + self.pending.len() + self.starts.len() + self.news.len()
     }
 
     /// What exists of one workload.
@@ -354,6 +363,13 @@ impl FakeRuntime {
             return self.answer(id, RuntimeEvent::StartFailed { launch, failure });
         }
         let key = (launch.workload.clone(), artifact.revision.clone());
+        if self.starts.len() >= STARTS_MAX {
+            let artifacts = &self.artifacts;
+            self.starts.retain(|(workload, _), _| {
+                let all = (workload.clone(), 0)..=(workload.clone(), u64::MAX);
+                artifacts.range(all).next().is_some()
+            });
+        }
         let tries = self.starts.entry(key).or_default();
         *tries += 1;
         if *tries <= artifact.script.fail_starts {

@@ -18,6 +18,13 @@ pub(crate) struct Memo {
     pub(crate) nodes: Last<NodeId, NodeRecord>,
 }
 
+impl Memo {
+    /// How many records are kept.
+    pub(crate) fn size(&self) -> usize {
+        self.workloads.of.len() + self.assignments.of.len() + self.nodes.of.len()
+    }
+}
+
 /// The last text of each key of one kind.
 #[derive(Debug)]
 pub(crate) struct Last<K, T> {

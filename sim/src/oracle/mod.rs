@@ -135,6 +135,27 @@ impl Oracle {
         self.step = step;
     }
 
+    /// How much each part keeps.
+    pub(crate) fn sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("memo", self.memo.size()),
+            ("image: events", self.image.events.len()),
+            ("views", self.views.values().map(view::View::size).sum()),
+            ("S8", self.register.size()),
+            ("S9", self.asked.size()),
+            ("S11", self.events.size()),
+            ("S12", self.pace.size()),
+            ("S15", self.histories.size()),
+            ("S16", self.drains.size()),
+            ("S18", self.evictions.size()),
+            ("S19", self.foretold.size()),
+            (
+                "excused",
+                self.touched.len() + self.unrecorded.len() + self.placed.len(),
+            ),
+        ]
+    }
+
     /// How long a workload must run until its tries are forgotten.
     pub(crate) const fn stable_after(&self) -> Duration {
         self.config.stable_after
@@ -263,6 +284,8 @@ impl Oracle {
 
     /// Somebody else edits the records of a workload.
     pub(crate) fn touched(&mut self, id: &WorkloadId) {
+        let now = self.now;
+        self.touched.retain(|_, at| now.since(*at) < EDIT_SETTLES);
         self.touched.insert(id.to_string(), self.now);
         self.histories.mute(id, self.now + EDIT_SETTLES);
     }

@@ -75,6 +75,11 @@ impl Register {
         later_fields(commit)
     }
 
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.writes.values().map(VecDeque::len).sum()
+    }
+
     /// A client was told that its write is done.
     pub(crate) fn acknowledged(
         &self,

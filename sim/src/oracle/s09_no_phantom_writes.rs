@@ -46,6 +46,11 @@ impl Asked {
         }
     }
 
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.requests.values().map(Vec::len).sum()
+    }
+
     pub(crate) fn committed(&self, commit: &Commit) -> Check {
         if commit.writer == Writer::Stranger {
             return Ok(());

@@ -17,6 +17,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.last.len()
+    }
+
     pub(crate) fn committed(&mut self, commit: &Commit) -> Check {
         if let Some(key) = commit.events_changed.first() {
             return Err(Finding::new(

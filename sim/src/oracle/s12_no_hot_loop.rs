@@ -56,6 +56,11 @@ impl Pace {
         Ok(())
     }
 
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.calls.values().map(VecDeque::len).sum::<usize>() + self.beats.len()
+    }
+
     pub(crate) fn committed(
         &mut self,
         now: Timestamp,

@@ -39,11 +39,11 @@ pub(crate) type Server = (usize, u64);
 pub(crate) struct Histories {
     of: BTreeMap<WorkloadId, History>,
     /// Calls that wait for an answer.
-    waiting: BTreeMap<CallName, (WorkloadId, u64)>,
+    waiting: BTreeMap<CallName, (WorkloadId, u64, Timestamp)>,
     /// Counts what happens to clients.
     events: u64,
     /// Reads that wait for an answer, by when they began.
-    reads: BTreeMap<CallName, u64>,
+    reads: BTreeMap<CallName, (u64, Timestamp)>,
     sessions: BTreeMap<(usize, Server), Session>,
     /// Windows that were too wide to judge.
     pub(crate) gave_up: u64,
@@ -78,8 +78,13 @@ impl Histories {
     pub(crate) fn asked(&mut self, now: Timestamp, name: CallName, request: &Request) -> Check {
         self.events += 1;
         let from = self.events;
+        if from.is_multiple_of(LOST_SOUGHT_EVERY) {
+            let waits = |at: &Timestamp| now.since(*at) < HELD_UP_MAX;
+            self.reads.retain(|_, (_, at)| waits(at));
+            self.waiting.retain(|_, (_, _, at)| waits(at));
+        }
         if matches!(request, Request::Read(_)) {
-            self.reads.insert(name, from);
+            self.reads.insert(name, (from, now));
         }
         let Some((workload, asked)) = meaning(request) else {
             return Ok(());
@@ -93,7 +98,7 @@ impl Histories {
             until: None,
             asked_at: now,
         });
-        self.waiting.insert(name, (workload.clone(), from));
+        self.waiting.insert(name, (workload.clone(), from, now));
         check.map_err(|finding| finding.of(workload))
     }
 
@@ -124,7 +129,7 @@ impl Histories {
         self.events += 1;
         let until = self.events;
         let check = self.within_session(name, server, result);
-        let Some((workload, from)) = self.waiting.remove(&name) else {
+        let Some((workload, from, _)) = self.waiting.remove(&name) else {
             return check;
         };
         let Some(history) = self.of.get_mut(&workload) else {
@@ -152,13 +157,18 @@ impl Histories {
         server: Server,
         result: &Result<Response, RequestError>,
     ) -> Check {
-        let Some(from) = self.reads.remove(&name) else {
+        let Some((from, _)) = self.reads.remove(&name) else {
             return Ok(());
         };
         let Ok(Response::Workload(view)) = result else {
             return Ok(());
         };
         let told = view.freshness.revision;
+        // Who speaks to a new life of a scheduler hears no more of those long before it.
+        let (replica, life) = server;
+        self.sessions.retain(|(client, (of, at)), _| {
+            *client != name.0 || *of != replica || *at + LIVES_KEPT > life
+        });
         let session = self.sessions.entry((name.0, server)).or_default();
         let before = session.iter().filter(|(came, _)| *came < from);
         let newest = before.map(|(_, revision)| *revision).max();
@@ -182,6 +192,12 @@ impl Histories {
         history.muted_until = Some(until);
     }
 
+    /// How much is kept that grows with what is asked and not answered.
+    pub(crate) fn size(&self) -> usize {
+        let calls = self.of.values().map(|history| history.calls.len());
+        calls.sum::<usize>() + self.waiting.len() + self.reads.len() + self.sessions.len()
+    }
+
     /// The last windows, once all is said.
     pub(crate) fn end(&mut self, now: Timestamp) -> Check {
         for (workload, history) in &mut self.of {
@@ -192,6 +208,11 @@ impl Histories {
         Ok(())
     }
 }
+
+/// After so many calls those are forgotten whose answers were lost.
+const LOST_SOUGHT_EVERY: u64 = 64;
+/// Lives of a scheduler whose sessions are known.
+const LIVES_KEPT: u64 = 4;
 
 impl History {
     /// Ends the window, if none of its calls waits for an answer.

@@ -27,6 +27,11 @@ fn is_open(record: &NodeRecord) -> bool {
 }
 
 impl Drains {
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.moving.values().map(BTreeSet::len).sum()
+    }
+
     pub(crate) fn committed(&mut self, now: Timestamp, commit: &Commit, image: &Image) -> Check {
         if commit.writer == Writer::Stranger {
             return Ok(());

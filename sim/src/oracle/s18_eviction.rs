@@ -82,6 +82,13 @@ impl Grace<'_> {
 }
 
 impl Evictions {
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        let nodes =
+            self.lost_under.len() + self.returned.len() + self.heard.len() + self.runs.len();
+        nodes + self.graces.len() + self.evicted.values().map(VecDeque::len).sum::<usize>()
+    }
+
     /// A scheduler begins to lead: what it heard before, perhaps by another clock, is nothing.
     /// `grace`: how long it lets a node be lost, which a new configuration may change.
     pub(crate) fn begins(&mut self, replica: usize, epoch: i64, grace: Duration) {

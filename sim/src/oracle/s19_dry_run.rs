@@ -73,6 +73,10 @@ impl Foretold {
             | Request::Purge { .. }
             | Request::Suggest(_) => return self.learns(server.0),
         };
+        // A life that is over answers nobody.
+        let over = |of: &Server| of.0 == server.0 && of.1 != server.1;
+        self.asked.retain(|(of, _), _| !over(of));
+        self.told.retain(|(of, _), _| !over(of));
         if apply.dry_run {
             self.dry = Some((server.0, apply.workload.clone()));
             self.asked.insert((server, id), apply.clone());
@@ -186,6 +190,11 @@ impl Foretold {
         }
         let expected = format!("what the dry run told: {foretold:?}");
         Err(Finding::new(expected, format!("{is:?}")).of(&due.workload))
+    }
+
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.asked.len() + self.told.len()
     }
 
     /// How often a dry run was compared with what followed, since it was asked last.

@@ -59,6 +59,10 @@ pub(super) struct Ghost {
     pub(super) until: Timestamp,
 }
 
+/// Keys that were removed are known at least for so many revisions, and when there are fewer.
+const REMOVED_FOR: i64 = 20_000;
+const REMOVED_MIN: usize = 1_000;
+
 /// Whose decisions are one after another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
@@ -235,10 +239,12 @@ impl View {
                 Op::Delete { key } => (key, None),
                 Op::DeleteEventsBefore { .. } => continue,
             };
+            if matches!(key, Key::Event(_)) {
+                continue;
+            }
             self.lay_ghosts(&key);
             self.note_presence(&key, value.is_some());
             match &key {
-                Key::Event(_) => continue,
                 Key::Workload(id) if value.is_some() => {
                     if let Some(record) = flight.workloads.remove(id) {
                         self.workloads.insert(id.clone(), record);
@@ -261,11 +267,30 @@ impl View {
                 | Key::Tombstone(..)
                 | Key::Intent(_)
                 | Key::Retry(_)
+                | Key::Event(_)
                 | Key::Meta(_)
                 | Key::Leader(_) => self.put(&key, value.as_deref(), memo),
             }
             self.known.insert(key, at);
         }
+        self.forget_removed(at);
+    }
+
+    /// What was removed long ago: nothing older is told of it any more.
+    fn forget_removed(&mut self, now: StoreRevision) {
+        if self.known.len() < self.present.len() * 2 + REMOVED_MIN {
+            return;
+        }
+        let present = &self.present;
+        self.known
+            .retain(|key, at| present.contains(key) || at.0 + REMOVED_FOR > now.0);
+    }
+
+    /// How much is kept beside what is there.
+    pub(crate) fn size(&self) -> usize {
+        let removed = self.known.len().saturating_sub(self.present.len());
+        let ghosts = self.ghosts.values().map(|ghosts| ghosts.len() + 1);
+        removed + self.present.len() + self.missed.len() + ghosts.sum::<usize>() + self.busy.len()
     }
 
     /// A transaction is no more on its way.

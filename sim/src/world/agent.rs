@@ -22,6 +22,9 @@ use super::World;
 use super::clock::Clock;
 use super::message::{AgentMessage, Body, ControlMessage, RefusedCall};
 
+/// So many calls of an agent to a scheduler wait for an answer at most.
+const CONTROL_MAX: usize = 64;
+
 /// A node.
 #[derive(Debug)]
 pub(super) struct AgentProcess {
@@ -64,6 +67,11 @@ pub(super) struct AgentProcess {
 }
 
 impl AgentProcess {
+    /// How much it keeps that grows with what was not answered.
+    pub(super) fn size(&self) -> usize {
+        self.calls.len() + self.control.len() + self.runtime.size()
+    }
+
     /// A second machine with the id of this one.
     pub(super) fn twin(&self, now: Timestamp) -> Self {
         let mut twin = Self::new(0, &NodeSetup::usual(0));
@@ -282,6 +290,10 @@ impl World {
         let agent = &mut self.agents[at];
         let number = agent.next_control;
         agent.next_control += 1;
+        if agent.control.len() >= CONTROL_MAX {
+            // Its answer was lost long ago.
+            agent.control.pop_first();
+        }
         let message = match call {
             ControlCall::Register(m) => {
                 agent.control.insert(number, (id, true));

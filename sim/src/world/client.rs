@@ -19,6 +19,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// So soon what nothing stands in the way of runs.
 const PROBE: Duration = Duration::from_secs(30);
 
+/// So many of its calls wait for an answer at most.
+const OUTSTANDING_MAX: usize = 128;
+
 /// A client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -93,10 +96,18 @@ impl World {
     }
 
     pub(super) fn client_asks(&mut self, at: usize, request: Request) -> u64 {
+        // Who waits for its answers asks again until it has them.
+        let waits = self.script.world.orderly;
         let client = &mut self.clients[at];
         let call = client.next_call;
         client.next_call += 1;
         client.outstanding.insert(call, request.clone());
+        if client.outstanding.len() > OUTSTANDING_MAX && !waits {
+            // Its answer was lost long ago.
+            client.outstanding.pop_first();
+        }
+        let oldest = call.saturating_sub(OUTSTANDING_MAX as u64);
+        client.then = client.then.split_off(&oldest);
         let to = Process::Replica(client.scheduler);
         self.mark_request(&request);
         self.oracle.client_asks((at, call), &request);

@@ -9,11 +9,39 @@ use crate::oracle::{Finding, Rule};
 
 use super::World;
 use super::agent::AgentProcess;
+use super::replica::Replica;
 
 impl World {
     /// A rule does not hold.
     pub(super) fn violate(&mut self, rule: Rule, expected: &str, seen: String) {
         self.oracle.judge(rule, Err(Finding::new(expected, seen)));
+    }
+
+    /// How much each part keeps: bounded by what is alive and what happened lately, however long
+    /// the world lives.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let clients = self.clients.iter();
+        let mut sizes = vec![
+            ("queue", self.queue.len()),
+            ("wakes", self.wakes.len()),
+            ("store: versions", self.store.model.version_count()),
+            ("store: watches", self.store.model.watch_count()),
+            ("store: copies", self.store.backups.len()),
+            (
+                "store: twists",
+                self.store.stale.len() + self.store.mute.len(),
+            ),
+            ("schedulers", self.replicas.iter().map(Replica::size).sum()),
+            ("nodes", self.agents.iter().map(AgentProcess::size).sum()),
+            (
+                "clients",
+                clients.map(|client| client.outstanding.len()).sum(),
+            ),
+            ("operator", self.operator.outstanding.len()),
+        ];
+        sizes.extend(self.oracle.sizes());
+        sizes
     }
 
     /// The truth at the end.

@@ -316,10 +316,27 @@ impl World {
 
     /// Everything happens, to the end or to the first violation.
     pub fn live(&mut self) -> Option<Violation> {
-        while let Some((at, happening)) = self.queue.pop() {
-            if at > self.end {
-                break;
+        let violation = self.live_until(self.end.since(BEGINNING));
+        if violation.is_some() {
+            return violation;
+        }
+        let end = self.end();
+        self.oracle.judge_end(&end);
+        for number in 0..self.script.expect.len() {
+            if self.script.expect[number].at.is_none() {
+                self.judge_expectation(number);
             }
+        }
+        self.oracle.take_violation()
+    }
+
+    /// Everything happens that does so within this time of the beginning, or to the first violation.
+    pub fn live_until(&mut self, after: Duration) -> Option<Violation> {
+        let until = (BEGINNING + after).min(self.end);
+        while self.queue.next_at().is_some_and(|at| at <= until) {
+            let Some((at, happening)) = self.queue.pop() else {
+                break;
+            };
             if self.camera.is_some() && at != self.now {
                 self.look();
             }
@@ -331,14 +348,7 @@ impl World {
                 return violation;
             }
         }
-        let end = self.end();
-        self.oracle.judge_end(&end);
-        for number in 0..self.script.expect.len() {
-            if self.script.expect[number].at.is_none() {
-                self.judge_expectation(number);
-            }
-        }
-        self.oracle.take_violation()
+        None
     }
 
     /// What it came to.

@@ -14,12 +14,15 @@ use crate::script::Deed;
 use super::World;
 use super::message::{Body, RefusedCall};
 
+/// So many of its calls wait for an answer at most.
+const OUTSTANDING_MAX: usize = 128;
+
 /// The operator.
 #[derive(Debug, Default)]
 pub(super) struct Operator {
     next_call: u64,
     scheduler: usize,
-    outstanding: BTreeMap<u64, Request>,
+    pub(super) outstanding: BTreeMap<u64, Request>,
 }
 
 impl World {
@@ -83,6 +86,9 @@ impl World {
         let call = self.operator.next_call;
         self.operator.next_call += 1;
         self.operator.outstanding.insert(call, request.clone());
+        if self.operator.outstanding.len() > OUTSTANDING_MAX {
+            self.operator.outstanding.pop_first();
+        }
         let to = Process::Replica(self.operator.scheduler);
         let body = Body::ClientCall {
             call,

@@ -72,6 +72,16 @@ impl<T> Queue<T> {
         self.entries.push(Entry { at, number, what });
     }
 
+    /// When the next one happens.
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        self.entries.peek().map(|entry| entry.at)
+    }
+
+    /// How much is foreseen.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn pop(&mut self) -> Option<(Timestamp, T)> {
         self.entries.pop().map(|entry| (entry.at, entry.what))
     }

@@ -319,6 +319,12 @@ impl Replica {
         self.up = false;
     }
 
+    /// How much it keeps beside its core.
+    pub(super) fn size(&self) -> usize {
+        let calls = self.calls.len() + self.agent_calls.len();
+        calls + self.requests.len() + self.backlog.len()
+    }
+
     /// The epoch in which it led last.
     pub(super) const fn epoch(&self) -> Epoch {
         self.epoch
