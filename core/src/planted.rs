@@ -72,6 +72,8 @@ bugs! {
         "a placed workload may ask for more CPU whether its node has it or not"
     ShrinkUnseen "shrink-unseen" "S3"
         "the capacity of a node that is about to shrink counts in full until that is committed"
+    UnseenReleased "unseen-released" "S5"
+        "the room that a transaction of unknown fate may still take is given away"
     UnknownIsFailed "unknown-is-failed" "S5"
         "a commit of unknown fate counts as failed"
     RecordKeepsHome "record-keeps-home" "S4"
@@ -94,6 +96,8 @@ bugs! {
         "workloads that should be spread are placed by utilization alone"
     CordonIgnored "cordon-ignored" "S5"
         "a cordoned node gets new work"
+    AvoidanceIgnored "avoidance-ignored" "S5"
+        "a node whose agent said that its runtime is not there is not avoided"
     ChangeInFlightIgnored "change-in-flight-ignored" "S5"
         "a cordon or a drain counts only once it is committed"
     SecondArtifact "second-artifact" "S6"
@@ -148,7 +152,7 @@ bugs! {
         "a listing that failed counts as one that shows nothing"
     SilenceBelieved "silence-believed" "S10"
         "that a heartbeat does not name a workload proves that it is gone"
-    TombstoneForgotten "tombstone-forgotten" "S13"
+    TombstoneForgotten "tombstone-forgotten" "S4"
         "a workload leaves its node and nothing says that a copy is there"
     TombstoneIgnored "tombstone-ignored" "S13"
         "a workload is applied elsewhere before its copy is gone"
@@ -240,6 +244,8 @@ impl Bug {
     pub const fn scene(self) -> Option<&'static str> {
         match self {
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
+            Self::CopyBroughtBack => Some("late-call-after-purge"),
+            Self::OlderListingBelieved => Some("old-listing"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),
             _ => None,
         }

@@ -18,6 +18,7 @@ scenarios! {
     "foretold",
     "grow-while-shrinking",
     "image-not-found",
+    "late-call-after-purge",
     "late-call-after-takeover",
     "leader-cut-from-store",
     "lost-answers",

@@ -100,6 +100,10 @@ fn json(record: &impl serde::Serialize) -> String {
 impl Scheduler {
     /// Emits the transaction of a plan, or carries the plan out at once if it writes nothing.
     pub(super) fn stage_workload(&mut self, id: &WorkloadId, mut plan: Plan) {
+        // Whatever is written takes the place of what the record says of its home.
+        let unsaid = self.unsaid_home(id);
+        let unsaid = unsaid.filter(|it| plan.next.node() != Some(&it.node_id));
+        plan.tombstones.extend(unsaid);
         plan.next.mirror();
         let Some(workload) = self.workloads.get(id) else {
             return;

@@ -68,33 +68,45 @@ impl Scheduler {
     /// The record names another home than the assignment: somebody else wrote one of them. The
     /// assignment counts, and a copy may be where the record says.
     fn repair_home(&mut self, id: &WorkloadId) -> bool {
+        if self.unsaid_home(id).is_none() && !self.says_no_home(id) {
+            return false;
+        }
         let Some(workload) = self.workloads.get(id) else {
             return false;
         };
-        let Some(record) = workload.record() else {
-            return false;
-        };
-        let named = record.assigned_node.clone();
-        if named.as_ref() == workload.durable.node() || planted(Bug::RepairSkipped) {
-            return false;
-        }
-        let (next, resources) = (workload.durable.clone(), record.resources);
-        // A node without a record, or with one that cannot be read, may come back with a copy.
-        let tombstones = named.map(|node_id| TombstoneRecord {
-            workload_id: id.clone(),
-            node_id,
-            resources,
-            since: self.now,
-            extra: crate::model::Extra::new(),
-        });
         let plan = Plan {
-            next,
-            tombstones: tombstones.into_iter().collect(),
+            next: workload.durable.clone(),
             observed: Some(Observed::Nothing),
             ..Plan::default()
         };
         self.stage_workload(id, plan);
         true
+    }
+
+    /// It has a home, and its record does not say so.
+    fn says_no_home(&self, id: &WorkloadId) -> bool {
+        let workload = self
+            .workloads
+            .get(id)
+            .filter(|w| w.durable.node().is_some());
+        let record = workload.and_then(|workload| workload.record());
+        record.is_some_and(|record| record.assigned_node.is_none()) && !planted(Bug::RepairSkipped)
+    }
+
+    /// The tombstone for a home that only the record names. A node without a record, or with one
+    /// that cannot be read, may come back with a copy.
+    pub(super) fn unsaid_home(&self, id: &WorkloadId) -> Option<TombstoneRecord> {
+        let workload = self.workloads.get(id)?;
+        let record = workload.record()?;
+        let named = record.assigned_node.clone();
+        let node_id = named.filter(|named| Some(named) != workload.durable.node())?;
+        (!planted(Bug::RepairSkipped)).then(|| TombstoneRecord {
+            workload_id: id.clone(),
+            node_id,
+            resources: record.resources,
+            since: self.now,
+            extra: crate::model::Extra::new(),
+        })
     }
 
     /// Somebody else removed its canonical record: what was left of it goes too.
@@ -499,6 +511,9 @@ impl Scheduler {
 
     /// A node is avoided for a kind of workload for a while.
     fn avoid(&mut self, node: &NodeId, workload_type: WorkloadType) {
+        if planted(Bug::AvoidanceIgnored) {
+            return;
+        }
         let until = self.now + self.config.runtime_exclusion;
         if let Some(entity) = self.nodes.get_mut(node) {
             entity.avoided_until.insert(workload_type, until);

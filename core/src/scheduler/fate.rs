@@ -372,7 +372,7 @@ impl Scheduler {
         let unseen = matches!(undone, Undone::Unseen);
         if let Some(node) = &target {
             self.change_hold(node, id, |hold| {
-                if unseen {
+                if unseen && !planted(Bug::UnseenReleased) {
                     hold.leave_ghost();
                 } else {
                     hold.staged = None;

@@ -4,7 +4,7 @@
 use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::{EventType, Key};
 
-use crate::cluster::{Cluster, id, node, seconds};
+use crate::cluster::{Cluster, NextCommit, id, node, seconds};
 use crate::review::edit;
 
 const DRAIN: fn() -> Request = || Request::Drain {
@@ -266,4 +266,23 @@ fn a_node_without_a_record_is_purged_of_its_tombstones() {
             .any(|key| matches!(key, Key::Tombstone(..)))
     );
     assert_eq!(cluster.ask(purge()), none);
+}
+
+/// S4: a change of a client, made before what somebody broke is repaired, takes the place of what
+/// the record says of its home: the copy there gets its tombstone with it.
+#[test]
+fn a_change_before_a_repair_forgets_no_copy() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    cluster.next_commit = NextCommit::Refused;
+    edit(&mut cluster, &Key::Assignment(id("w")), None);
+    cluster.next_commit = NextCommit::Works;
+    assert!(cluster.agents[&node("n-0")].has.contains_key(&id("w")));
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(60));
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+    let buried = |key: &Key| matches!(key, Key::Tombstone(..));
+    assert!(!cluster.store.keys().any(buried));
 }

@@ -1,5 +1,6 @@
 //! The oracle: it sees everything, and says which rule does not hold. One file for each rule.
 
+mod avoidance;
 pub(crate) mod image;
 mod linear;
 pub(crate) mod liveness;
@@ -54,10 +55,8 @@ pub(crate) struct Oracle {
     /// Records that were decoded already.
     memo: memo::Memo,
     leads_since: BTreeMap<usize, Timestamp>,
-    /// What each replica knows, and until when its decisions cannot be made again: a purge that it
-    /// carries out is in nobody's records.
+    /// What each replica knows.
     views: BTreeMap<usize, view::View>,
-    purging: BTreeMap<usize, Timestamp>,
     /// Workloads whose records somebody else edited, and when.
     touched: BTreeMap<String, Timestamp>,
     bounded: s17_bounded::Bounded,
@@ -69,10 +68,7 @@ pub(crate) struct Oracle {
     unrecorded: BTreeSet<(NodeId, WorkloadId)>,
     /// Until then what lost nodes had may be on its way, for evictions are bounded.
     left_by: Timestamp,
-    /// Until then some scheduler may avoid a node for what an agent told it, which is in nobody's
-    /// records: its choices cannot be made again.
-    avoids_until: Timestamp,
-    /// The nodes that some scheduler may avoid, each until then.
+    /// The nodes that some scheduler may avoid, for what an agent told it, each until then.
     avoided: BTreeMap<NodeId, Timestamp>,
     fencing: s02_fencing::Fencing,
     capacity: s03_capacity::Capacity,
@@ -106,14 +102,12 @@ impl Oracle {
             memo: memo::Memo::default(),
             leads_since: BTreeMap::new(),
             views: BTreeMap::new(),
-            purging: BTreeMap::new(),
             touched: BTreeMap::new(),
             bounded: s17_bounded::Bounded::default(),
             ambiguous: BTreeSet::new(),
             placed: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             left_by: Timestamp::ZERO,
-            avoids_until: Timestamp::ZERO,
             avoided: BTreeMap::new(),
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
@@ -164,6 +158,13 @@ impl Oracle {
     /// From then on nothing should happen any more.
     pub(crate) fn idle_from(&mut self, at: Timestamp) {
         self.pace.idle_from = Some(at);
+    }
+
+    /// Notes what a check came to that holds in spite of somebody else's edits.
+    fn judge_in_spite(&mut self, rule: Rule, check: Check) {
+        let touched = std::mem::take(&mut self.touched);
+        self.judge(rule, check);
+        self.touched = touched;
     }
 
     /// Notes what a check of a rule came to; the first violation stays.
@@ -279,6 +280,9 @@ impl Oracle {
         for (rule, check) in checks {
             self.judge(rule, check);
         }
+        let check = s04_one_home::forgotten(&commit, &self.image, &runs);
+        self.judge_in_spite(Rule::S4, check);
+        self.note_unrecorded(&commit, &runs);
         commit
     }
 
@@ -290,10 +294,32 @@ impl Oracle {
         self.histories.mute(id, self.now + EDIT_SETTLES);
     }
 
-    /// Somebody else removes the tombstone of a copy. If the workload has no record, nobody can tell
-    /// it from what was never the scheduler's own, which is left alone.
-    pub(crate) fn unrecorded(&mut self, node: &NodeId, id: &WorkloadId) {
-        self.unrecorded.insert((node.clone(), id.clone()));
+    /// Somebody else removes the last word about a copy. If the workload has no record, nobody can
+    /// tell it from what was never the scheduler's own, which is left alone. That is of this very
+    /// copy: not of one that is on record again, nor of one that comes when this one has gone.
+    fn note_unrecorded(&mut self, commit: &Commit, runs: &dyn Fn(&NodeId, &WorkloadId) -> bool) {
+        if commit.writer == Writer::Stranger {
+            let gone = commit
+                .tombstones
+                .iter()
+                .filter(|(_, it)| it.after.is_none());
+            self.unrecorded.extend(gone.map(|(key, _)| key.clone()));
+            for (id, pair) in &commit.workloads {
+                let home = pair.before.as_ref().and_then(|it| it.assigned_node.clone());
+                self.unrecorded.extend(home.map(|node| (node, id.clone())));
+            }
+            for (id, pair) in &commit.assignments {
+                let home = pair.before.as_ref().map(|it| it.node_id.clone());
+                self.unrecorded.extend(home.map(|node| (node, id.clone())));
+            }
+        }
+        let image = &self.image;
+        self.unrecorded.retain(|(node, id)| {
+            let home = image.assignments.get(id);
+            home.is_none_or(|home| home.record.node_id != *node)
+                && !image.tombstones.contains_key(&(node.clone(), id.clone()))
+                && runs(node, id)
+        });
     }
 
     /// Somebody else edits the record of a node.
@@ -326,11 +352,11 @@ impl Oracle {
 
     /// The agent of this node may say from now on that its runtime is not there.
     pub(crate) fn avoids(&mut self, node: &NodeId) {
-        self.avoids_until = self.now + LASTS_MAX + self.config.runtime_exclusion;
-        self.avoided.insert(node.clone(), self.avoids_until);
+        let until = self.now + LASTS_MAX + self.config.runtime_exclusion;
+        self.avoided.insert(node.clone(), until);
         // What waits for such a node is placed when that is over.
         let idle_from = &mut self.pace.idle_from;
-        *idle_from = idle_from.map(|from| from.max(self.avoids_until));
+        *idle_from = idle_from.map(|from| from.max(until));
     }
 
     /// A replica begins to lead; `clock`: its own time, `grace`: how long it lets a node be lost.
@@ -349,9 +375,6 @@ impl Oracle {
     pub(crate) fn told(&mut self, replica: usize, input: &Input, clock: Timestamp) -> Option<bool> {
         if let Input::Request { request, .. } = input {
             match request {
-                Request::Purge { .. } => {
-                    self.purging.insert(replica, self.now);
-                }
                 Request::Heartbeat(heartbeat) => {
                     self.evictions.heard(replica, &heartbeat.node, clock);
                     self.evictions.told(replica, heartbeat);
@@ -366,6 +389,7 @@ impl Oracle {
                 | Request::Drain { .. }
                 | Request::CancelDrain { .. }
                 | Request::Fence { .. }
+                | Request::Purge { .. }
                 | Request::Suggest(_)
                 | Request::Read(_) => {}
             }
@@ -419,16 +443,10 @@ impl Oracle {
         }
         let view = self.views.entry(replica).or_default();
         let foretold = self.foretold.asks(replica, view, &flight);
-        let purges = self.purging.get(&replica);
-        if purges.is_none_or(|at| self.now.since(*at) > EDIT_SETTLES) {
-            let check = s05_exact_placement::asked(view, &flight, clock);
-            view.asks(flight);
-            if self.now >= self.avoids_until {
-                self.judge(Rule::S5, check);
-            }
-        } else {
-            view.asks(flight);
-        }
+        avoidance::learn(view, &flight, clock, self.config.runtime_exclusion);
+        let check = s05_exact_placement::asked(view, &flight, clock);
+        view.asks(flight);
+        self.judge(Rule::S5, check);
         self.judge(Rule::S19, foretold);
     }
 

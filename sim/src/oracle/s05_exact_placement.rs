@@ -8,6 +8,7 @@ use berth_core::model::units::Resources;
 use berth_core::model::workload::{DesiredState, WorkloadRecord};
 use berth_core::{Key, NodeId, Timestamp, WorkloadId};
 
+use super::avoidance::Avoided;
 use super::memo::Memo;
 use super::room::Room;
 use super::rule::{Check, Finding};
@@ -35,13 +36,18 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
         if !decides || record.desired_state != DesiredState::Running {
             continue;
         }
-        let expected = choose(view, id, record);
+        let kind = record.workload_type();
+        let avoided = |node: &NodeId| view.avoidance.of(node, kind, clock);
+        // What it may have forgotten already, or not yet, is avoided everywhere or nowhere.
+        let expected = choose(view, id, record, &|node| avoided(node) == Avoided::Yes);
         let made = Choice {
             node: note.node.clone(),
             candidates: note.candidates,
             score_ppm: note.score_ppm.map(|score| score.0),
         };
-        if made != expected {
+        if made != expected
+            && made != choose(view, id, record, &|node| avoided(node) != Avoided::No)
+        {
             let expected = format!("{expected:?}");
             let seen = format!("{made:?} ({note:?}) of {:?}", picture(view, id));
             return Err(Finding::new(expected, seen).of(id));
@@ -59,7 +65,12 @@ fn picture(view: &View, id: &WorkloadId) -> Vec<(NodeId, NodeStatus, bool, Resou
         .collect()
 }
 
-fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
+fn choose(
+    view: &View,
+    id: &WorkloadId,
+    record: &WorkloadRecord,
+    is_avoided: &dyn Fn(&NodeId) -> bool,
+) -> Choice {
     let room = Room::new(view, id);
     let label = record.constraints.spread_by.as_deref();
     let spread = label.map(|label| (label, room.spread(record, label)));
@@ -68,6 +79,7 @@ fn choose(view: &View, id: &WorkloadId, record: &WorkloadRecord) -> Choice {
         let taken = room.taken(&node.id);
         let has_group = |group: &str| room.groups(&node.id).contains(group);
         if view.unreadable.contains(&node.id)
+            || is_avoided(&node.id)
             || !room.stays_open(node)
             || !passes(node, record, taken, &has_group)
         {

@@ -12,6 +12,7 @@ use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
 use berth_core::{Epoch, EventRecord, Key, NodeId, StoreRevision, Timestamp, TxnId, WorkloadId};
 
+use super::avoidance::Avoidance;
 use super::memo::{Last, Memo};
 
 /// One transaction on its way.
@@ -44,6 +45,8 @@ pub(crate) struct View {
     /// How many transactions on their way decide about each.
     busy: BTreeMap<Owner, u32>,
     missed: Vec<Stored>,
+    /// Nodes that it avoids for a while.
+    pub(super) avoidance: Avoidance,
     /// Homes that transactions of unknown fate may still give to workloads: they were not there
     /// when they were read back, and no other transaction has taken their place.
     pub(super) ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
@@ -100,6 +103,7 @@ impl View {
             Input::TakeOver { .. } | Input::Deposed { .. } => {
                 if matches!(input, Input::TakeOver { .. }) {
                     self.ghosts.clear();
+                    self.avoidance = Avoidance::default();
                 }
                 self.flights.clear();
                 self.busy.clear();
@@ -364,6 +368,9 @@ impl View {
         match key {
             Key::Node(id) => {
                 let last = &mut memo.nodes;
+                if value.is_none() {
+                    self.avoidance.removed(id);
+                }
                 if value.is_none_or(|text| last.read(id, text.as_bytes()).is_ok()) {
                     self.unreadable.remove(id);
                 } else {

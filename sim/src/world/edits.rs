@@ -64,10 +64,7 @@ impl World {
                     let key = Key::Tombstone(node.clone(), id.clone());
                     match edit {
                         Edit::CorruptTombstone => self.corrupt(&key),
-                        _ => {
-                            self.oracle.unrecorded(node, id);
-                            self.remove_key(&key);
-                        }
+                        _ => self.remove_key(&key),
                     }
                 }
             }

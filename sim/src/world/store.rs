@@ -60,6 +60,8 @@ pub(super) struct StoreProcess {
     pub(super) backups_due: VecDeque<Timestamp>,
     /// What it was before it was restored, while it is.
     pub(super) right_one: Option<Box<Model>>,
+    /// Since when.
+    pub(super) restored_at: Timestamp,
 }
 
 impl Default for StoreProcess {
@@ -92,6 +94,7 @@ impl Default for StoreProcess {
             backups: VecDeque::new(),
             backups_due: VecDeque::new(),
             right_one: None,
+            restored_at: Timestamp::ZERO,
         }
     }
 }

@@ -130,6 +130,7 @@ impl World {
         restored.restart_leases(now.as_millis());
         let right = std::mem::replace(&mut self.store.model, restored);
         self.store.right_one = Some(Box::new(right));
+        self.store.restored_at = now;
         self.connect_anew();
     }
 
@@ -141,12 +142,6 @@ impl World {
         right.restart_leases(self.now.as_millis());
         self.store.model = *right;
         self.connect_anew();
-    }
-
-    /// Whether a scheduler knew a revision that the store had only before it was restored.
-    pub(super) fn knew_more(&self, at: usize) -> bool {
-        let oldest = self.store.model.revision();
-        self.replicas[at].knows_revision() > oldest
     }
 
     fn connect_anew(&mut self) {

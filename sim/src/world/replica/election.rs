@@ -107,6 +107,8 @@ impl World {
             self.follows(at, snapshot);
             return;
         }
+        self.leads_over(at, page.revision);
+        let replica = &mut self.replicas[at];
         let epoch = replica.epoch;
         replica.seen = StoreRevision(revision);
         self.watch_from(at, revision + 1);
@@ -116,7 +118,6 @@ impl World {
 
     /// Its core is about to be told that it leads.
     pub(super) fn leads_now(&mut self, at: usize) {
-        self.leads_over(at);
         let replica = &mut self.replicas[at];
         replica.follows = false;
         replica.standing = Standing::Leading;

@@ -109,6 +109,7 @@ impl World {
             self.load_to_lead(at);
             return;
         }
+        self.takes_over_over(at, made);
         self.mark(Mark::TookOver);
         self.leads_now(at);
         self.feed(at, vec![Input::TakeOver { epoch }]);

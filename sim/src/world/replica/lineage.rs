@@ -17,7 +17,7 @@ use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::world::World;
 
-use super::{LEADER_KEY, Next, Purpose, Standing};
+use super::{LEADER_KEY, LEASE, Next, Purpose, Standing};
 
 /// How long a store that is not believed is left alone.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -158,18 +158,44 @@ impl World {
         self.ask_store(at, kv::Request::Txn(request), Purpose::Hold);
     }
 
-    /// It begins to lead: not over a store that is behind what it knows.
-    pub(super) fn leads_over(&mut self, at: usize) {
-        let now = self.store.model.revision();
+    /// It begins to lead: not over a store that, as it told itself, is behind what the replica knew.
+    /// What was answered before the store was restored, and comes only now, tells of the right one;
+    /// a look at the store, or the leadership key, ends such a term.
+    pub(super) fn leads_over(&mut self, at: usize, told: i64) {
         let knows = self.replicas[at].lineage.seen();
-        let restored = self.store.right_one.is_some();
-        if restored && self.knew_more(at) {
-            let seen = format!("scheduler-{at} leads over a store at {now}; it knew {knows:?}");
+        if knows.is_some_and(|seen| told < seen.revision.0) {
+            let seen = format!("scheduler-{at} leads over a store at {told}; it knew {knows:?}");
             self.violate(
                 Rule::S8,
                 "nobody leads over a store that was restored",
                 seen,
             );
+        }
+    }
+
+    /// The same of one that leads by what its watch told. The key that it made is in the store that
+    /// it asked.
+    pub(super) fn takes_over_over(&mut self, at: usize, made: i64) {
+        let range = RangeRequest::key(LEADER_KEY);
+        let now = self.now.as_millis();
+        let found = self.store.model.apply(now, kv::Request::Range(range));
+        let is_here = matches!(found, Ok(kv::Response::Range(found))
+            if found.kvs.iter().any(|kv| kv.create_revision == made));
+        if self.store.right_one.is_some() && is_here {
+            self.leads_over(at, made);
+        }
+    }
+
+    /// It calls an agent. Who led already when the store was restored finds that out within its lease.
+    pub(super) fn acts_over(&mut self, at: usize) {
+        let (store, knows) = (&self.store, self.replicas[at].lineage.seen());
+        let now = store.model.revision();
+        let noticed = self.now >= store.restored_at + 2 * LEASE;
+        let knew_more = knows.is_some_and(|seen| now < seen.revision.0);
+        if store.right_one.is_some() && noticed && knew_more {
+            let seen = format!("scheduler-{at} acts over a store at {now}; it knew {knows:?}");
+            let expected = "nobody acts on for long over a store that was restored";
+            self.violate(Rule::S8, expected, seen);
         }
     }
 }

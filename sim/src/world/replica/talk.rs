@@ -160,6 +160,7 @@ impl World {
         };
         let clock = self.replicas[at].clock(self.now);
         self.oracle.call_leaves(at, &call, clock, &copies);
+        self.acts_over(at);
         if let Some(camera) = &mut self.camera {
             camera.calls(self.now, at, &call);
         }
