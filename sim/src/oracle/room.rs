@@ -16,6 +16,8 @@ pub(crate) struct Room<'a> {
     view: &'a View,
     /// For whom: what it takes itself does not count.
     of: &'a WorkloadId,
+    /// Where it takes something itself, as it is stored.
+    own: BTreeMap<&'a NodeId, Resources>,
     /// What may be added on a node to what is stored of each workload.
     coming: BTreeMap<&'a NodeId, BTreeMap<&'a WorkloadId, Resources>>,
     /// Transactions on their way that change nodes.
@@ -40,6 +42,10 @@ impl<'a> Room<'a> {
                 *share = most(*share, ghost.resources);
             }
         }
+        let home = view.assignments.get(of).map(|home| &home.node_id);
+        let buried = view.tombstones.keys().filter(|(_, id)| id == of);
+        let own = home.into_iter().chain(buried.map(|(node, _)| node));
+        let own = own.map(|node| (node, view.share(node, of)));
         let changes = view
             .flights
             .values()
@@ -47,6 +53,7 @@ impl<'a> Room<'a> {
         Self {
             view,
             of,
+            own: own.collect(),
             coming,
             changes: changes.collect(),
         }
@@ -55,7 +62,7 @@ impl<'a> Room<'a> {
     /// What everybody else takes on a node, or may take, each counted once by its largest share.
     pub(crate) fn taken(&self, node: &NodeId) -> Resources {
         let sum = self.view.sums.get(node).copied().unwrap_or_default();
-        let others = sum - self.view.share(node, self.of);
+        let others = sum - self.own.get(node).copied().unwrap_or_default();
         let coming = self.coming.get(node).into_iter().flatten();
         coming.fold(others, |sum, (id, coming)| {
             let share = self.view.share(node, id);

@@ -76,6 +76,10 @@ fn choose(
     let spread = label.map(|label| (label, room.spread(record, label)));
     let (mut best, mut candidates) = (None, 0);
     for node in view.nodes.values() {
+        // Who takes nothing new is not asked how full it is.
+        if node.status != NodeStatus::Ready || !node.schedulable {
+            continue;
+        }
         let taken = room.taken(&node.id);
         let has_group = |group: &str| room.groups(&node.id).contains(group);
         if view.unreadable.contains(&node.id)

@@ -109,11 +109,8 @@ fn numbered(text: &str, before: &str, after: &str) -> Option<usize> {
 
 /// The nodes on which a copy of a workload is live, in truth.
 pub(super) fn copies_of(agents: &[AgentProcess], id: &WorkloadId) -> Vec<NodeId> {
-    let has = |agent: &&AgentProcess| {
-        let mut artifacts = agent.runtime.artifacts_of(id);
-        artifacts.any(|it| it.state.is_live())
-    };
-    let having = agents.iter().filter(has);
+    let all = (id.clone(), 0)..=(id.clone(), u64::MAX);
+    let having = agents.iter().filter(|agent| agent.runtime.has_live(&all));
     having.map(|agent| agent.id.clone()).collect()
 }
 
@@ -124,6 +121,8 @@ pub(super) fn started_on(
     id: &WorkloadId,
     revision: &Revision,
 ) -> bool {
-    let agent = agents.iter().find(|agent| agent.id == *node);
+    let named = numbered(node.as_str(), "node-", "").and_then(|at| agents.get(at));
+    let named = named.filter(|agent| agent.id == *node);
+    let agent = named.or_else(|| agents.iter().find(|agent| agent.id == *node));
     agent.is_some_and(|agent| agent.runtime.has_started(id, revision))
 }
