@@ -47,6 +47,39 @@ impl Scheduler {
         self.settle_image();
     }
 
+    /// How many records of workloads, of nodes and of tombstones there are, as far as the image knows;
+    /// those that cannot be read count. Compared with what the store counts, it tells a removal that
+    /// a watch kept to itself.
+    #[must_use]
+    pub fn records_held(&self) -> usize {
+        let zero = StoreRevision(0);
+        let of_workloads = self.workloads.values().map(|workload| {
+            let known = &workload.revisions;
+            let all = [known.record, known.assignment, known.intent, known.retry];
+            all.iter().filter(|revision| **revision > zero).count()
+        });
+        let of_nodes = self.nodes.values().map(|node| {
+            let record = usize::from(node.record.is_some());
+            record + node.tombstones.len()
+        });
+        let unread = self.quarantined.keys().filter(|key| match key {
+            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+                let known = self.workloads.get(id).map(|workload| workload.revisions);
+                known.is_none_or(|known| match key {
+                    Key::Workload(_) => known.record == zero,
+                    Key::Assignment(_) => known.assignment == zero,
+                    Key::Intent(_) => known.intent == zero,
+                    _ => known.retry == zero,
+                })
+            }
+            Key::Node(id) => self.nodes.get(id).is_none_or(|node| node.record.is_none()),
+            // Those that cannot be read count as what they stand for.
+            Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => false,
+        });
+        let unread = unread.count();
+        of_workloads.sum::<usize>() + of_nodes.sum::<usize>() + self.stranded.len() + unread
+    }
+
     /// The image anew from its own records: of what was only believed nothing is left.
     fn renew_image(&mut self) {
         let workloads = std::mem::take(&mut self.workloads);

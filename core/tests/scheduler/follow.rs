@@ -225,6 +225,9 @@ fn leads_alike(cluster: &Cluster) {
     loaded.handle(now, Input::TakeOver { epoch });
     assert!(!loaded.is_leading(), "it has no image");
     let snapshot = cluster.snapshot();
+    let is_record = |key: &&Key| !matches!(key, Key::Event(_) | Key::Meta(_) | Key::Leader(_));
+    let records = cluster.store.keys().filter(is_record).count();
+    assert_eq!(followed.core.records_held(), records);
     loaded.handle(now, Input::Lead { epoch, snapshot });
     followed.core.handle(now, Input::TakeOver { epoch });
     assert!(followed.core.is_leading());

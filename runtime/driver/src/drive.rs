@@ -270,11 +270,27 @@ impl CoreLoop {
                 let _ = taken.send(());
                 Input::Lead { epoch, snapshot }
             }
-            Leadership::TakeOver { term, round, taken } => {
+            Leadership::TakeOver {
+                term,
+                round,
+                records,
+                taken,
+            } => {
                 let epoch = term.epoch;
                 let won_at = StoreRevision(epoch.create_revision());
                 let is_exact = self.scheduler.follows_as_far_as(won_at);
                 if self.round != Some(round) || !is_exact {
+                    tracing::warn!(epoch = epoch.0, "the followed image is not far enough");
+                    return;
+                }
+                let held = self.scheduler.records_held();
+                if held != records {
+                    // Some versions of etcd keep a removal to themselves (etcd-io/etcd#18089).
+                    tracing::warn!(
+                        held,
+                        records,
+                        "the followed image is not what the store holds"
+                    );
                     // Whoever waits hears of it by the end of `taken`.
                     return;
                 }

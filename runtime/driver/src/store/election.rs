@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_core::Epoch;
 use berth_core::schema::Schema;
-use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use tokio::time::Instant;
 
 use super::error::{StoreError, within};
@@ -20,6 +20,8 @@ use crate::config::{Replica, StoreConfig};
 pub(crate) struct Won {
     pub(crate) epoch: Epoch,
     pub(crate) lease: Lease,
+    /// How many records there were then: of workloads, nodes and tombstones.
+    pub(crate) records: usize,
 }
 
 /// What one campaign came to.
@@ -84,7 +86,11 @@ async fn try_once(
     };
     let created = create_key(client, keys, config, replica, found, lease.id).await;
     match created {
-        Ok(Some(epoch)) => Ok(Some(Won { epoch, lease })),
+        Ok(Some((epoch, records))) => Ok(Some(Won {
+            epoch,
+            lease,
+            records,
+        })),
         // Whether or not the key was created: without the lease, it goes.
         Ok(None) => {
             revoke(client, config, lease.id).await;
@@ -104,7 +110,7 @@ async fn create_key(
     replica: &Replica,
     found: &Found,
     lease: i64,
-) -> Result<Option<Epoch>, StoreError> {
+) -> Result<Option<(Epoch, usize)>, StoreError> {
     let value = serde_json::to_vec(replica).map_err(|_| StoreError::Nonsense("replica"))?;
     let absent = Compare::create_revision(keys.leader(), CompareOp::Equal, 0);
     let with_lease = PutOptions::new().with_lease(lease);
@@ -114,6 +120,10 @@ async fn create_key(
         let value = serde_json::to_vec(&schema).map_err(|_| StoreError::Nonsense("schema"))?;
         writes.push(TxnOp::put(keys.schema(), value, None));
     }
+    writes.extend(keys.records().map(|(first, end)| {
+        let options = GetOptions::new().with_range(end).with_count_only();
+        TxnOp::get(first, Some(options))
+    }));
     let [schema, generation, hold] = found.compares(keys);
     let compares = [absent, schema, generation, hold];
     let request = client.txn(Txn::new().when(compares).and_then(writes));
@@ -123,7 +133,15 @@ async fn create_key(
         .ok_or(StoreError::Nonsense("election"))?
         .revision();
     let epoch = Epoch::of(found.generation, revision);
-    Ok(answer.succeeded().then_some(epoch))
+    let counts = answer
+        .op_responses()
+        .into_iter()
+        .map(|answer| match answer {
+            TxnOpResponse::Get(counted) => usize::try_from(counted.count()).unwrap_or(0),
+            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => 0,
+        });
+    let records = counts.sum();
+    Ok(answer.succeeded().then_some((epoch, records)))
 }
 
 /// Whether this epoch still leads.

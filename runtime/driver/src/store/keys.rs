@@ -60,6 +60,24 @@ impl Keys {
         format!("{}/meta/{HOLD}", self.prefix)
     }
 
+    /// Where the records of workloads, nodes and tombstones are: the first key of each range, and the
+    /// first one after it.
+    pub(crate) fn records(&self) -> [(String, String); 6] {
+        let ranges = [
+            "assignments",
+            "meta/tombstones",
+            "nodes",
+            "reconciliation",
+            "retries",
+            "workloads",
+        ];
+        // '0' follows '/'.
+        ranges.map(|range| {
+            let name = format!("{}/{range}", self.prefix);
+            (format!("{name}/"), format!("{name}0"))
+        })
+    }
+
     /// The record of the schema of all records.
     pub(crate) fn schema(&self) -> String {
         format!("{}/meta/{SCHEMA}", self.prefix)
@@ -107,6 +125,24 @@ mod tests {
             assert_eq!(keys.place(keys.leader().as_bytes()), Place::Election);
             assert_eq!(keys.place(keys.schema().as_bytes()), Place::Election);
             assert!(keys.root() < full && full < keys.root_end());
+            let counted = |key: &Key| {
+                let full = keys.full(key);
+                let mut ranges = keys.records().into_iter();
+                ranges.any(|(first, end)| first <= full && full < end)
+            };
+            let (id, node) = ("w".parse().unwrap(), "n".parse().unwrap());
+            for key in [
+                Key::Workload("w".parse().unwrap()),
+                Key::Assignment("w".parse().unwrap()),
+                Key::Intent("w".parse().unwrap()),
+                Key::Retry("w".parse().unwrap()),
+                Key::Node("n".parse().unwrap()),
+                Key::Tombstone(node, id),
+            ] {
+                assert!(counted(&key), "{key}");
+            }
+            assert!(!counted(&Key::Meta("quotas".into())));
+            assert!(!counted(&Key::Event(EventId::from_text("1"))));
         }
     }
 

@@ -86,6 +86,8 @@ pub(crate) enum Leadership {
     TakeOver {
         term: Term,
         round: u64,
+        /// How many records the store held then.
+        records: usize,
         /// Told how far the image is, if it is far enough to lead over; dropped if it is not, and
         /// then the term has not begun.
         taken: oneshot::Sender<StoreRevision>,
@@ -417,7 +419,7 @@ impl StoreTask {
             };
             match image {
                 Image::Followed(followed) => {
-                    if let Some(next) = self.take_over(term, followed).await {
+                    if let Some(next) = self.take_over(term, won.records, followed).await {
                         break (ordered, next);
                     }
                 }
@@ -532,12 +534,13 @@ impl StoreTask {
 
     /// Leads over the image that was followed: the revision from which on changes are to be told.
     /// `None`: the core does not have that image.
-    async fn take_over(&self, term: Term, following: Following) -> Option<i64> {
+    async fn take_over(&self, term: Term, records: usize, following: Following) -> Option<i64> {
         let epoch = term.epoch;
         let (taken, known) = oneshot::channel();
         let lead = Leadership::TakeOver {
             term,
             round: following.round,
+            records,
             taken,
         };
         let sent = self.leadership.send(lead).await.is_ok();

@@ -114,7 +114,13 @@ enum Begins {
 async fn begins(subject: &mut Subject, exact: bool) -> (Begins, Term) {
     loop {
         match soon(subject.leadership.recv()).await {
-            Leadership::TakeOver { term, round, taken } if exact => {
+            Leadership::TakeOver {
+                term,
+                round,
+                records,
+                taken,
+            } if exact => {
+                assert_eq!(records, 1, "the workload");
                 let revision = StoreRevision(term.epoch.create_revision());
                 taken.send(revision).unwrap();
                 return (Begins::Over(round), term);
