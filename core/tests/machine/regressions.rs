@@ -132,3 +132,25 @@ fn a_registration_that_failed_is_asked_for_again() {
         },
     ]);
 }
+
+/// The store had no use for a transaction that was given up long ago, and a change of leaders gave it
+/// none: what was deleted meanwhile does not come back.
+#[test]
+fn a_transaction_that_is_too_old_is_not_written_at_a_change_of_leaders() {
+    play(&[
+        Join { n: 0, cpu: 1000 },
+        NextCommit { fate: UnknownLate },
+        Apply {
+            w: 0,
+            version: 1,
+            cpu: 200,
+            zone: None,
+        },
+        Delete { w: 0 },
+        Pass { s: 40 },
+        Lead {
+            anew: false,
+            written: true,
+        },
+    ]);
+}

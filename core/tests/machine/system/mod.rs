@@ -213,10 +213,20 @@ impl System {
         }
     }
 
+    /// The store carries no transaction out that was given up too long ago.
+    fn may_come(&self, given_up: Option<Timestamp>) -> bool {
+        let patience = self.core.config().stray_commit_max;
+        given_up.is_none_or(|since| self.now < since + patience)
+    }
+
     fn change_leader(&mut self, anew: bool, written: bool) {
         for held in std::mem::take(&mut self.held) {
             match held {
-                Held::Commit { txn, before, .. } if written => {
+                Held::Commit {
+                    txn,
+                    before,
+                    given_up,
+                } if written && self.may_come(given_up) => {
                     self.write(&txn, &before);
                 }
                 Held::Call {
@@ -307,11 +317,9 @@ impl System {
             Held::Commit {
                 txn,
                 before,
-                given_up: Some(since),
+                given_up,
             } => {
-                // The store carries none out that is as old as that.
-                let young = self.now < since + self.core.config().stray_commit_max;
-                if young && self.write(&txn, &before) {
+                if self.may_come(given_up) && self.write(&txn, &before) {
                     self.changed(&txn);
                     self.feed(Input::Wake);
                 }
