@@ -125,10 +125,12 @@ impl Watcher {
         };
         let interval = self.config.lease_ttl / 2;
         let mut heard = Instant::now();
+        let mut unled = false;
         loop {
             match timeout(interval, stream.message()).await {
                 Ok(Ok(Some(message))) => {
                     heard = Instant::now();
+                    unled &= message.events().is_empty();
                     self.health.answered(None);
                     if let Err(broken) = self.take_of_leader(&message, told).await {
                         return broken;
@@ -145,7 +147,9 @@ impl Watcher {
                         return error.into();
                     }
                     match self.is_led().await {
-                        Ok(true) => {}
+                        Ok(true) => unled = false,
+                        // The watch may be about to tell.
+                        Ok(false) if !unled => unled = true,
                         Ok(false) => return Broken::Over(End::Lost),
                         Err(error) => return error.into(),
                     }

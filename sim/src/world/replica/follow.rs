@@ -144,6 +144,7 @@ impl World {
     pub(super) fn nobody_leads(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
         replica.follows = false;
+        replica.unled = false;
         replica.standing = Standing::Idle;
         replica.next_campaign = self.now;
         let stream = replica.stream(at);

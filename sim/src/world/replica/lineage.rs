@@ -69,10 +69,15 @@ impl World {
             return;
         }
         match next {
-            Next::Watch(_) | Next::Follow if self.is_following(at) && !is_there(0) => {
-                self.nobody_leads(at);
+            Next::Follow => {
+                let replica = &mut self.replicas[at];
+                let unled = !is_there(0) && matches!(replica.standing, Standing::Following);
+                // The watch may be about to tell; it is asked once more.
+                if unled && std::mem::replace(&mut replica.unled, unled) {
+                    self.nobody_leads(at);
+                }
+                self.replicas[at].unled &= unled;
             }
-            Next::Follow => {}
             Next::Watch(from) => {
                 if self.replicas[at].is_watching() {
                     self.watch_from(at, from);
@@ -89,10 +94,6 @@ impl World {
             }
             Next::Begin => self.ask_for_lease(at),
         }
-    }
-
-    fn is_following(&self, at: usize) -> bool {
-        matches!(self.replicas[at].standing, Standing::Following)
     }
 
     /// Holds an answer against what was known when it was asked for. A store that is not believed

@@ -141,6 +141,8 @@ pub(super) struct Replica {
     lease_until: Timestamp,
     epoch: Epoch,
     next_campaign: Timestamp,
+    /// It was told that nobody leads, and its watch said nothing of it.
+    unled: bool,
     next_keep_alive: Timestamp,
     calls: BTreeMap<u64, Purpose>,
     next_call: u64,
@@ -272,6 +274,7 @@ impl Replica {
             lease_until: Timestamp::ZERO,
             epoch: Epoch(0),
             next_campaign: Timestamp::ZERO,
+            unled: false,
             next_keep_alive: Timestamp::ZERO,
             calls: BTreeMap::new(),
             next_call: 0,
