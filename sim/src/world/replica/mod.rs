@@ -6,6 +6,7 @@ mod election;
 mod follow;
 mod lineage;
 mod pace;
+mod standing;
 mod talk;
 mod watch;
 
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use berth_core::drive::{self, Sink};
 use berth_core::io::request::{RequestError, Response};
-use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Stored, Txn};
-use berth_core::lineage::{Lineage, Sight};
+use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Txn};
+use berth_core::lineage::Lineage;
 use berth_core::planted::{Bug, planted};
 use berth_core::{
     CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
@@ -29,7 +30,10 @@ use crate::process::Process;
 use crate::rng::{Stream, Streams};
 use crate::script::Span;
 
+pub(super) use standing::Role;
+
 use codec::{encode_txn, gets};
+use standing::{Next, Purpose, Standing};
 
 use super::World;
 use super::clock::Clock;
@@ -50,83 +54,6 @@ const CHECKED_PER_STEP: usize = 16;
 const CHECKED_PER_STEP_OF_MANY: usize = 4;
 /// From so many on they are many.
 const MANY: usize = 500;
-
-/// Where a replica stands in its election.
-#[derive(Debug)]
-enum Standing {
-    /// Waits for its turn.
-    Idle,
-    /// Asked whether somebody leads.
-    Looking,
-    /// Asked for a lease.
-    Granting,
-    /// Asked for the leadership key.
-    Campaigning,
-    /// Reads the store, to lead or to follow.
-    Loading {
-        follows: bool,
-        /// Somebody leads at that revision.
-        led: bool,
-        revision: i64,
-        records: Vec<Stored>,
-        strangers: Vec<String>,
-    },
-    /// It has the key, and waits until its watch tells of it: then its image is the one to lead
-    /// over. Not longer than until then.
-    Awaiting(Timestamp),
-    /// Leads.
-    Leading,
-    /// Somebody else leads, and its watch keeps its image up.
-    Following,
-}
-
-/// Where a replica stands, as others see it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Role {
-    /// It waits for its turn.
-    #[default]
-    Waits,
-    /// It asks for the lease and the leadership key.
-    Campaigns,
-    /// It has the key and reads the store.
-    Loads(i64),
-    /// It leads.
-    Leads(i64),
-}
-
-/// What a call to the store is for.
-#[derive(Debug)]
-enum Purpose {
-    Look,
-    /// Whether the store is the one that was seen before; how far it was seen, and what comes next.
-    Verify(Option<Sight>, Next),
-    /// When, by its own clock.
-    Grant {
-        asked_at: Timestamp,
-    },
-    Campaign,
-    Load(Option<Sight>),
-    /// When, by its own clock.
-    KeepAlive {
-        asked_at: Timestamp,
-    },
-    Commit(TxnId, Vec<Key>, Option<Sight>),
-    ReadBack(TxnId, Vec<Key>),
-    Watch,
-    /// Keeps everybody from leading.
-    Hold,
-}
-
-/// What comes after the store was found to be the one that it was.
-#[derive(Debug, Clone, Copy)]
-enum Next {
-    /// To lead, or to follow.
-    Begin,
-    /// Its watch goes on, from this revision.
-    Watch(i64),
-    /// It follows on, if anybody leads still: its watch may have kept the end of the term to itself.
-    Follow,
-}
 
 /// A scheduler's process.
 #[derive(Debug)]
