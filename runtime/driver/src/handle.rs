@@ -8,8 +8,7 @@ use berth_core::{Epoch, EventRecord, Stats, StoreRevision};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::config::Replica;
-use crate::store::LeaseGuard;
-use crate::store::StoreCondition;
+use crate::store::{Leaders, LeaseGuard, StoreCondition};
 
 /// A request on its way to the core, and where its answer goes.
 #[derive(Debug)]
@@ -46,6 +45,8 @@ pub struct CoreHandle {
     health: watch::Receiver<DriverHealth>,
     /// `None`: nobody drives it.
     image: Option<watch::Receiver<Image>>,
+    /// Reads who leads from the store.
+    leaders: Option<Arc<dyn Leaders>>,
 }
 
 /// What the core's image stands on. Replaced as a whole.
@@ -72,7 +73,26 @@ impl CoreHandle {
             stats,
             health,
             image: None,
+            leaders: None,
         }
+    }
+
+    /// The same, with a way to read who leads past the watch.
+    #[must_use]
+    pub fn with_leaders(mut self, leaders: Arc<dyn Leaders>) -> Self {
+        self.leaders = Some(leaders);
+        self
+    }
+
+    /// Reads who leads from the store itself: [`DriverHealth::leader`] is as late as the watch is.
+    /// `None`: nobody does, or the store does not say. To be asked seldom, and not waited for
+    /// without a limit.
+    pub async fn read_leader(&self) -> Option<Replica> {
+        let read = self.leaders.as_ref()?.read().await;
+        read.unwrap_or_else(|why| {
+            tracing::debug!(why, "cannot read who leads");
+            None
+        })
     }
 
     /// The same, over an image that a driver keeps up.

@@ -13,7 +13,7 @@ use crate::config::DriverConfig;
 use crate::dispatch::Dispatcher;
 use crate::drive::{CoreLoop, Inbox};
 use crate::handle::{CoreHandle, DriverHealth, Image};
-use crate::store::{Memory, Reporter, StoreFactory, StoreTask};
+use crate::store::{LeaderRecord, Memory, Reporter, StoreFactory, StoreTask};
 
 /// Answers of the store that may wait for the core.
 const ANSWERS_MAX: usize = 4_096;
@@ -110,9 +110,14 @@ impl Driver {
             shutdown_grace: config.shutdown_grace,
         };
         let memory = Memory::open(config.store.seen_file.clone(), &config.store.prefix);
+        let (factory, store_config) = (Arc::new(factory), Arc::new(config.store));
+        let leaders = LeaderRecord {
+            factory: factory.clone(),
+            config: Arc::clone(&store_config),
+        };
         let store = StoreTask {
-            factory: Box::new(factory),
-            config: Arc::new(config.store),
+            factory,
+            config: store_config,
             replica: config.replica,
             metrics,
             health,
@@ -130,7 +135,9 @@ impl Driver {
             core.run().await;
         });
         let store = tokio::spawn(store.run());
-        let handle = CoreHandle::new(submit, events, stats_seen, health_seen).over(image_seen);
+        let handle = CoreHandle::new(submit, events, stats_seen, health_seen)
+            .over(image_seen)
+            .with_leaders(Arc::new(leaders));
         (handle, DriverJoin { core, store })
     }
 }

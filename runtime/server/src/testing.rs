@@ -6,6 +6,7 @@ use berth_core::io::request::{Freshness, Request, RequestError, Response};
 use berth_core::io::view::{DisplayStatus, NodeView, WorkloadView};
 use berth_core::{EventId, EventRecord, EventType, Stats, StoreRevision, Timestamp};
 use berth_driver::handle::DriverHealth;
+use berth_driver::store::Leaders;
 use berth_driver::{CoreHandle, Submission};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,11 @@ impl Script {
         );
         script.core = CoreHandle::new(submit, events, stats, health);
         (script, submissions)
+    }
+
+    /// From now on, who leads can be read there.
+    pub(crate) fn read_leaders_from(&mut self, leaders: Arc<dyn Leaders>) {
+        self.core = self.core.clone().with_leaders(leaders);
     }
 
     /// A core that refuses everything with `error`.

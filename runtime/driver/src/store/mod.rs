@@ -11,6 +11,7 @@ mod following;
 mod group;
 mod health;
 mod keys;
+mod leader;
 mod lease;
 mod load;
 mod look;
@@ -39,6 +40,8 @@ pub use condition::{StoreCondition, StoreState};
 pub use connect::{CONNECT_TIMEOUT, Connecting, Endpoints, KEEP_ALIVE, StoreFactory};
 pub(crate) use group::Pending;
 pub(crate) use health::Reporter;
+pub(crate) use leader::LeaderRecord;
+pub use leader::{Leaders, ReadingLeader};
 pub(crate) use lease::LeaseGuard;
 pub use look::Accepted;
 pub(crate) use memory::Memory;
@@ -161,7 +164,7 @@ impl End {
 
 /// Owns the store client. One task.
 pub(crate) struct StoreTask {
-    pub(crate) factory: Box<dyn StoreFactory>,
+    pub(crate) factory: Arc<dyn StoreFactory>,
     pub(crate) config: Arc<StoreConfig>,
     pub(crate) replica: Replica,
     pub(crate) metrics: Arc<DriverMetrics>,

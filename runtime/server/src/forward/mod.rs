@@ -1,12 +1,16 @@
 //! What only the leader can answer, sent on to it by a replica that does not lead.
 //!
 //! One hop: the leader's side ([`ReplicaService`]) never sends anything on. What was certainly not
-//! carried out is told from what may have been ([`AskError::NotKnown`]), and nothing is tried twice
-//! here: only who asked knows whether it may be.
+//! carried out is told from what may have been ([`AskError::NotKnown`]), and nothing that may have been
+//! carried out is tried twice here: only who asked knows whether it may be. What was sent to one that
+//! does not lead is sent once more, if the store names another one.
 
+mod finder;
 mod service;
 mod wire;
 
+#[cfg(test)]
+mod finder_tests;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +21,7 @@ use berth_core::io::request::{Effect, Request, RequestError, Response};
 use berth_driver::agents::{describe, had_connection};
 use berth_driver::{Connect, CoreHandle, Replica};
 use berth_proto::replica::v1 as proto;
+use berth_proto::replica::v1::forward_response::Outcome;
 use berth_proto::replica::v1::replica_client::ReplicaClient;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -26,6 +31,8 @@ use tonic::{Code, Status};
 use crate::api::AskError;
 use crate::call::Call;
 use crate::grpc::RETRY_AFTER_MS;
+
+use self::finder::{Finder, Lead};
 
 pub(crate) use service::ReplicaService;
 
@@ -50,6 +57,7 @@ pub struct Peers {
 pub(crate) struct Forwarder {
     peers: Peers,
     core: CoreHandle,
+    finder: Finder,
     places: Semaphore,
     /// The connection to the leader that was called last.
     line: Mutex<Option<Line>>,
@@ -66,6 +74,7 @@ impl Forwarder {
     pub(crate) fn new(peers: Peers, core: CoreHandle, in_flight_max: usize) -> Self {
         Self {
             peers,
+            finder: Finder::new(core.clone()),
             core,
             places: Semaphore::new(in_flight_max),
             line: Mutex::new(None),
@@ -79,12 +88,19 @@ impl Forwarder {
 
     /// Another replica that is known to lead.
     pub(crate) fn leader(&self) -> Option<Replica> {
-        let leader = self.core.health().leader?;
-        let another = leader.id != self.peers.own.id;
-        (another && !leader.grpc_address.is_empty()).then_some(leader)
+        Some(self.lead()?.leader)
     }
 
-    /// Asks the leader, at most until `until`.
+    fn lead(&self) -> Option<Lead> {
+        self.finder.lead().filter(|lead| self.is_another(lead))
+    }
+
+    fn is_another(&self, lead: &Lead) -> bool {
+        lead.leader.id != self.peers.own.id && !lead.leader.grpc_address.is_empty()
+    }
+
+    /// Asks the leader, at most until `until`. If it turns out not to lead, and the store names
+    /// another one, that one is asked.
     ///
     /// # Errors
     /// What the leader's core says; that there is no leader; that the outcome is not known.
@@ -94,14 +110,34 @@ impl Forwarder {
         call: &Call,
         until: Instant,
     ) -> Result<Response, AskError> {
-        let Some(leader) = self.leader() else {
+        let Some(lead) = self.lead() else {
             return Err(unavailable("no replica leads now"));
         };
         let Ok(_place) = self.places.try_acquire() else {
             return Err(AskError::TooManyForwarded);
         };
+        let missed = match self.call(&lead, request, call, until).await {
+            Err(Failure::DoesNotLead(why)) => why,
+            answer => return answer.map_err(AskError::from),
+        };
+        let instead = self.finder.instead_of(&lead.leader, until).await;
+        match instead.filter(|lead| self.is_another(lead)) {
+            Some(lead) => Ok(self.call(&lead, request, call, until).await?),
+            None => Err(missed),
+        }
+    }
+
+    /// Calls who is believed to lead, once.
+    async fn call(
+        &self,
+        lead: &Lead,
+        request: &Request,
+        call: &Call,
+        until: Instant,
+    ) -> Result<Response, Failure> {
+        let leader = &lead.leader;
         let read = matches!(request, Request::Read(_));
-        let mut client = ReplicaClient::new(self.line(&leader).map_err(unavailable)?)
+        let mut client = ReplicaClient::new(self.line(leader).map_err(unavailable)?)
             .max_decoding_message_size(FORWARD_BYTES_MAX)
             .max_encoding_message_size(FORWARD_BYTES_MAX);
         let began = Instant::now();
@@ -116,19 +152,24 @@ impl Forwarder {
         let answered = tokio::select! { biased;
             answered = client.forward(message) => answered,
             () = tokio::time::sleep_until(until) => {
-                return Err(AskError::Timeout(until - began));
+                return Err(AskError::Timeout(until - began).into());
             }
-            () = self.deposed(&leader) => {
+            () = self.deposed(lead) => {
                 let why = format!("{} leads no more and has not answered", leader.id);
-                return Err(lost(read, why));
+                return Err(lost(read, why).into());
             }
         };
         match answered {
-            Ok(answer) => wire::outcome(answer.into_inner(), read),
+            Ok(answer) => match answer.into_inner().outcome {
+                Some(Outcome::NotDone(proto::NotDone { reason })) => {
+                    Err(Failure::DoesNotLead(unavailable(reason)))
+                }
+                outcome => Ok(wire::outcome(proto::ForwardResponse { outcome }, read)?),
+            },
             Err(status) if status.code() == Code::DeadlineExceeded || Instant::now() >= until => {
-                Err(AskError::Timeout(until - began))
+                Err(AskError::Timeout(until - began).into())
             }
-            Err(status) => Err(self.failed(&leader, &status, read)),
+            Err(status) => Err(failed(leader, &status, read)),
         }
     }
 
@@ -154,33 +195,61 @@ impl Forwarder {
         Ok(channel)
     }
 
-    /// Waits until somebody else leads than this one, or nobody, and then for its last words.
-    async fn deposed(&self, leader: &Replica) {
+    /// Waits until somebody else leads than this one, or nobody, and then for its last words. A watch
+    /// that still names its predecessor says nothing about it.
+    async fn deposed(&self, lead: &Lead) {
         let mut health = self.core.watch_health();
-        let changed = health.wait_for(|health| health.leader.as_ref() != Some(leader));
+        let known = [Some(&lead.leader), Some(&lead.told)];
+        let changed = health.wait_for(|health| !known.contains(&health.leader.as_ref()));
         // An error means that the driver ended: it knows of no leader any more.
         drop(changed.await);
         tokio::time::sleep(LAST_WORDS).await;
     }
+}
 
-    /// What an error of gRPC's says of the request.
-    fn failed(&self, leader: &Replica, status: &Status, read: bool) -> AskError {
-        let name = &leader.id;
-        if !had_connection(status) {
-            let why = describe(status);
-            return unavailable(format!("{name}, which leads, cannot be reached: {why}"));
+/// Why a call has no answer.
+#[derive(Debug)]
+enum Failure {
+    /// It was certainly not carried out, and may be because somebody else leads.
+    DoesNotLead(AskError),
+    /// Anything else.
+    Other(AskError),
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for AskError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::DoesNotLead(error) | Failure::Other(error) => error,
         }
-        // The leader's own refusals; a broken connection has no metadata.
-        let refused = status.metadata().contains_key(RETRY_AFTER_MS)
-            || matches!(status.code(), Code::PermissionDenied | Code::Unimplemented);
-        if refused {
-            let why = status.message();
-            return unavailable(format!("{name}, which leads, does not take it: {why}"));
+    }
+}
+
+/// What an error of gRPC's says of the request.
+fn failed(leader: &Replica, status: &Status, read: bool) -> Failure {
+    let name = &leader.id;
+    if !had_connection(status) {
+        let why = describe(status);
+        let why = format!("{name}, which leads, cannot be reached: {why}");
+        return Failure::DoesNotLead(unavailable(why));
+    }
+    let refused = || {
+        let why = status.message();
+        unavailable(format!("{name}, which leads, does not take it: {why}"))
+    };
+    // The leader's own refusals; a broken connection has no metadata.
+    match status.code() {
+        Code::PermissionDenied | Code::Unimplemented => Failure::DoesNotLead(refused()),
+        _ if status.metadata().contains_key(RETRY_AFTER_MS) => Failure::Other(refused()),
+        _ => {
+            let why = format!("the connection to {name} broke: {}", describe(status));
+            Failure::Other(lost(read, why))
         }
-        lost(
-            read,
-            format!("the connection to {name} broke: {}", describe(status)),
-        )
     }
 }
 

@@ -18,7 +18,14 @@ use crate::testing::{Script, workload_answer};
 
 /// Counts the connections that it makes lines for.
 #[derive(Debug, Default)]
-struct Counting(AtomicUsize);
+pub(super) struct Counting(AtomicUsize);
+
+impl Counting {
+    /// So many so far.
+    pub(super) fn made(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 impl Connect for Counting {
     fn channel(&self, endpoint: &str) -> Result<Channel, String> {
@@ -28,13 +35,13 @@ impl Connect for Counting {
 }
 
 /// A replica that another one may forward to.
-struct Served {
-    own: Replica,
+pub(super) struct Served {
+    pub(super) own: Replica,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
-fn replica(id: &str, address: &str) -> Replica {
+pub(super) fn replica(id: &str, address: &str) -> Replica {
     Replica {
         id: id.into(),
         grpc_address: address.into(),
@@ -44,7 +51,7 @@ fn replica(id: &str, address: &str) -> Replica {
 }
 
 impl Served {
-    async fn start(id: &str, script: &Script) -> Self {
+    pub(super) async fn start(id: &str, script: &Script) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let port = Listener::bind(any, Protocol::Grpc, None, 16).await.unwrap();
         let own = replica(id, &port.address().to_string());
@@ -64,13 +71,13 @@ impl Served {
     }
 
     /// Its connections are cut; whatever it was about to answer is lost.
-    async fn die(self) {
+    pub(super) async fn die(self) {
         self.shutdown.cancel();
         self.task.await.unwrap();
     }
 }
 
-fn following(leader: Option<&Replica>) -> DriverHealth {
+pub(super) fn following(leader: Option<&Replica>) -> DriverHealth {
     DriverHealth {
         leader: leader.cloned(),
         ..DriverHealth::default()
@@ -96,7 +103,7 @@ fn follower(script: &Script, leader: Option<&Replica>) -> Api {
     follower_with(script, leader, ApiLimits::default()).0
 }
 
-fn retry(id: &str) -> Request {
+pub(super) fn retry(id: &str) -> Request {
     Request::Retry {
         workload: id.parse().unwrap(),
     }
@@ -106,7 +113,7 @@ fn read(id: &str) -> Request {
     Request::Read(Query::Workload(id.parse().unwrap()))
 }
 
-fn is_unavailable(answer: &Result<Response, AskError>) -> bool {
+pub(super) fn is_unavailable(answer: &Result<Response, AskError>) -> bool {
     matches!(answer, Err(AskError::Core(RequestError::Unavailable { retry_after, effect, .. }))
         if !retry_after.is_zero() && *effect == Effect::None)
 }
@@ -176,7 +183,7 @@ async fn without_a_leader_a_write_is_refused_with_a_hint() {
         let answer = api.ask(retry("web")).await;
         assert!(is_unavailable(&answer), "{leader:?}: {answer:?}");
         let called = leader.is_some_and(|leader| leader.id != "follower");
-        assert_eq!(lines.0.load(Ordering::Relaxed), usize::from(called));
+        assert_eq!(lines.made(), usize::from(called));
     }
 }
 
@@ -294,10 +301,10 @@ async fn one_connection_to_each_leader() {
         assert!(api.ask(retry("web")).await.is_ok());
     });
     many.await;
-    assert_eq!(lines.0.load(Ordering::Relaxed), 1);
+    assert_eq!(lines.made(), 1);
     script.set_health(following(Some(&two.own)));
     assert!(api.ask(retry("web")).await.is_ok());
-    assert_eq!(lines.0.load(Ordering::Relaxed), 2);
+    assert_eq!(lines.made(), 2);
     assert_eq!((first.seen().len(), second.seen().len()), (20, 1));
     one.die().await;
     two.die().await;

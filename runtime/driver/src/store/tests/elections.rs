@@ -155,3 +155,19 @@ async fn who_is_elected_says_which_versions_may_use_the_store() {
     assert_eq!((found.schema, found.oldest_reader), (1, 1));
     assert_eq!(found.extra["more"], 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leads_is_read_past_a_watch_that_hears_nothing() {
+    let net = Net::new();
+    let record = LeaderRecord {
+        factory: Arc::new(net.factory()),
+        config: Arc::new(config()),
+    };
+    assert_eq!(record.read().await, Ok(None));
+    let mut leader = Subject::start(&net, "a", config());
+    leader.leads().await;
+    let read = record.read().await.unwrap();
+    assert_eq!(read.map(|replica| replica.id).as_deref(), Some("a"));
+    net.set_refusing(true);
+    assert!(record.read().await.is_err());
+}

@@ -179,7 +179,7 @@ impl Subject {
         let (metrics, stop) = (Arc::<DriverMetrics>::default(), CancellationToken::new());
         let memory = Memory::open(config.seen_file.clone(), &config.prefix);
         let task = StoreTask {
-            factory: Box::new(net.factory()),
+            factory: Arc::new(net.factory()),
             config: Arc::new(config),
             replica: Replica {
                 id: id.into(),
