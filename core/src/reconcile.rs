@@ -116,13 +116,10 @@ pub fn reconcile(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict
 
 fn deleted(at: &Situation<'_>, now: Timestamp, config: &Config) -> Verdict {
     match (at.observed, at.phase) {
-        (Observed::Missing, Phase::Applying(since) | Phase::Stopping(since)) => {
-            // The apply may still be on its way into the agent: delete after it.
-            if now < since + config.missing_grace {
-                Verdict::Act(Action::Delete)
-            } else {
-                Verdict::Gone
-            }
+        // The apply may still be on its way into the agent, however long ago it was sent. An agent
+        // that deletes refuses what was sent before (decision 9).
+        (Observed::Missing, Phase::Applying(_) | Phase::Stopping(_)) => {
+            Verdict::Act(Action::Delete)
         }
         (
             Observed::Missing,

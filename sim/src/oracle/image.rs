@@ -91,6 +91,8 @@ pub(crate) struct Image {
     pub(crate) nodes: BTreeMap<NodeId, Held<NodeRecord>>,
     pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), Held<TombstoneRecord>>,
     pub(crate) events: BTreeSet<EventId>,
+    /// Records of workloads and nodes that are there and cannot be read.
+    pub(crate) unread: BTreeSet<Key>,
     /// The create revision of the leadership key; 0: nobody leads.
     pub(crate) leader: i64,
 }
@@ -118,7 +120,8 @@ impl Image {
             kv::EventKind::Delete => None,
         };
         let bad = &mut commit.unreadable;
-        match Key::parse(&text) {
+        let (key, bad_before) = (Key::parse(&text), bad.len());
+        match key.clone() {
             Some(Key::Workload(id)) => {
                 let last = &mut memo.workloads;
                 let read = |id: &_, text: &[u8]| last.read(id, text);
@@ -162,6 +165,15 @@ impl Image {
             Some(Key::Leader(_)) => self.leader = put.map_or(0, |kv| kv.create_revision),
             Some(Key::Meta(_)) => {}
             None => bad.push(format!("{text} is not of the layout")),
+        }
+        match key {
+            Some(Key::Event(_)) | None => {}
+            Some(key) if commit.unreadable.len() > bad_before => {
+                self.unread.insert(key);
+            }
+            Some(key) => {
+                self.unread.remove(&key);
+            }
         }
     }
 

@@ -76,6 +76,7 @@ pub(crate) struct Oracle {
     asked: s09_no_phantom_writes::Asked,
     events: s11_events::Events,
     pace: s12_no_hot_loop::Pace,
+    purged: s13_no_double_run::Purged,
     drains: s16_drain::Drains,
     evictions: s18_eviction::Evictions,
     histories: s15_linearizable::Histories,
@@ -115,6 +116,7 @@ impl Oracle {
             asked: s09_no_phantom_writes::Asked::default(),
             events: s11_events::Events::default(),
             pace: s12_no_hot_loop::Pace::default(),
+            purged: s13_no_double_run::Purged::default(),
             drains: s16_drain::Drains::default(),
             evictions: s18_eviction::Evictions::default(),
             histories: s15_linearizable::Histories::default(),
@@ -228,6 +230,7 @@ impl Oracle {
             Writer::Scheduler { replica, .. } => self.leads_since.get(&replica).copied(),
             Writer::Election | Writer::Stranger => None,
         };
+        self.purged.committed(&commit);
         let checks = [
             (Rule::S2, self.fencing.committed(&commit, &self.image)),
             (Rule::S3, self.capacity.committed(&commit, &self.image)),
@@ -472,10 +475,11 @@ impl Oracle {
         if let Some(view) = self.views.get(&replica) {
             let grace = self.grace(replica, call.epoch.0, clock);
             let wanted = s01_persist_before_act::is_wanted(view, call);
-            let check = s13_no_double_run::call_leaves(view, &grace, call, copies);
+            let check = s13_no_double_run::call_leaves(view, &grace, &self.purged, call, copies);
             self.judge(Rule::S13, check);
             self.judge(Rule::S1, wanted);
         }
+        self.purged.applied(call);
         let check = s01_persist_before_act::call_leaves(&self.image, replica, call);
         self.judge(Rule::S1, check);
         let check = self

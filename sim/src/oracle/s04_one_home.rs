@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use berth_core::{NodeId, WorkloadId};
+use berth_core::{Key, NodeId, WorkloadId};
 
 use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
@@ -49,7 +49,9 @@ pub(crate) fn forgotten(
             .and_then(|it| it.assigned_node.as_ref());
         // A record that goes while its node is there is another rule's (S10).
         let stays = |node: &&NodeId| pair.after.is_some() || !image.nodes.contains_key(*node);
-        left.extend(home.filter(stays).map(|node| (node, id)));
+        let says = pair.after.as_ref().and_then(|it| it.assigned_node.as_ref());
+        let leaves = home.filter(|node| says != Some(*node));
+        left.extend(leaves.filter(stays).map(|node| (node, id)));
     }
     for (id, pair) in &commit.assignments {
         let moves = image.workloads.contains_key(id);
@@ -58,7 +60,12 @@ pub(crate) fn forgotten(
     }
     for (node, id) in left {
         let home = image.assignments.get(id).map(|held| &held.record.node_id);
-        let says = home == Some(node) || image.tombstones.contains_key(&(node.clone(), id.clone()));
+        // What cannot be read is left alone: it may say so.
+        let tombstone = Key::Tombstone(node.clone(), id.clone());
+        let says = home == Some(node)
+            || image.tombstones.contains_key(&(node.clone(), id.clone()))
+            || image.unread.contains(&Key::Assignment(id.clone()))
+            || image.unread.contains(&tombstone);
         if !says && runs(node, id) {
             let seen = format!("its home is {home:?}, and {node} runs it");
             let expected = "a tombstone for a copy that is left behind";
