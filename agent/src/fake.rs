@@ -19,7 +19,6 @@
 //! It outlives its agent, as real containers do: keep it while the agent restarts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, RangeInclusive};
 use std::time::Duration;
 
 use berth_core::{Revision, Timestamp, WorkloadId};
@@ -230,15 +229,6 @@ impl FakeRuntime {
     pub fn artifacts_of(&self, id: &WorkloadId) -> impl Iterator<Item = &FakeArtifact> {
         let all = (id.clone(), 0)..=(id.clone(), u64::MAX);
         self.artifacts.range(all).map(|(_, artifact)| artifact)
-    }
-
-    /// Whether a copy of one of these is live: `all` is from the first artifact of a workload to its
-    /// last, made once for many runtimes.
-    #[must_use]
-    pub fn has_live(&self, all: &RangeInclusive<(WorkloadId, u64)>) -> bool {
-        let bounds = (Bound::Included(all.start()), Bound::Included(all.end()));
-        let mut found = self.artifacts.range::<(WorkloadId, u64), _>(bounds);
-        found.any(|(_, artifact)| artifact.state.is_live())
     }
 
     /// The agent is gone: what it did not hear is lost. What goes on goes on.

@@ -1,6 +1,7 @@
 //! The machine's whole interface: what comes in, what goes out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::model::spec::WorkloadType;
@@ -112,7 +113,7 @@ pub enum AgentReply {
     /// To a status.
     Status(Box<agent::GetWorkloadStatusResponse>),
     /// To a list.
-    List(agent::ListWorkloadsResponse),
+    List(Arc<agent::ListWorkloadsResponse>),
     /// To a list of actions.
     Actions(agent::ListActionsResponse),
     /// To any: an error of gRPC.
@@ -350,13 +351,33 @@ pub enum Found {
     Unclear(String),
 }
 
+/// What a heartbeat says. What it says of workloads is the same again and again, and shared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heartbeat {
+    /// All but `workload_statuses`.
+    pub head: Box<control::HeartbeatRequest>,
+    /// What it says of workloads.
+    pub statuses: Arc<Vec<control::WorkloadStatus>>,
+}
+
+impl Heartbeat {
+    /// The message of the contract.
+    #[must_use]
+    pub fn into_message(self) -> control::HeartbeatRequest {
+        control::HeartbeatRequest {
+            workload_statuses: Arc::unwrap_or_clone(self.statuses),
+            ..*self.head
+        }
+    }
+}
+
 /// A call to the scheduler.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ControlCall {
     /// `RegisterNode`.
     Register(Box<control::RegisterNodeRequest>),
     /// `Heartbeat`.
-    Heartbeat(Box<control::HeartbeatRequest>),
+    Heartbeat(Heartbeat),
 }
 
 /// An answer of the scheduler.

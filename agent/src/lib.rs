@@ -38,6 +38,7 @@ pub mod fake;
 pub mod io;
 mod lane;
 mod lane_io;
+mod lanes;
 mod machine;
 pub mod record;
 mod requests;
@@ -48,8 +49,8 @@ pub use failure::{Failure, FailureCode};
 pub use fake::FakeRuntime;
 pub use io::{
     AgentConfig, AgentInput, AgentOutput, AgentReply, AgentRequest, Caller, CommandId,
-    ControlAnswer, ControlCall, ControlCallId, Exit, Found, Refusal, RequestId, Restored,
-    RuntimeCommand, RuntimeEvent, RuntimeNews, StartCommand, Write, WriteId,
+    ControlAnswer, ControlCall, ControlCallId, Exit, Found, Heartbeat, Refusal, RequestId,
+    Restored, RuntimeCommand, RuntimeEvent, RuntimeNews, StartCommand, Write, WriteId,
 };
 pub use machine::AgentMachine;
 pub use record::{Artifact, LaunchId, Phase, Record, SpecBlob, Stamp, Target, Want};

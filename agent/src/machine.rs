@@ -1,21 +1,24 @@
 //! The agent as one machine: requests, writes, the runtime and the scheduler come together here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::planted::{Bug, planted};
 use berth_core::{Epoch, Timestamp, WorkloadId};
+use berth_proto::agent::v1 as proto;
 use berth_proto::control::v1 as control;
 use berth_proto::time::timestamp_from_unix_ms_u64;
 
 use crate::control::{Control, Say};
 use crate::failure::bounded;
 use crate::io::{
-    AgentConfig, AgentInput, AgentOutput, AgentReply, CommandId, ControlCall, Refusal, RequestId,
-    Restored, Write, WriteId,
+    AgentConfig, AgentInput, AgentOutput, AgentReply, CommandId, ControlCall, Heartbeat, Refusal,
+    RequestId, Restored, Write, WriteId,
 };
 use crate::lane::{Lane, RETRY_AFTER};
-use crate::status::control_status;
+use crate::lanes::Lanes;
+use crate::status::{agent_status, control_status};
 use crate::tasks::TaskLog;
 
 /// After a restart the scheduler hears nothing before the runtime was asked what runs, but no
@@ -26,8 +29,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct AgentMachine {
     pub(crate) config: AgentConfig,
-    pub(crate) lanes: BTreeMap<WorkloadId, Lane>,
+    pub(crate) lanes: Lanes,
     pub(crate) tasks: TaskLog,
+    said: Said,
     epoch: EpochMemory,
     control: Control,
     usage: control::NodeUsage,
@@ -40,6 +44,28 @@ pub struct AgentMachine {
     next_command: CommandId,
     silent_until: Option<Timestamp>,
     outputs: VecDeque<AgentOutput>,
+}
+
+/// What was said of all workloads last.
+#[derive(Debug, Default)]
+struct Said {
+    /// The changes of lanes and of tasks until then.
+    changes: (u64, u64),
+    statuses: Option<Arc<Vec<control::WorkloadStatus>>>,
+    listing: Option<Arc<proto::ListWorkloadsResponse>>,
+}
+
+impl Said {
+    /// What still holds if there were so many changes of lanes and of tasks.
+    fn since(&mut self, lanes: u64, tasks: u64) -> &mut Self {
+        if self.changes != (lanes, tasks) {
+            *self = Self {
+                changes: (lanes, tasks),
+                ..Self::default()
+            };
+        }
+        self
+    }
 }
 
 /// The highest epoch that was seen, and whether that is durable.
@@ -73,6 +99,7 @@ impl AgentMachine {
             config,
             lanes,
             tasks: TaskLog::default(),
+            said: Said::default(),
             epoch: EpochMemory {
                 highest: epoch,
                 durable: epoch,
@@ -91,7 +118,7 @@ impl AgentMachine {
             silent_until: Some(now + SILENCE_MAX),
             outputs: VecDeque::new(),
         };
-        let ids: Vec<_> = machine.lanes.keys().cloned().collect();
+        let ids: Vec<_> = machine.lanes.iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
             machine.settle(now, &id);
         }
@@ -175,7 +202,7 @@ impl AgentMachine {
     /// # Errors
     /// Says what does not hold.
     pub fn check_invariants(&self) -> Result<(), String> {
-        for (id, lane) in &self.lanes {
+        for (id, lane) in self.lanes.iter() {
             if lane.durable > lane.version {
                 return Err(format!(
                     "{id}: version {} durable before it was",
@@ -360,7 +387,7 @@ impl AgentMachine {
         };
         let call = match say {
             Say::Register => ControlCall::Register(Box::new(self.registration(now))),
-            Say::Heartbeat => ControlCall::Heartbeat(Box::new(self.heartbeat(now))),
+            Say::Heartbeat => ControlCall::Heartbeat(self.heartbeat(now)),
         };
         self.output(AgentOutput::Control { id, call });
     }
@@ -394,13 +421,32 @@ impl AgentMachine {
         }
     }
 
-    fn heartbeat(&self, now: Timestamp) -> control::HeartbeatRequest {
-        control::HeartbeatRequest {
+    fn heartbeat(&mut self, now: Timestamp) -> Heartbeat {
+        let head = control::HeartbeatRequest {
             node_id: self.config.node_id.to_string(),
             usage: Some(self.usage),
-            workload_statuses: self.lanes.values().filter_map(control_status).collect(),
+            workload_statuses: Vec::new(),
             timestamp: Some(timestamp_from_unix_ms_u64(now.as_millis())),
             workload_usage: Vec::new(),
+        };
+        let lanes = &self.lanes;
+        let say = || Arc::new(lanes.values().filter_map(control_status).collect());
+        let said = self.said.since(lanes.changes(), self.tasks.changes());
+        Heartbeat {
+            head: Box::new(head),
+            statuses: Arc::clone(said.statuses.get_or_insert_with(say)),
         }
+    }
+
+    /// The state of every workload.
+    pub(crate) fn listing(&mut self) -> Arc<proto::ListWorkloadsResponse> {
+        let (lanes, tasks) = (&self.lanes, &self.tasks);
+        let say = || {
+            let statuses = lanes.values().filter_map(|lane| agent_status(lane, tasks));
+            let workloads = statuses.collect();
+            Arc::new(proto::ListWorkloadsResponse { workloads })
+        };
+        let said = self.said.since(lanes.changes(), tasks.changes());
+        Arc::clone(said.listing.get_or_insert_with(say))
     }
 }

@@ -1,5 +1,7 @@
 //! Calls to the agent: what is accepted, what it changes, what is answered.
 
+use std::sync::Arc;
+
 use berth_core::{Revision, Timestamp, WorkloadId};
 use berth_proto::agent::v1 as proto;
 
@@ -81,17 +83,12 @@ impl AgentMachine {
                 self.reply(id, reply);
             }
             AgentRequest::List(request) => {
-                let all = request.r#type == i32::from(proto::WorkloadType::Unspecified);
-                let workloads = self
-                    .lanes
-                    .values()
-                    .filter_map(|lane| agent_status(lane, &self.tasks))
-                    .filter(|status| all || status.r#type == request.r#type)
-                    .collect();
-                self.reply(
-                    id,
-                    AgentReply::List(proto::ListWorkloadsResponse { workloads }),
-                );
+                let mut listing = self.listing();
+                if request.r#type != i32::from(proto::WorkloadType::Unspecified) {
+                    let of_type = |status: &proto::WorkloadStatus| status.r#type == request.r#type;
+                    Arc::make_mut(&mut listing).workloads.retain(of_type);
+                }
+                self.reply(id, AgentReply::List(listing));
             }
             AgentRequest::Actions(request) => {
                 let actions = self.tasks.list(&request);
@@ -199,7 +196,7 @@ impl AgentMachine {
         if known.is_none() && kept >= self.config.workloads_max {
             return Err(Refusal::Full(kept));
         }
-        let lane = self.lanes.entry(workload.clone()).or_default();
+        let lane = self.lanes.get_or_default(workload);
         if lane.record.is_none() {
             lane.record = Some(Record {
                 id: workload.clone(),

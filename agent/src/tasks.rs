@@ -102,12 +102,14 @@ pub(crate) fn seconds(at: Timestamp) -> i64 {
 pub(crate) struct TaskLog {
     tasks: VecDeque<Task>,
     next: u64,
+    changes: u64,
 }
 
 impl TaskLog {
     pub(crate) fn add(&mut self, now: Timestamp, kind: TaskKind, workload: WorkloadId) -> u64 {
         let number = self.next;
         self.next += 1;
+        self.changes += 1;
         self.tasks.push_back(Task {
             number,
             kind,
@@ -149,7 +151,15 @@ impl TaskLog {
                 task.ended_at = Some(now);
             }
         }
-        task.state = state;
+        if task.state != state {
+            task.state = state;
+            self.changes += 1;
+        }
+    }
+
+    /// Grows with every change.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub(crate) fn list(&self, wanted: &proto::ListActionsRequest) -> proto::ListActionsResponse {

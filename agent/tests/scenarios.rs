@@ -398,7 +398,7 @@ fn the_scheduler_hears_of_a_change_at_once() {
             let ControlCall::Heartbeat(beat) = call else {
                 panic!("{call:?}")
             };
-            beats.push((world.now, beat));
+            beats.push((world.now, beat.into_message()));
             let answer = control::HeartbeatResponse {
                 acknowledged: true,
                 ..Default::default()

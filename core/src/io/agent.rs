@@ -142,7 +142,7 @@ pub enum AgentReply {
     /// To a status.
     Status(AgentStatus),
     /// To a list.
-    Listing(Vec<AgentStatus>),
+    Listing(Arc<[AgentStatus]>),
 }
 
 /// Why there is no answer.

@@ -1,6 +1,7 @@
 //! Requests of clients and agents, and their answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use crate::model::units::{Gibibytes, Mebibytes, Millicores, Resources};
 use crate::model::workload::{ActualState, DesiredState};
 
 /// What can be asked of the scheduler.
+// One is alive at a time.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// An agent announces its node.
@@ -109,7 +112,7 @@ pub struct Heartbeat {
     /// What its host uses.
     pub usage: NodeUsage,
     /// What it says of its workloads. Without revisions: hints, never evidence.
-    pub statuses: Vec<AgentStatus>,
+    pub statuses: Arc<[AgentStatus]>,
 }
 
 /// Create or change a workload. Built by [`crate::admission`], which checks every field.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::name::Name;
 
 /// The longest id that is accepted, in bytes: ids end up in store keys, paths and container names.
 pub const ID_LENGTH_MAX: usize = 128;
@@ -45,40 +48,59 @@ fn check_id(text: &str) -> Result<(), IdError> {
     Ok(())
 }
 
+/// Reads what a text must follow a rule for, without a copy of the text.
+struct Checked<T>(std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Checked<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// Serde for what is text outside and checked when it enters. Most of these names are short: kept in
+/// place, they cost no allocation and are compared without a look elsewhere.
+macro_rules! as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.0.as_str())
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Checked(std::marker::PhantomData))
+            }
+        }
+    };
+}
+
 macro_rules! checked_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(std::sync::Arc<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Name);
 
         impl $name {
             /// The id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
         impl FromStr for $name {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
-                check_id(text).map(|()| Self(text.into()))
+                check_id(text).map(|()| Self(Name::new(text)))
             }
         }
-        impl TryFrom<String> for $name {
-            type Error = IdError;
-            fn try_from(text: String) -> Result<Self, IdError> {
-                text.parse()
-            }
-        }
-        impl From<$name> for String {
-            fn from(id: $name) -> String {
-                id.0.to_string()
-            }
-        }
+        as_text!($name);
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.0.as_str())
             }
         }
     };
@@ -98,9 +120,8 @@ checked_id!(
 );
 
 /// The revision of a workload's spec: the client's label, or one made from the spec's hash.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Revision(std::sync::Arc<str>);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(Name);
 
 /// Why a text is not a revision.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +132,7 @@ impl Revision {
     /// The revision as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 impl FromStr for Revision {
@@ -121,23 +142,13 @@ impl FromStr for Revision {
         if text.is_empty() || text.len() > 160 || !text.chars().all(allowed) {
             return Err(RevisionError);
         }
-        Ok(Self(text.into()))
+        Ok(Self(Name::new(text)))
     }
 }
-impl TryFrom<String> for Revision {
-    type Error = RevisionError;
-    fn try_from(text: String) -> Result<Self, RevisionError> {
-        text.parse()
-    }
-}
-impl From<Revision> for String {
-    fn from(id: Revision) -> String {
-        id.0.to_string()
-    }
-}
+as_text!(Revision);
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.0.as_str())
     }
 }
 
@@ -179,41 +190,46 @@ number_id!(
 );
 
 /// Names an event. Its text sorts by time: milliseconds, then epoch, then a counter.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EventId(String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(Name);
+
+impl FromStr for EventId {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from_text(text))
+    }
+}
+as_text!(EventId);
 
 impl EventId {
     /// The id of the `sequence`-th event that the leader of `epoch` writes.
     #[must_use]
     pub fn new(at: crate::Timestamp, epoch: Epoch, sequence: u64) -> Self {
-        Self(format!(
-            "{:014}-{:010x}-{:08x}",
-            at.as_millis(),
-            epoch.0,
-            sequence
-        ))
+        let (millis, epoch) = (at.as_millis(), epoch.0);
+        Self(Name::new(&format!(
+            "{millis:014}-{epoch:010x}-{sequence:08x}"
+        )))
     }
     /// The time in it; `None`: it is not an id of ours.
     #[must_use]
     pub fn time(&self) -> Option<crate::Timestamp> {
-        let (millis, _) = self.0.split_once('-')?;
+        let (millis, _) = self.0.as_str().split_once('-')?;
         millis.parse().ok().map(crate::Timestamp::from_millis)
     }
     /// Takes a text as it was stored or as a client sends it back; any text orders somewhere.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(Name::new(text))
     }
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(self.0.as_str())
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod event;
 pub mod id;
 pub mod key;
+pub(crate) mod name;
 pub mod node;
 pub mod spec;
 pub(crate) mod text;

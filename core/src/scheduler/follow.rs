@@ -39,6 +39,7 @@ impl Scheduler {
     }
 
     fn mirror_one(&mut self, stored: &Stored) {
+        let before = self.home_before(&stored.key);
         match self.take(stored) {
             Ok(()) => {
                 self.quarantined.remove(&stored.key);
@@ -49,7 +50,7 @@ impl Scheduler {
         }
         match &stored.key {
             Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
-                self.mirror_holds(id);
+                self.mirror_holds(id, before);
             }
             Key::Event(id) if stored.value.is_none() => {
                 self.events.remove(id);
@@ -65,19 +66,9 @@ impl Scheduler {
         }
     }
 
-    /// What a workload takes, and where, follows its records.
-    fn mirror_holds(&mut self, id: &WorkloadId) {
-        let workload = self.workloads.get(id);
-        let home = workload.and_then(|workload| workload.durable.node().cloned());
-        let elsewhere: Vec<NodeId> = self
-            .nodes
-            .iter()
-            .filter(|(node, entity)| entity.assigned.contains(id) && Some(*node) != home.as_ref())
-            .map(|(node, _)| node.clone())
-            .collect();
-        for node in elsewhere {
-            self.change_hold(&node, id, |hold| hold.assigned = None);
-        }
+    /// What a workload takes, and where, follows its records. `before`: its home until now.
+    fn mirror_holds(&mut self, id: &WorkloadId, before: Option<NodeId>) {
+        self.leave_hold(id, before);
         self.reserve_assigned(id);
         self.reserve_hidden();
         self.forget_waiting(id);

@@ -170,7 +170,7 @@ impl Scheduler {
         if ask {
             entity.register_again_at = now + lease;
         }
-        self.take_hints(&id, heartbeat.statuses);
+        self.take_hints(&id, &heartbeat.statuses);
         if ask {
             self.reply(request, Err(RequestError::RegisterAgain(id)));
             return;

@@ -197,6 +197,7 @@ impl Scheduler {
             Key::Node(id) => self.nodes.get(id).and_then(|node| node.record.clone()),
             _ => None,
         };
+        let before = self.home_before(&stored.key);
         let (event_type, reason) = match self.take(&stored) {
             Ok(()) => {
                 if !planted(Bug::QuarantineForEver) {
@@ -217,7 +218,7 @@ impl Scheduler {
         match &stored.key {
             Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
                 let id = id.clone();
-                self.readopt_workload(&id);
+                self.readopt_workload(&id, before);
             }
             Key::Node(id) => {
                 let id = id.clone();
@@ -232,24 +233,35 @@ impl Scheduler {
         }
     }
 
+    /// The home of the workload that a record is of. Only there it is held as assigned.
+    pub(super) fn home_before(&self, key: &Key) -> Option<NodeId> {
+        let workload = match key {
+            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+                self.workloads.get(id)?
+            }
+            Key::Node(_) | Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {
+                return None;
+            }
+        };
+        workload.durable.node().cloned()
+    }
+
+    /// A former home holds a workload no more, unless it is its home still.
+    pub(super) fn leave_hold(&mut self, id: &WorkloadId, before: Option<NodeId>) {
+        let home = self.workloads.get(id).and_then(|w| w.durable.node());
+        if let Some(before) = before.filter(|before| Some(before) != home) {
+            self.change_hold(&before, id, |hold| hold.assigned = None);
+        }
+    }
+
     /// After somebody else changed a workload: reservations follow, and it is looked at afresh.
-    fn readopt_workload(&mut self, id: &WorkloadId) {
-        let holders: Vec<NodeId> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.assigned.contains(id))
-            .map(|(node, _)| node.clone())
-            .collect();
+    /// `before`: its home until now.
+    fn readopt_workload(&mut self, id: &WorkloadId, before: Option<NodeId>) {
+        self.leave_hold(id, before);
         let home = self
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        for node in holders
-            .into_iter()
-            .filter(|node| Some(node) != home.as_ref())
-        {
-            self.change_hold(&node, id, |hold| hold.assigned = None);
-        }
         self.lay_ghosts(id);
         self.reserve_assigned(id);
         self.reserve_hidden();

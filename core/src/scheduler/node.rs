@@ -87,6 +87,8 @@ pub(super) struct Tombstone {
 }
 
 /// An operator's or an agent's change that waits for the node's transaction.
+// Registrations are the rule; few wait at a time.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone)]
 pub(super) enum NodeMutation {
     Register(Registration),

@@ -280,27 +280,27 @@ impl Scheduler {
         }
         entity.listing.call = None;
         let result = match result {
-            Err(_) if planted(Bug::FailedListingIsEmpty) => Ok(AgentReply::Listing(Vec::new())),
+            Err(_) if planted(Bug::FailedListingIsEmpty) => Ok(AgentReply::Listing([].into())),
             result => result,
         };
         if let Ok(AgentReply::Listing(statuses)) = result {
             entity.listing.seen = true;
-            self.take_listing(call, statuses);
+            self.take_listing(call, &statuses);
         }
         self.plan_next_listing(node);
     }
 
-    fn take_listing(&mut self, call: &AgentCall, statuses: Vec<AgentStatus>) {
+    fn take_listing(&mut self, call: &AgentCall, statuses: &[AgentStatus]) {
         let node = &call.node;
-        let mut seen: BTreeMap<WorkloadId, AgentStatus> = BTreeMap::new();
+        let mut seen: BTreeMap<&WorkloadId, &AgentStatus> = BTreeMap::new();
         let mut strangers = std::collections::BTreeSet::new();
         for status in statuses {
-            match status.workload.clone() {
+            match &status.workload {
                 Some(id) => {
                     seen.insert(id, status);
                 }
                 None => {
-                    strangers.insert(status.raw_id);
+                    strangers.insert(status.raw_id.clone());
                 }
             }
         }
@@ -314,10 +314,10 @@ impl Scheduler {
         }
         for id in &assigned {
             if !tombstones.contains(id) {
-                self.take_evidence(call.id, id, seen.get(id));
+                self.take_evidence(call.id, id, seen.get(id).copied());
             }
         }
-        for id in seen.keys() {
+        for id in seen.keys().copied() {
             let ours = self
                 .nodes
                 .get(node)
@@ -327,7 +327,7 @@ impl Scheduler {
             }
             let known = self.workloads.get(id).is_some_and(|w| w.record().is_some());
             if known && planted(Bug::ReportOfStranger) {
-                self.take_evidence(call.id, id, seen.get(id));
+                self.take_evidence(call.id, id, seen.get(id).copied());
                 continue;
             }
             if known || self.graves.holds(node, id) {
@@ -472,10 +472,10 @@ impl Scheduler {
 
     /// What a heartbeat says of workloads. It carries no revisions and may be old: where it
     /// differs from what is believed, the node is listed.
-    pub(super) fn take_hints(&mut self, node: &NodeId, statuses: Vec<AgentStatus>) {
+    pub(super) fn take_hints(&mut self, node: &NodeId, statuses: &[AgentStatus]) {
         let hints: BTreeMap<WorkloadId, AgentState> = statuses
-            .into_iter()
-            .filter_map(|status| Some((status.workload?, status.state)))
+            .iter()
+            .filter_map(|status| Some((status.workload.clone()?, status.state)))
             .collect();
         let Some(entity) = self.nodes.get(node) else {
             return;

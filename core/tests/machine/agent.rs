@@ -74,7 +74,7 @@ impl Agent {
                 Some(copy) => AgentReply::Status(copy.status(workload)),
                 None => AgentReply::Missing,
             },
-            AgentOp::List => AgentReply::Listing(self.statuses()),
+            AgentOp::List => AgentReply::Listing(self.statuses().into()),
         })
     }
 

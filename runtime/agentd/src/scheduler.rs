@@ -76,7 +76,7 @@ impl SchedulerClient {
                 .await
                 .map(|answer| ControlAnswer::Registered(answer.into_inner())),
             ControlCall::Heartbeat(message) => client
-                .heartbeat(self.request(*message))
+                .heartbeat(self.request(message.into_message()))
                 .await
                 .map(|answer| ControlAnswer::Heartbeat(answer.into_inner())),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use berth_agent::{AgentReply, AgentRequest, Caller, Refusal};
 use berth_core::Epoch;
@@ -117,7 +117,7 @@ impl AgentService for Service {
         request: Request<proto::ListWorkloadsRequest>,
     ) -> Result<Response<proto::ListWorkloadsResponse>, Status> {
         match self.ask(request, AgentRequest::List).await? {
-            AgentReply::List(reply) => Ok(Response::new(reply)),
+            AgentReply::List(reply) => Ok(Response::new(Arc::unwrap_or_clone(reply))),
             _ => Err(mismatch()),
         }
     }

@@ -61,7 +61,11 @@ impl<'a> Room<'a> {
 
     /// What everybody else takes on a node, or may take, each counted once by its largest share.
     pub(crate) fn taken(&self, node: &NodeId) -> Resources {
-        let sum = self.view.sums.get(node).copied().unwrap_or_default();
+        self.taken_of(node, self.view.sums.get(node).copied().unwrap_or_default())
+    }
+
+    /// The same, if it is known already what all that are stored there take together.
+    pub(crate) fn taken_of(&self, node: &NodeId, sum: Resources) -> Resources {
         let others = sum - self.own.get(node).copied().unwrap_or_default();
         let coming = self.coming.get(node).into_iter().flatten();
         coming.fold(others, |sum, (id, coming)| {

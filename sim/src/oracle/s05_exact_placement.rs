@@ -75,12 +75,16 @@ fn choose(
     let label = record.constraints.spread_by.as_deref();
     let spread = label.map(|label| (label, room.spread(record, label)));
     let (mut best, mut candidates) = (None, 0);
-    for node in view.nodes.values() {
+    // Both are in the order of ids.
+    let mut sums = view.sums.iter().peekable();
+    for (id, node) in &view.nodes {
+        while sums.next_if(|(other, _)| *other < id).is_some() {}
+        let sum = sums.next_if(|(other, _)| *other == id);
         // Who takes nothing new is not asked how full it is.
         if node.status != NodeStatus::Ready || !node.schedulable {
             continue;
         }
-        let taken = room.taken(&node.id);
+        let taken = room.taken_of(&node.id, sum.map_or(Resources::default(), |(_, sum)| *sum));
         let has_group = |group: &str| room.groups(&node.id).contains(group);
         if view.unreadable.contains(&node.id)
             || is_avoided(&node.id)

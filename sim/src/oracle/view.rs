@@ -37,10 +37,10 @@ pub(crate) struct View {
     /// Who is assigned to each node, and what those and the tombstones there take together.
     pub(super) homes: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
     pub(super) sums: BTreeMap<NodeId, Resources>,
-    /// The revision that each key was last written or removed at.
-    known: BTreeMap<Key, StoreRevision>,
-    /// Keys that are there.
-    present: BTreeSet<Key>,
+    /// When each key was last written or removed.
+    known: BTreeMap<Key, Known>,
+    /// How many of them are there.
+    present: usize,
     pub(crate) flights: BTreeMap<TxnId, Flight>,
     /// How many transactions on their way decide about each.
     busy: BTreeMap<Owner, u32>,
@@ -50,6 +50,13 @@ pub(crate) struct View {
     /// Homes that transactions of unknown fate may still give to workloads: they were not there
     /// when they were read back, and no other transaction has taken their place.
     pub(super) ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    at: StoreRevision,
+    is_there: bool,
 }
 
 /// What a workload may still take somewhere.
@@ -247,7 +254,7 @@ impl View {
                 continue;
             }
             self.lay_ghosts(&key);
-            self.note_presence(&key, value.is_some());
+            let is_there = value.is_some();
             match &key {
                 Key::Workload(id) if value.is_some() => {
                     if let Some(record) = flight.workloads.remove(id) {
@@ -275,26 +282,24 @@ impl View {
                 | Key::Meta(_)
                 | Key::Leader(_) => self.put(&key, value.as_deref(), memo),
             }
-            self.known.insert(key, at);
+            self.know(key, Known { at, is_there });
         }
         self.forget_removed(at);
     }
 
     /// What was removed long ago: nothing older is told of it any more.
     fn forget_removed(&mut self, now: StoreRevision) {
-        if self.known.len() < self.present.len() * 2 + REMOVED_MIN {
+        if self.known.len() < self.present * 2 + REMOVED_MIN {
             return;
         }
-        let present = &self.present;
         self.known
-            .retain(|key, at| present.contains(key) || at.0 + REMOVED_FOR > now.0);
+            .retain(|_, known| known.is_there || known.at.0 + REMOVED_FOR > now.0);
     }
 
     /// How much is kept beside what is there.
     pub(crate) fn size(&self) -> usize {
-        let removed = self.known.len().saturating_sub(self.present.len());
         let ghosts = self.ghosts.values().map(|ghosts| ghosts.len() + 1);
-        removed + self.present.len() + self.missed.len() + ghosts.sum::<usize>() + self.busy.len()
+        self.known.len() + self.missed.len() + ghosts.sum::<usize>() + self.busy.len()
     }
 
     /// A transaction is no more on its way.
@@ -340,8 +345,8 @@ impl View {
     fn take_news(&mut self, stored: &Stored, memo: &mut Memo) {
         let known = self.known.get(&stored.key).copied().unwrap_or_default();
         // That something is still not there is no news, and makes nothing impossible.
-        let gone = stored.mod_revision == StoreRevision(0) && self.present.contains(&stored.key);
-        if stored.mod_revision > known || gone {
+        let gone = stored.mod_revision == StoreRevision(0) && known.is_there;
+        if stored.mod_revision > known.at || gone {
             self.take(stored, memo);
         }
     }
@@ -350,18 +355,19 @@ impl View {
         if matches!(stored.key, Key::Event(_)) {
             return;
         }
-        self.known.insert(stored.key.clone(), stored.mod_revision);
-        self.note_presence(&stored.key, stored.value.is_some());
+        let known = Known {
+            at: stored.mod_revision,
+            is_there: stored.value.is_some(),
+        };
+        self.know(stored.key.clone(), known);
         self.lay_ghosts(&stored.key);
         self.put(&stored.key, stored.value.as_deref(), memo);
     }
 
-    fn note_presence(&mut self, key: &Key, present: bool) {
-        if present {
-            self.present.insert(key.clone());
-        } else {
-            self.present.remove(key);
-        }
+    fn know(&mut self, key: Key, known: Known) {
+        let before = self.known.insert(key, known).unwrap_or_default();
+        self.present += usize::from(known.is_there);
+        self.present -= usize::from(before.is_there);
     }
 
     fn put(&mut self, key: &Key, value: Option<&str>, memo: &mut Memo) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use berth_agent::{
     AgentConfig, AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller,
     ControlAnswer, ControlCall, ControlCallId, FakeRuntime, Record, Refusal, RequestId, Restored,
-    RuntimeEvent, RuntimeNews, Write,
+    RuntimeCommand, RuntimeEvent, RuntimeNews, Write,
 };
 use berth_core::model::units::Resources;
 use berth_core::{CallId, Epoch, NodeId, Timestamp, WorkloadId};
@@ -20,7 +20,8 @@ use crate::script::NodeSetup;
 
 use super::World;
 use super::clock::Clock;
-use super::message::{AgentMessage, Body, ControlMessage, RefusedCall};
+use super::message::{AgentMessage, Body, ControlMessage, ControlReply, RefusedCall};
+use super::said::Said;
 
 /// So many calls of an agent to a scheduler wait for an answer at most.
 const CONTROL_MAX: usize = 64;
@@ -61,6 +62,7 @@ pub(super) struct AgentProcess {
     calls: BTreeMap<RequestId, (Process, CallId, Epoch, i64)>,
     next_call: u64,
     control: BTreeMap<u64, (ControlCallId, bool)>,
+    pub(super) said: Said,
     pub(super) next_control: u64,
     /// The scheduler that it speaks to.
     pub(super) scheduler: usize,
@@ -125,6 +127,7 @@ impl AgentProcess {
             calls: BTreeMap::new(),
             next_call: 0,
             control: BTreeMap::new(),
+            said: Said::default(),
             next_control: 0,
             scheduler: 0,
         }
@@ -242,7 +245,19 @@ impl World {
                     .machine
                     .handle(now, AgentInput::Written { id, result: Ok(()) });
             }
-            AgentOutput::Runtime { id, command } => agent.runtime.handle(now, id, command),
+            AgentOutput::Runtime { id, command } => {
+                let started = match &command {
+                    RuntimeCommand::Start(start) => Some(start.launch.workload.clone()),
+                    RuntimeCommand::CutShort(_)
+                    | RuntimeCommand::Stop(_)
+                    | RuntimeCommand::Remove(_)
+                    | RuntimeCommand::Probe(_) => None,
+                };
+                agent.runtime.handle(now, id, command);
+                if let Some(workload) = started {
+                    self.note_copy(at, &workload);
+                }
+            }
             AgentOutput::Reply { id, reply } => self.agent_reply(at, id, reply),
             AgentOutput::Control { id, call } => self.agent_control(at, id, call),
         }
@@ -258,7 +273,7 @@ impl World {
             AgentReply::Apply(m) => Ok(AgentMessage::Apply(m.encode_to_vec())),
             AgentReply::Delete(m) => Ok(AgentMessage::Delete(m.encode_to_vec())),
             AgentReply::Status(m) => Ok(AgentMessage::Status(m.encode_to_vec())),
-            AgentReply::List(m) => Ok(AgentMessage::List(m.encode_to_vec())),
+            AgentReply::List(m) => Ok(AgentMessage::List(self.agents[at].said.listing(m))),
             AgentReply::Actions(_) => Err((12, "nobody asks for actions".to_owned())),
             AgentReply::Refused(refusal) => {
                 let code = match &refusal {
@@ -301,7 +316,7 @@ impl World {
             }
             ControlCall::Heartbeat(m) => {
                 agent.control.insert(number, (id, false));
-                let message = ControlMessage::Heartbeat(m.encode_to_vec());
+                let message = agent.said.heartbeat(&m);
                 if let Some(kept @ None) = &mut agent.replay {
                     *kept = Some(message.clone());
                 }
@@ -410,7 +425,7 @@ impl World {
         &mut self,
         at: usize,
         call: u64,
-        answer: Result<ControlMessage, (i32, String)>,
+        answer: Result<ControlReply, (i32, String)>,
     ) {
         use berth_proto::control::v1 as control;
         let replicas = self.replicas.len();
@@ -419,10 +434,10 @@ impl World {
             return;
         };
         let result = match answer {
-            Ok(ControlMessage::Register(b)) => control::RegisterNodeResponse::decode(&b[..])
+            Ok(ControlReply::Registered(b)) => control::RegisterNodeResponse::decode(&b[..])
                 .map(ControlAnswer::Registered)
                 .map_err(|e| e.to_string()),
-            Ok(ControlMessage::Heartbeat(b)) => control::HeartbeatResponse::decode(&b[..])
+            Ok(ControlReply::Heartbeat(b)) => control::HeartbeatResponse::decode(&b[..])
                 .map(ControlAnswer::Heartbeat)
                 .map_err(|e| e.to_string()),
             Err((code, text)) => {

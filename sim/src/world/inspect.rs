@@ -1,6 +1,6 @@
 //! What the oracle may look at: everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::{NodeId, Revision, WorkloadId};
 
@@ -39,9 +39,45 @@ impl World {
                 clients.map(|client| client.outstanding.len()).sum(),
             ),
             ("operator", self.operator.outstanding.len()),
+            ("copies", self.copies.values().map(BTreeSet::len).sum()),
         ];
         sizes.extend(self.oracle.sizes());
         sizes
+    }
+
+    /// A node's runtime is told to start a workload.
+    pub(super) fn note_copy(&mut self, agent: usize, workload: &WorkloadId) {
+        let agents = self.copies.entry(workload.clone()).or_default();
+        agents.insert(agent);
+    }
+
+    /// The nodes on which a copy of a workload is live, in truth.
+    pub(super) fn copies_of(&mut self, id: &WorkloadId) -> Vec<NodeId> {
+        let Some(told) = self.copies.get_mut(id) else {
+            return Vec::new();
+        };
+        let agents = &self.agents;
+        // A start makes an artifact at once: where there is none, there is nothing to come.
+        told.retain(|at| agents[*at].runtime.artifacts_of(id).next().is_some());
+        let live = |at: &&usize| {
+            let mut artifacts = agents[**at].runtime.artifacts_of(id);
+            artifacts.any(|artifact| artifact.state.is_live())
+        };
+        let copies = told.iter().filter(live);
+        let copies = copies.map(|at| agents[*at].id.clone()).collect();
+        if told.is_empty() {
+            self.copies.remove(id);
+        }
+        copies
+    }
+
+    /// Forgets where workloads were that are nowhere any more.
+    pub(super) fn forget_copies(&mut self) {
+        let agents = &self.agents;
+        self.copies.retain(|id, told| {
+            told.retain(|at| agents[*at].runtime.artifacts_of(id).next().is_some());
+            !told.is_empty()
+        });
     }
 
     /// The truth at the end.
@@ -105,13 +141,6 @@ pub(super) fn agent_at(agents: &[AgentProcess], endpoint: &str) -> Option<usize>
 fn numbered(text: &str, before: &str, after: &str) -> Option<usize> {
     let number = text.strip_prefix(before)?.strip_suffix(after)?;
     number.parse().ok()
-}
-
-/// The nodes on which a copy of a workload is live, in truth.
-pub(super) fn copies_of(agents: &[AgentProcess], id: &WorkloadId) -> Vec<NodeId> {
-    let all = (id.clone(), 0)..=(id.clone(), u64::MAX);
-    let having = agents.iter().filter(|agent| agent.runtime.has_live(&all));
-    having.map(|agent| agent.id.clone()).collect()
 }
 
 /// Whether a node's runtime ever started a workload at a revision, in truth.

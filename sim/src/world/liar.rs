@@ -1,5 +1,8 @@
 //! Agents that answer wrongly.
 
+use std::sync::Arc;
+
+use berth_agent::Heartbeat;
 use berth_proto::agent::v1 as proto;
 use berth_proto::control::v1 as control;
 use prost::Message;
@@ -28,7 +31,7 @@ impl World {
                     if let Ok(mut listing) = proto::ListWorkloadsResponse::decode(&bytes[..]) {
                         listing.workloads.push(claimed);
                         self.mark(Mark::AgentSpeaksForOthers);
-                        return Ok(AgentMessage::List(listing.encode_to_vec()));
+                        return Ok(AgentMessage::List(listing.encode_to_vec().into()));
                     }
                 }
                 Ok(AgentMessage::Status(_)) => {
@@ -45,17 +48,13 @@ impl World {
     }
 
     /// A heartbeat of an agent that lies tells of a workload of another node.
-    pub(super) fn lie_in_heartbeat(
-        &mut self,
-        at: usize,
-        heartbeat: &mut control::HeartbeatRequest,
-    ) {
+    pub(super) fn lie_in_heartbeat(&mut self, at: usize, heartbeat: &mut Heartbeat) {
         if self.agents[at].lies == 0 {
             return;
         }
         if let Some((workload_id, _)) = self.of_others(at) {
             self.mark(Mark::AgentSpeaksForOthers);
-            heartbeat.workload_statuses.push(control::WorkloadStatus {
+            Arc::make_mut(&mut heartbeat.statuses).push(control::WorkloadStatus {
                 workload_id,
                 state: "Running".to_owned(),
                 ..control::WorkloadStatus::default()
@@ -86,7 +85,7 @@ fn wrong(which: u32, answer: AgentAnswer) -> AgentAnswer {
         (0, Ok(AgentMessage::Apply(_))) => Ok(AgentMessage::Apply(vec![0xff; 7])),
         (0, Ok(AgentMessage::Delete(_))) => Ok(AgentMessage::Delete(vec![0xff; 7])),
         (0, Ok(AgentMessage::Status(_))) => Ok(AgentMessage::Status(vec![0xff; 7])),
-        (0, Ok(AgentMessage::List(_))) => Ok(AgentMessage::List(vec![0xff; 7])),
+        (0, Ok(AgentMessage::List(_))) => Ok(AgentMessage::List(vec![0xff; 7].into())),
         (1, _) => Err((13, "internal".to_owned())),
         (2, _) => Err((2, "something went wrong".to_owned())),
         // Numbers that name no state and no kind of workload.
@@ -95,7 +94,7 @@ fn wrong(which: u32, answer: AgentAnswer) -> AgentAnswer {
             for status in &mut listing.workloads {
                 (status.actual_state, status.r#type) = (99, 77);
             }
-            Ok(AgentMessage::List(listing.encode_to_vec()))
+            Ok(AgentMessage::List(listing.encode_to_vec().into()))
         }
         (_, _) => Err((77, String::new())),
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::{CallId, Epoch};
 use berth_kv as kv;
+use bytes::Bytes;
 
 use crate::process::Process;
 use crate::trace::{Line, Mixer};
@@ -15,7 +16,7 @@ pub(super) enum AgentMessage {
     Apply(Vec<u8>),
     Delete(Vec<u8>),
     Status(Vec<u8>),
-    List(Vec<u8>),
+    List(Bytes),
 }
 
 /// An agent's answer: the bytes of its message, or a gRPC status.
@@ -25,6 +26,17 @@ pub(super) type AgentAnswer = Result<AgentMessage, (i32, String)>;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ControlMessage {
     Register(Vec<u8>),
+    /// One message in two parts, the second of which is often the same again.
+    Heartbeat {
+        head: Vec<u8>,
+        statuses: Bytes,
+    },
+}
+
+/// The answer to such a call, with the bytes of its message.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ControlReply {
+    Registered(Vec<u8>),
     Heartbeat(Vec<u8>),
 }
 
@@ -57,7 +69,7 @@ pub(super) enum Body {
     },
     ControlAnswered {
         call: u64,
-        answer: Result<ControlMessage, (i32, String)>,
+        answer: Result<ControlReply, (i32, String)>,
     },
     ClientCall {
         call: u64,
@@ -179,7 +191,13 @@ impl Body {
             }
             Self::ControlCall { call, message } => {
                 head(6, *call);
-                into.bytes(message.bytes());
+                match message {
+                    ControlMessage::Register(bytes) => into.bytes(bytes),
+                    ControlMessage::Heartbeat { head, statuses } => {
+                        into.bytes(head);
+                        into.bytes(statuses);
+                    }
+                }
             }
             Self::ControlAnswered { call, answer } => {
                 head(7, *call);
@@ -285,17 +303,16 @@ fn digest_response(result: &Result<kv::Response, kv::KvError>, into: &mut Mixer)
 impl AgentMessage {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Apply(bytes) | Self::Delete(bytes) | Self::Status(bytes) | Self::List(bytes) => {
-                bytes
-            }
+            Self::Apply(bytes) | Self::Delete(bytes) | Self::Status(bytes) => bytes,
+            Self::List(bytes) => bytes,
         }
     }
 }
 
-impl ControlMessage {
+impl ControlReply {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Register(bytes) | Self::Heartbeat(bytes) => bytes,
+            Self::Registered(bytes) | Self::Heartbeat(bytes) => bytes,
         }
     }
 }

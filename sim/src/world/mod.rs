@@ -17,11 +17,12 @@ mod network;
 mod operator;
 mod queue;
 mod replica;
+mod said;
 mod store;
 mod store_faults;
 mod twist;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_core::{CallId, Config, Timestamp, WorkloadId};
@@ -152,6 +153,8 @@ pub struct World {
     clients: Vec<Client>,
     operator: Operator,
     damage: Damage,
+    /// Whose runtime was told to start each workload, as long as something of it is there.
+    copies: BTreeMap<WorkloadId, BTreeSet<usize>>,
     oracle: Oracle,
     trace: Trace,
     coverage: Coverage,
@@ -218,6 +221,7 @@ impl World {
             clients: (0..setup.clients).map(|_| Client::default()).collect(),
             operator: Operator::default(),
             damage: Damage::default(),
+            copies: BTreeMap::new(),
             oracle: Oracle::new(config),
             trace: Trace::new(keep),
             coverage: Coverage::default(),

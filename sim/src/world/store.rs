@@ -243,6 +243,7 @@ impl World {
             return;
         }
         self.store.cut_at = self.now + CUT_INTERVAL;
+        self.forget_copies();
         let newest = self.store.model.revision();
         let target = self.store.cut_before.min(newest - REVISIONS_KEPT);
         self.store.cut_before = newest;

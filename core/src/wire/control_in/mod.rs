@@ -12,7 +12,7 @@ pub use apply::{
 pub use metadata::{
     ANTI_AFFINITY_KEY, LABEL_PREFIX, MAX_ATTEMPTS_KEY, PRIORITY_KEY, SPREAD_BY_KEY, TENANT_KEY,
 };
-pub use node::{heartbeat_request, register_request};
+pub use node::{heartbeat_request, hints, register_request};
 pub(super) use spec::storage_driver;
 pub use suggestion::suggestion;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use berth_proto::control::v1 as control;
 
@@ -157,13 +158,14 @@ pub fn heartbeat_request(message: control::HeartbeatRequest) -> Result<Heartbeat
             memory_used: Mebibytes(amount(used.memory_used_mb, NODE_MEMORY_MIB_MAX)),
             disk_used: Gibibytes(amount(used.disk_used_gb, NODE_DISK_GIB_MAX)),
         },
-        statuses: message
-            .workload_statuses
-            .iter()
-            .take(STATUSES_MAX)
-            .map(status)
-            .collect(),
+        statuses: hints(&message.workload_statuses),
     })
+}
+
+/// What a heartbeat says of workloads: a part of [`heartbeat_request`].
+#[must_use]
+pub fn hints(told: &[control::WorkloadStatus]) -> Arc<[AgentStatus]> {
+    told.iter().take(STATUSES_MAX).map(status).collect()
 }
 
 fn status(message: &control::WorkloadStatus) -> AgentStatus {

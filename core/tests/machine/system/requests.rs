@@ -29,7 +29,7 @@ impl System {
             let heartbeat = Heartbeat {
                 node: node.clone(),
                 usage: NodeUsage::default(),
-                statuses,
+                statuses: statuses.into(),
             };
             let id = self.ask(Request::Heartbeat(heartbeat));
             let unknown = self.answers.iter().any(|(request, error)| {

@@ -227,7 +227,7 @@ async fn a_call_that_is_cancelled_ends_without_an_answer() {
         .await;
     assert_eq!(
         answer,
-        Ok(AgentReply::Listing(Vec::new())),
+        Ok(AgentReply::Listing([].into())),
         "the only answer"
     );
 }

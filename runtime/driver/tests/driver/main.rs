@@ -60,7 +60,7 @@ fn heartbeat(node: &str) -> Request {
     Request::Heartbeat(Heartbeat {
         node: node.parse::<NodeId>().unwrap(),
         usage: NodeUsage::default(),
-        statuses: Vec::new(),
+        statuses: [].into(),
     })
 }
 

@@ -559,7 +559,7 @@ impl World {
         match body {
             Body::StoreAnswer { call, result } => self.store_answered(at, call, *result),
             Body::Watched { output } => self.watched(at, *output),
-            Body::AgentAnswered { call, answer } => self.agent_answered(at, call, answer),
+            Body::AgentAnswered { call, answer } => self.agent_answered(at, from, call, answer),
             Body::Refused {
                 call: RefusedCall::Agent(call),
             } => {

@@ -1,14 +1,15 @@
 //! What a scheduler says to agents and clients, and hears from them.
 
-use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::request::{Heartbeat, Request, RequestError, Response};
 use berth_core::io::{AgentCall, AgentError, AgentOp, Input};
 use berth_core::{CallId, RequestId, wire};
+use bytes::Bytes;
 
 use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::process::Process;
-use crate::world::inspect::{agent_at, copies_of};
-use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage};
+use crate::world::inspect::agent_at;
+use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage, ControlReply};
 use crate::world::{Happening, World};
 
 use super::Asker;
@@ -62,15 +63,32 @@ impl World {
                     wire::control_in::register_request(m, &boot, &life).map_err(|e| e.to_string())
                 })
                 .map(|r| (Asker::Register(from, call), Request::Register(r))),
-            ControlMessage::Heartbeat(bytes) => control::HeartbeatRequest::decode(&bytes[..])
-                .map_err(|e| e.to_string())
-                .and_then(|m| wire::control_in::heartbeat_request(m).map_err(|e| e.to_string()))
+            ControlMessage::Heartbeat { head, statuses } => self
+                .read_heartbeat(from, head, statuses)
                 .map(|h| (Asker::Heartbeat(from, call), Request::Heartbeat(h))),
         };
         match decoded {
             Ok((asker, request)) => self.request(at, asker, request),
             Err(problem) => self.send(Process::Replica(at), from, malformed(problem)),
         }
+    }
+
+    fn read_heartbeat(
+        &mut self,
+        from: Process,
+        head: &[u8],
+        statuses: &Bytes,
+    ) -> Result<Heartbeat, String> {
+        use berth_proto::control::v1 as control;
+        use prost::Message;
+        let Process::Agent(agent) = from else {
+            return Err("only agents have heartbeats".to_owned());
+        };
+        let head = control::HeartbeatRequest::decode(head).map_err(|e| e.to_string())?;
+        let hints = self.agents[agent].said.read_hints(statuses);
+        let mut heartbeat = wire::control_in::heartbeat_request(head).map_err(|e| e.to_string())?;
+        heartbeat.statuses = hints.map_err(|e| e.to_string())?;
+        Ok(heartbeat)
     }
 
     pub(super) fn answer(
@@ -104,7 +122,7 @@ impl World {
                             heartbeat_interval,
                             lease_expires_at,
                         );
-                        Ok(ControlMessage::Register(message.encode_to_vec()))
+                        Ok(ControlReply::Registered(message.encode_to_vec()))
                     }
                     Ok(_) => Err((13, "another answer".to_owned())),
                     Err(error) => Err((14, error.to_string())),
@@ -122,7 +140,7 @@ impl World {
                             drain_node: drain,
                             lease_expires_at: Some(wire::control_out::timestamp(lease_expires_at)),
                         };
-                        Ok(ControlMessage::Heartbeat(message.encode_to_vec()))
+                        Ok(ControlReply::Heartbeat(message.encode_to_vec()))
                     }
                     Ok(_) => Err((13, "another answer".to_owned())),
                     Err(RequestError::NoSuchNode(node) | RequestError::RegisterAgain(node)) => {
@@ -143,7 +161,7 @@ impl World {
             AgentRequest::Apply(m) => AgentMessage::Apply(m.encode_to_vec()),
             AgentRequest::Delete(m) => AgentMessage::Delete(m.encode_to_vec()),
             AgentRequest::Status(m) => AgentMessage::Status(m.encode_to_vec()),
-            AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec()),
+            AgentRequest::List(m) => AgentMessage::List(m.encode_to_vec().into()),
         };
         let to = agent_at(&self.agents, &call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
@@ -152,7 +170,7 @@ impl World {
                 workload,
                 running: true,
                 ..
-            } => copies_of(&self.agents, workload),
+            } => self.copies_of(workload),
             AgentOp::Apply { .. }
             | AgentOp::Delete { .. }
             | AgentOp::Status { .. }
@@ -199,7 +217,13 @@ impl World {
         self.end_agent_call(at, call, Err(AgentError::Timeout));
     }
 
-    pub(super) fn agent_answered(&mut self, at: usize, id: CallId, answer: AgentAnswer) {
+    pub(super) fn agent_answered(
+        &mut self,
+        at: usize,
+        from: Process,
+        id: CallId,
+        answer: AgentAnswer,
+    ) {
         use berth_proto::agent::v1 as agent;
         use prost::Message;
         use wire::agent_in;
@@ -223,10 +247,9 @@ impl World {
                     (None, Ok(_)) => Err(AgentError::Failed("asked for something else".into())),
                 }
             }
-            Ok(AgentMessage::List(bytes)) => match agent::ListWorkloadsResponse::decode(&bytes[..])
-            {
-                Ok(m) => agent_in::listing(&m),
-                Err(e) => Err(AgentError::Failed(e.to_string())),
+            Ok(AgentMessage::List(bytes)) => match from {
+                Process::Agent(agent) => self.agents[agent].said.read_listing(&bytes),
+                Process::Store | Process::Replica(_) | Process::Client(_) => return,
             },
         };
         self.end_agent_call(at, id, result);
