@@ -8,6 +8,8 @@ NODES ?= 500
 WORKLOADS ?= 5000
 SHARD ?= 0/40
 SEEDS ?= 0..2000
+# `long-search` takes longer to build and is faster: for many seeds.
+PROFILE ?= simulation
 
 # Cargo would look for the job server of `make -j`, which is not handed down to it.
 unexport MAKEFLAGS MFLAGS
@@ -73,17 +75,17 @@ bench: ## the criterion benchmarks
 	@xtask/deps.sh build
 	@$(CARGO) bench -p berth-benches
 
-search: ## run many seeds of the simulator: SEEDS=0..100000
+search: ## run many seeds of the simulator: SEEDS=0..100000 PROFILE=long-search
 	@xtask/deps.sh build
-	@$(CARGO) run --profile simulation --quiet -p berth-simcmd -- search --seeds $(SEEDS) $(ARGS)
+	@$(CARGO) run --profile $(PROFILE) --quiet -p berth-simcmd -- search --seeds $(SEEDS) $(ARGS)
 
 exhaust: ## run every single fault at every point of every short scenario
 	@xtask/deps.sh build
-	@$(CARGO) run --profile simulation --quiet -p berth-simcmd -- exhaust $(ARGS)
+	@$(CARGO) run --profile $(PROFILE) --quiet -p berth-simcmd -- exhaust $(ARGS)
 
 hunt: ## plant bugs in the product, and see whether the simulator finds them; ARGS="--bug tie-break"
 	@xtask/deps.sh build
-	@$(CARGO) run --profile simulation --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
+	@$(CARGO) run --profile $(PROFILE) --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
 
 mutants: ## change the core at random places, and see which change no test notices: SHARD=0/40 (installs cargo-mutants)
 	@xtask/deps.sh build
