@@ -82,7 +82,7 @@ pub async fn start(
 /// their own.
 #[derive(Debug)]
 pub struct Surroundings {
-    /// Where it is reached; the addresses of the configuration are not looked at.
+    /// Where it listens; the addresses of the configuration are not looked at.
     pub ports: Ports,
     /// How agents are reached.
     pub agents: Arc<dyn Connect>,
@@ -118,7 +118,7 @@ pub fn start_in(
     let ports = surroundings.ports;
     let own = Replica {
         id: config.replica_id.clone(),
-        grpc_address: reachable(ports.grpc.address()),
+        grpc_address: published(config.advertise.as_deref(), ports.grpc.address()),
         http_address: reachable(ports.http.address()),
         secret: surroundings.secret,
     };
@@ -333,6 +333,11 @@ pub async fn serve_apis(
         peers: None,
     };
     Ports::bind(config).await?.serve(config, behind, shutdown)
+}
+
+/// Where other replicas reach a port that listens here.
+fn published(advertise: Option<&str>, listens: SocketAddr) -> String {
+    advertise.map_or_else(|| reachable(listens), ToOwned::to_owned)
 }
 
 /// How others reach an address: a port on every interface is reached by the host's name.

@@ -225,6 +225,16 @@ async fn a_body_of_100_megabytes_is_refused_and_the_client_hears_why() {
     assert!(answer.contains("application/problem+json"), "{answer}");
 }
 
+#[test]
+fn the_address_for_other_replicas_can_be_given() {
+    let listens: SocketAddr = "127.0.0.1:8085".parse().unwrap();
+    assert_eq!(published(Some("berth-1:443"), listens), "berth-1:443");
+    assert_eq!(published(None, listens), "127.0.0.1:8085");
+    let everywhere: SocketAddr = "0.0.0.0:8085".parse().unwrap();
+    let named = format!("{}:8085", crate::config::host_name());
+    assert_eq!(published(None, everywhere), named);
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let script = Script::silent();

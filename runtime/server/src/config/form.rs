@@ -60,6 +60,20 @@ pub(super) fn address(text: &str) -> Read<SocketAddr> {
     numeric.parse().map_err(|_| expected.to_owned())
 }
 
+/// A name or a number, as somebody else dials it.
+pub(super) fn host_and_port(text: &str) -> Read<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let numbered = port.parse::<u16>().is_ok_and(|port| port != 0);
+        let one = host.starts_with('[') == host.contains(':');
+        numbered && one && !host.is_empty() && host.len() <= 255 && host.chars().all(plain)
+    });
+    match good {
+        true => Ok(text.to_owned()),
+        false => Err("a host and a port such as berth-1:8085".to_owned()),
+    }
+}
+
 pub(super) fn urls(text: &str) -> Read<Vec<String>> {
     let wrong = || "one or more URLs such as http://10.0.0.1:2379, separated by commas".to_owned();
     let mut urls = Vec::new();

@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub grpc_addr: SocketAddr,
     /// Where REST listens; port 0: any that is free.
     pub http_addr: SocketAddr,
+    /// Where other replicas reach gRPC, `host:port`; `None`: where it listens.
+    pub advertise: Option<String>,
     /// Tells replicas apart.
     pub replica_id: String,
     /// Where it is remembered how far the store was seen.

@@ -138,6 +138,9 @@ fn ports() -> Vec<Setting> {
         ),
         setting!(Server "grpc-addr" "ADDRESS", grpc_addr, form::address, ToString::to_string,
             "Where gRPC listens; port 0 takes any that is free"),
+        setting!(Server "advertise" "HOST:PORT", advertise, form::host_and_port, Clone::clone,
+            "Where other replicas reach our gRPC; without it, where it listens, on every interface \
+             by the host's name"),
         setting!(Server "http-addr" "ADDRESS", http_addr, form::address, ToString::to_string,
             "Where REST listens; port 0 takes any that is free"),
         setting!(Server "insecure" "BOOL", insecure, form::flag, ToString::to_string,

@@ -123,6 +123,11 @@ fn what_cannot_be_read_is_refused_by_name_and_form() {
         ("log-format", "xml", "text or json"),
         ("log-level", "loud", "error, warn"),
         ("replica-id", "a b", "letters, digits"),
+        ("advertise", "berth-1", "a host and a port"),
+        ("advertise", "berth-1:0", "a host and a port"),
+        ("advertise", ":8085", "a host and a port"),
+        ("advertise", "fd00::1:8085", "a host and a port"),
+        ("advertise", "http://berth-1:8085", "a host and a port"),
     ] {
         let flag = format!("--{flag}={value}");
         let error = with(&[&flag]).unwrap_err();
