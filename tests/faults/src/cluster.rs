@@ -31,7 +31,7 @@ pub struct Size {
     pub processes: usize,
     /// Further flags of the schedulers.
     pub flags: Vec<String>,
-    /// The history of each member of etcd is recorded.
+    /// The history of each member of etcd is recorded; each has a small disk of its own.
     pub history: bool,
 }
 
@@ -85,7 +85,22 @@ impl Cluster {
         }
         cluster.start_agents(size, &links).await;
         cluster.nodes_ready(size.recorded + size.processes).await;
+        cluster.peers_meet_in(&links).await;
         cluster
+    }
+
+    /// Whoever leads is called by the others through the network, not past it.
+    async fn peers_meet_in(&self, links: &[String]) {
+        let (record, _) = wait_for("somebody to lead", secs(30), async || {
+            let words = |error: etcd_client::Error| error.to_string();
+            let mut client = self.members.client().await.map_err(words)?;
+            let answer = client.get("/leader/current", None).await.map_err(words)?;
+            let record = answer.kvs().first().ok_or("nobody leads")?;
+            serde_json::from_slice::<Value>(record.value()).map_err(|e| e.to_string())
+        })
+        .await;
+        let address = record["grpc_address"].as_str().unwrap_or_default();
+        assert!(links.iter().any(|link| link == address), "{record}");
     }
 
     async fn start_server(&mut self, number: usize, flags: &[String]) -> String {
@@ -99,6 +114,7 @@ impl Cluster {
             &format!("--etcd={}", self.members.links()),
             &format!("--http-addr={http}"),
             &format!("--grpc-addr={grpc}"),
+            &format!("--advertise={link}"),
         ]
         .map(ToOwned::to_owned)
         .to_vec();
@@ -200,6 +216,38 @@ impl Cluster {
     /// Sends a signal to a scheduler.
     pub fn signal_server(&self, number: usize, signal: Signal) {
         self.servers[number].process.signal(signal);
+    }
+
+    /// A scheduler is told to end, ends, starts again and serves: one step of a rolling restart.
+    ///
+    /// # Panics
+    /// When it does not end well, or does not serve.
+    pub async fn restart_server(&mut self, number: usize) {
+        // It may have started just now, and would end at once.
+        self.server_ready(number).await;
+        self.signal_server(number, Signal::SIGTERM);
+        let what = format!("server-{number} to end");
+        let (status, _) = wait_for(&what, secs(60), async || {
+            let ended = self.server_ended(number);
+            ended.ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        assert!(status.success(), "server-{number} ended with {status}");
+        self.launch_server(number);
+        self.server_ready(number).await;
+    }
+
+    /// Waits until a scheduler says that it serves.
+    async fn server_ready(&self, number: usize) {
+        let rest = self.rests(secs(2)).swap_remove(number);
+        let what = format!("server-{number} to be ready");
+        wait_for(&what, secs(60), async || {
+            match rest.get("/readyz").await? {
+                answer if answer.status == 200 => Ok(()),
+                answer => Err(answer.text),
+            }
+        })
+        .await;
     }
 
     /// How a scheduler ended, if it did.

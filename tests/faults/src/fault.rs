@@ -1,12 +1,10 @@
-//! What goes wrong: drawn from a seed, begun, ended.
+//! What goes wrong: how it begins, and how it ends.
 
-use std::fmt;
 use std::time::Duration;
 
-use berth_tests::Schedule;
 use nix::sys::signal::Signal;
 
-use crate::cluster::{Cluster, LEASE, SERVERS};
+use crate::cluster::{Cluster, SERVERS};
 use crate::members::MEMBERS;
 use crate::net::{Place, Way};
 
@@ -37,6 +35,9 @@ pub enum Fault {
     Kill(Who),
     /// `SIGTERM` of a scheduler, as in a rolling restart; it starts again.
     Restart(Who),
+    /// All schedulers, one after the other from this one on: `SIGTERM`, start, wait until it is ready.
+    /// It is over when it has begun.
+    RollingRestart(usize),
     /// `SIGSTOP` of a scheduler for longer than the lease.
     Pause(Who),
     /// A scheduler and all members of etcd.
@@ -45,6 +46,11 @@ pub enum Fault {
     MemberCut(Who, usize, Direction),
     /// A scheduler and all agents.
     AgentsCut(Who, Direction),
+    /// A scheduler and one of the two others, the next one or the one after it: what the one that does
+    /// not lead sends on to the one that does gets lost, or its answer.
+    PeerCut(Who, usize, Direction),
+    /// A scheduler and both others.
+    PeersCut(Who, Direction),
     /// One member and everybody else.
     Isolated(usize, Direction),
     /// `kill -9` of a member; it starts again on its data.
@@ -55,92 +61,11 @@ pub enum Fault {
     EtcdSlow(usize, Duration),
     /// A member is out of space: no member takes writes until the alarm is taken back.
     EtcdFull(usize),
+    /// The disk of a member is full: it ends by itself, and starts again when there is room. Where no
+    /// disk can be full, it is out of space as in [`Self::EtcdFull`].
+    EtcdDiskFull(usize),
     /// `kill -9` of an agent's process; its workloads run on, and it starts again.
     AgentKill(usize),
-}
-
-/// A fault with its time.
-#[derive(Debug, Clone, Copy)]
-pub struct Planned {
-    /// After the fault before it began, or ended unless the two overlap.
-    pub after: Duration,
-    /// It begins while the one before it lasts.
-    pub overlaps: bool,
-    /// How long it lasts.
-    pub lasts: Duration,
-    /// What.
-    pub fault: Fault,
-}
-
-impl fmt::Display for Planned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = if self.overlaps { "meanwhile" } else { "then" };
-        let (after, lasts) = (self.after.as_secs_f64(), self.lasts.as_secs_f64());
-        write!(
-            f,
-            "{when} after {after:.2} s for {lasts:.2} s: {:?}",
-            self.fault
-        )
-    }
-}
-
-/// Draws `count` faults. Whatever `count` is, each kind of the first dozen is another one.
-#[must_use]
-pub fn draw(schedule: &mut Schedule, count: usize, processes: usize) -> Vec<Planned> {
-    let mut kinds: Vec<u64> = Vec::new();
-    let mut all = Vec::new();
-    while all.len() < count {
-        if kinds.is_empty() {
-            kinds = (0..KINDS).collect();
-        }
-        let at = usize::try_from(schedule.below(kinds.len() as u64)).unwrap_or(0);
-        let fault = draw_one(schedule, kinds.swap_remove(at), processes);
-        let millis = |schedule: &mut Schedule, low, high| {
-            schedule.between(Duration::from_millis(low), Duration::from_millis(high))
-        };
-        all.push(Planned {
-            after: millis(schedule, 200, 1_500),
-            overlaps: !all.is_empty() && schedule.below(4) == 0,
-            lasts: match fault {
-                Fault::Pause(_) => LEASE + millis(schedule, 500, 3_000),
-                Fault::Kill(_) | Fault::Restart(_) | Fault::AgentKill(_) => {
-                    millis(schedule, 100, 3_000)
-                }
-                _ => millis(schedule, 500, 5_000),
-            },
-            fault,
-        });
-    }
-    all
-}
-
-/// Kinds of fault, those that matter most more than once.
-const KINDS: u64 = 16;
-
-fn draw_one(schedule: &mut Schedule, kind: u64, processes: usize) -> Fault {
-    let mut below = |bound: usize| usize::try_from(schedule.below(bound as u64)).unwrap_or(0);
-    let member = below(MEMBERS);
-    let other = Who::Number(below(SERVERS));
-    let direction = [Direction::Both, Direction::There, Direction::Back][below(3)];
-    match kind {
-        0 | 1 => Fault::Kill(Who::Leader),
-        2 => Fault::Kill(other),
-        3 => Fault::Restart(Who::Leader),
-        4 => Fault::Pause(Who::Leader),
-        5 => Fault::Pause(other),
-        6 => Fault::StoreCut(Who::Leader, Direction::Both),
-        7 => Fault::StoreCut(Who::Leader, direction),
-        8 => Fault::MemberCut(Who::Leader, member, direction),
-        9 => Fault::AgentsCut(Who::Leader, direction),
-        10 => Fault::Isolated(member, Direction::Both),
-        11 => Fault::Isolated(member, direction),
-        12 => Fault::EtcdKill(member),
-        13 => Fault::EtcdPause(member),
-        14 if below(2) == 0 => Fault::EtcdFull(member),
-        14 => Fault::EtcdSlow(member, Duration::from_millis(20 + below(200) as u64)),
-        _ if processes > 0 => Fault::AgentKill(below(processes)),
-        _ => Fault::Kill(other),
-    }
 }
 
 /// A fault that has begun, with what ends it.
@@ -160,8 +85,12 @@ pub enum Begun {
     Slow(Vec<Way>),
     /// A member that is full.
     Full(usize),
+    /// A member whose disk is full.
+    DiskFull(usize),
     /// An agent that is down.
     AgentDown(usize),
+    /// Over already.
+    Done,
 }
 
 impl Begun {
@@ -169,55 +98,25 @@ impl Begun {
     fn holds(&self) -> Option<(&'static str, usize)> {
         match self {
             Self::Down(n) | Self::Asleep(n) => Some(("server", *n)),
-            Self::MemberDown(n) | Self::MemberAsleep(n) | Self::Full(n) => Some(("etcd", *n)),
+            Self::MemberDown(n) | Self::MemberAsleep(n) | Self::Full(n) | Self::DiskFull(n) => {
+                Some(("etcd", *n))
+            }
             Self::AgentDown(n) => Some(("agent", *n)),
-            Self::Stopped(_) | Self::Slow(_) => None,
+            Self::Stopped(_) | Self::Slow(_) | Self::Done => None,
         }
     }
 }
 
 /// Begins a fault. `None`: its process is held by another one.
 pub async fn begin(cluster: &mut Cluster, fault: Fault, others: &[Begun]) -> Option<Begun> {
-    let leader = match fault {
-        Fault::Kill(Who::Leader)
-        | Fault::Restart(Who::Leader)
-        | Fault::Pause(Who::Leader)
-        | Fault::StoreCut(Who::Leader, _)
-        | Fault::MemberCut(Who::Leader, ..)
-        | Fault::AgentsCut(Who::Leader, _) => cluster.leader().await.map_or(0, |(n, _)| n),
-        _ => 0,
+    let leader = match fault.at_whom() {
+        Some(Who::Leader) => cluster.leader().await.map_or(0, |(n, _)| n),
+        Some(Who::Number(number)) => number,
+        None => 0,
     };
-    let number = |who| match who {
-        Who::Leader => leader,
-        Who::Number(number) => number,
-    };
-    let held = |kind, number| others.iter().any(|o| o.holds() == Some((kind, number)));
-    let begun = match fault {
-        Fault::Kill(who) => Begun::Down(number(who)),
-        Fault::Restart(who) => Begun::Down(number(who)),
-        Fault::Pause(who) => Begun::Asleep(number(who)),
-        Fault::StoreCut(who, direction) => {
-            let server = Place::Server(number(who));
-            let members = (0..MEMBERS).map(Place::Etcd);
-            Begun::Stopped(members.flat_map(|m| ways(server, m, direction)).collect())
-        }
-        Fault::MemberCut(who, member, direction) => {
-            let (server, member) = (Place::Server(number(who)), Place::Etcd(member));
-            Begun::Stopped(ways(server, member, direction))
-        }
-        Fault::AgentsCut(who, direction) => {
-            Begun::Stopped(ways(Place::Server(number(who)), Place::Agents, direction))
-        }
-        Fault::Isolated(member, direction) => Begun::Stopped(around(member, direction)),
-        Fault::EtcdKill(member) => Begun::MemberDown(member),
-        Fault::EtcdPause(member) => Begun::MemberAsleep(member),
-        Fault::EtcdSlow(member, _) => Begun::Slow(around(member, Direction::Both)),
-        Fault::EtcdFull(member) => Begun::Full(member),
-        Fault::AgentKill(number) => Begun::AgentDown(number),
-    };
-    if let Some((kind, number)) = begun.holds()
-        && held(kind, number)
-    {
+    let begun = fault.at(leader, cluster.members.have_disks());
+    let held = |held: &Begun| held.holds().is_some() && held.holds() == begun.holds();
+    if others.iter().any(held) {
         return None;
     }
     match (&begun, fault) {
@@ -233,13 +132,82 @@ pub async fn begin(cluster: &mut Cluster, fault: Fault, others: &[Begun]) -> Opt
         }
         (Begun::Slow(_), _) => {}
         (Begun::Full(n), _) => cluster.members.launch_full(&cluster.lab, *n),
+        (Begun::DiskFull(n), _) => cluster.members.fill_disk(*n),
         (Begun::AgentDown(n), _) => cluster.kill_agent(*n),
+        (Begun::Done, Fault::RollingRestart(first)) => {
+            for step in 0..SERVERS {
+                cluster.restart_server((first + step) % SERVERS).await;
+            }
+        }
+        (Begun::Done, _) => {}
     }
     Some(begun)
 }
 
-/// Ends a fault.
-pub fn end(cluster: &mut Cluster, begun: Begun) {
+impl Fault {
+    /// The name of its kind.
+    #[must_use]
+    pub fn kind(self) -> String {
+        let all = format!("{self:?}");
+        all.split('(').next().unwrap_or_default().to_owned()
+    }
+
+    /// The scheduler that it is about.
+    const fn at_whom(self) -> Option<Who> {
+        match self {
+            Self::Kill(who)
+            | Self::Restart(who)
+            | Self::Pause(who)
+            | Self::StoreCut(who, _)
+            | Self::MemberCut(who, ..)
+            | Self::AgentsCut(who, _)
+            | Self::PeerCut(who, ..)
+            | Self::PeersCut(who, _) => Some(who),
+            Self::RollingRestart(_)
+            | Self::Isolated(..)
+            | Self::EtcdKill(_)
+            | Self::EtcdPause(_)
+            | Self::EtcdSlow(..)
+            | Self::EtcdFull(_)
+            | Self::EtcdDiskFull(_)
+            | Self::AgentKill(_) => None,
+        }
+    }
+
+    /// What it is, if it is about this scheduler.
+    fn at(self, number: usize, have_disks: bool) -> Begun {
+        let server = Place::Server(number);
+        let other = |nth: usize| Place::Server((number + 1 + nth % (SERVERS - 1)) % SERVERS);
+        match self {
+            Self::Kill(_) | Self::Restart(_) => Begun::Down(number),
+            Self::Pause(_) => Begun::Asleep(number),
+            Self::RollingRestart(_) => Begun::Done,
+            Self::StoreCut(_, direction) => {
+                let members = (0..MEMBERS).map(Place::Etcd);
+                Begun::Stopped(members.flat_map(|m| ways(server, m, direction)).collect())
+            }
+            Self::MemberCut(_, member, direction) => {
+                Begun::Stopped(ways(server, Place::Etcd(member), direction))
+            }
+            Self::AgentsCut(_, direction) => Begun::Stopped(ways(server, Place::Agents, direction)),
+            Self::PeerCut(_, nth, direction) => Begun::Stopped(ways(server, other(nth), direction)),
+            Self::PeersCut(_, direction) => {
+                let others = (0..SERVERS - 1).map(other);
+                Begun::Stopped(others.flat_map(|o| ways(server, o, direction)).collect())
+            }
+            Self::Isolated(member, direction) => Begun::Stopped(around(member, direction)),
+            Self::EtcdKill(member) => Begun::MemberDown(member),
+            Self::EtcdPause(member) => Begun::MemberAsleep(member),
+            Self::EtcdSlow(member, _) => Begun::Slow(around(member, Direction::Both)),
+            Self::EtcdDiskFull(member) if have_disks => Begun::DiskFull(member),
+            Self::EtcdFull(member) | Self::EtcdDiskFull(member) => Begun::Full(member),
+            Self::AgentKill(number) => Begun::AgentDown(number),
+        }
+    }
+}
+
+/// Ends a fault. Answers what is worth a line.
+pub fn end(cluster: &mut Cluster, begun: Begun) -> Option<String> {
     match begun {
         Begun::Down(n) => cluster.launch_server(n),
         Begun::Asleep(n) => cluster.signal_server(n, Signal::SIGCONT),
@@ -249,8 +217,16 @@ pub fn end(cluster: &mut Cluster, begun: Begun) {
         Begun::Slow(ways) => ways.iter().for_each(|way| cluster.net.delay(*way, None)),
         // The alarm outlives the member that raised it: the run takes it back.
         Begun::Full(n) => cluster.members.launch(&cluster.lab, n),
+        Begun::DiskFull(n) => {
+            return Some(match cluster.members.clear_disk(&cluster.lab, n) {
+                Some(status) => format!("etcd-{n} had ended by itself: {status}"),
+                None => format!("etcd-{n} needed no more of its disk meanwhile"),
+            });
+        }
         Begun::AgentDown(n) => cluster.launch_agent(n),
+        Begun::Done => {}
     }
+    None
 }
 
 fn ways(one: Place, other: Place, direction: Direction) -> Vec<Way> {
@@ -269,36 +245,4 @@ fn around(member: usize, direction: Direction) -> Vec<Way> {
     others
         .flat_map(|other| ways(one, other, direction))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_is_a_schedule_and_every_kind_comes() {
-        let text = |seed| {
-            let drawn = draw(&mut Schedule::of(seed), 50, 4);
-            drawn.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(text(1), text(1));
-        assert_ne!(text(1), text(2));
-        let all = text(1).join("\n");
-        for kind in [
-            "Kill(Leader)",
-            "Restart",
-            "Pause(Leader)",
-            "StoreCut(Leader, Both)",
-            "MemberCut",
-            "AgentsCut",
-            "Isolated",
-            "EtcdKill",
-            "EtcdPause",
-            "EtcdFull",
-            "AgentKill",
-            "meanwhile",
-        ] {
-            assert!(all.contains(kind), "{kind} is missing:\n{all}");
-        }
-    }
 }

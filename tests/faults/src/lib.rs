@@ -12,6 +12,8 @@
 
 pub mod client;
 pub mod cluster;
+pub mod disks;
+pub mod draw;
 pub mod fault;
 pub mod load;
 pub mod members;

@@ -1,6 +1,7 @@
 //! Three members of etcd, each behind the network.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 
 use berth_tests::etcd::free_address;
@@ -9,6 +10,7 @@ use berth_tests::{Lab, Process, Rest, secs, wait_for};
 use etcd_client::{AlarmAction, AlarmOptions, AlarmType, Client};
 use nix::sys::signal::Signal;
 
+use crate::disks::Disks;
 use crate::net::{Net, Place};
 
 /// How many there are.
@@ -23,6 +25,8 @@ const ROOMY: &str = "2147483648";
 pub struct Members {
     net: Arc<Net>,
     members: Vec<Member>,
+    /// Their own, if the run may mount.
+    disks: Option<Disks>,
 }
 
 #[derive(Debug)]
@@ -38,8 +42,14 @@ struct Member {
 }
 
 impl Members {
-    /// Starts them with empty data and waits until all serve; records the history of each, or not.
+    /// Starts them with empty data and waits until all serve. Those whose history is judged have it
+    /// recorded, and a disk each that can be full.
     pub async fn start(lab: &Lab, net: &Arc<Net>, history: bool) -> Self {
+        let folders: Vec<_> = (0..MEMBERS).map(|n| lab.path(name_of(n))).collect();
+        let disks = match history {
+            true => Disks::mount(lab, &folders).await,
+            false => None,
+        };
         let mut addresses = Vec::new();
         for number in 0..MEMBERS {
             let (client, peer) = (free_address(), free_address());
@@ -49,14 +59,14 @@ impl Members {
         }
         let peers = addresses.iter().enumerate();
         let peers: Vec<_> = peers
-            .map(|(number, (_, _, (_, peer)))| format!("etcd-{number}=http://{peer}"))
+            .map(|(number, (_, _, (_, peer)))| format!("{}=http://{peer}", name_of(number)))
             .collect();
         let mut members = Vec::new();
         for (number, (client, peer, (link, peer_link))) in addresses.into_iter().enumerate() {
-            let name = format!("etcd-{number}");
+            let name = name_of(number);
             let args = vec![
                 format!("--name={name}"),
-                format!("--data-dir={}", lab.path(&name).display()),
+                format!("--data-dir={}", folders[number].join("data").display()),
                 format!("--listen-client-urls=http://{client}"),
                 format!("--advertise-client-urls=http://{link}"),
                 format!("--listen-peer-urls=http://{peer}"),
@@ -65,7 +75,7 @@ impl Members {
                 "--logger=zap".to_owned(),
                 "--log-level=warn".to_owned(),
             ];
-            let process = launch(lab, net, number, &name, &args, ROOMY);
+            let process = launch(lab, net, disks.as_ref(), number, &args, ROOMY);
             let history = history.then(|| History::of(&format!("http://{client}")));
             members.push(Member {
                 process,
@@ -79,6 +89,7 @@ impl Members {
         let members = Self {
             net: Arc::clone(net),
             members,
+            disks,
         };
         members.wait_healthy().await;
         members
@@ -154,7 +165,31 @@ impl Members {
     fn relaunch(&mut self, lab: &Lab, number: usize, quota: &str) {
         let member = &mut self.members[number];
         member.process.kill();
-        member.process = launch(lab, &self.net, number, &member.name, &member.args, quota);
+        let disks = self.disks.as_ref();
+        member.process = launch(lab, &self.net, disks, number, &member.args, quota);
+    }
+
+    /// Whether a member's disk can be full.
+    #[must_use]
+    pub const fn have_disks(&self) -> bool {
+        self.disks.is_some()
+    }
+
+    /// The disk of a member is full: it ends by itself as soon as it needs more of it.
+    pub fn fill_disk(&self, number: usize) {
+        if let Some(disks) = &self.disks {
+            disks.fill(number);
+        }
+    }
+
+    /// Its disk has room again, and it starts again. Answers how it had ended by itself, if it had.
+    pub fn clear_disk(&mut self, lab: &Lab, number: usize) -> Option<ExitStatus> {
+        if let Some(disks) = &self.disks {
+            disks.clear(number);
+        }
+        let ended = self.members[number].process.ended();
+        self.launch(lab, number);
+        ended
     }
 
     /// Takes every alarm back, and waits until there is none.
@@ -194,17 +229,25 @@ impl Members {
     }
 }
 
+fn name_of(number: usize) -> String {
+    format!("etcd-{number}")
+}
+
 fn launch(
     lab: &Lab,
     net: &Net,
+    disks: Option<&Disks>,
     number: usize,
-    name: &str,
     args: &[String],
     quota: &str,
 ) -> Process {
     let mut args = args.to_vec();
     args.push(format!("--quota-backend-bytes={quota}"));
-    let process = lab.start(name, Path::new("etcd"), &args);
+    let (program, args) = match disks {
+        Some(disks) => disks.command("etcd", &args),
+        None => (PathBuf::from("etcd"), args),
+    };
+    let process = lab.start(&name_of(number), &program, &args);
     net.stands(process.pid(), Place::Etcd(number));
     process
 }

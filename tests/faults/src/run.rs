@@ -1,5 +1,6 @@
 //! One run: a cluster, clients that write all the time, faults from a seed, and the verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use berth_tests::{Lab, Schedule, secs};
 
 use crate::client::{Ledger, Orders, write_all_the_time};
 use crate::cluster::{Cluster, Size};
-use crate::fault::{Begun, begin, draw, end};
+use crate::draw::{Planned, draw};
+use crate::fault::{Begun, begin, end};
 use crate::verdict;
 
 /// What a run is.
@@ -101,31 +103,7 @@ pub async fn run(plan: &Plan) -> Outcome {
     let stop = Arc::new(AtomicBool::new(false));
     let clients = start_clients(plan, &cluster, &mut schedule, &stop);
 
-    let began = Instant::now();
-    let mut active: Vec<(Instant, Begun)> = Vec::new();
-    let mut count = 0;
-    for fault in planned {
-        if !fault.overlaps {
-            end_all(&mut cluster, &mut active, began).await;
-        }
-        tokio::time::sleep(fault.after).await;
-        let others: Vec<Begun> = active.iter().map(|(_, begun)| begun.clone()).collect();
-        let begun = begin(&mut cluster, fault.fault, &others).await;
-        let at = began.elapsed().as_secs_f64();
-        match begun {
-            Some(begun) => {
-                println!("{at:7.2} s  {fault} = {begun:?}");
-                count += 1;
-                active.push((Instant::now() + fault.lasts, begun));
-            }
-            None => println!("{at:7.2} s  {fault} = left out, its process has another fault"),
-        }
-    }
-    end_all(&mut cluster, &mut active, began).await;
-    println!(
-        "{:7.2} s  the faults are over",
-        began.elapsed().as_secs_f64()
-    );
+    let count = play(&mut cluster, planned).await;
     let healed = Instant::now();
     cluster.members.disarm().await;
     cluster.members.wait_healthy().await;
@@ -151,6 +129,38 @@ pub async fn run(plan: &Plan) -> Outcome {
     };
     println!("seed {}: passed: {outcome:?}", plan.seed);
     outcome
+}
+
+/// Begins and ends all faults, each at its time: how many were begun.
+async fn play(cluster: &mut Cluster, planned: Vec<Planned>) -> usize {
+    let began = Instant::now();
+    let mut active: Vec<(Instant, Begun)> = Vec::new();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for fault in planned {
+        if !fault.overlaps {
+            end_all(cluster, &mut active, began).await;
+        }
+        tokio::time::sleep(fault.after).await;
+        let others: Vec<Begun> = active.iter().map(|(_, begun)| begun.clone()).collect();
+        let begun = begin(cluster, fault.fault, &others).await;
+        let at = began.elapsed().as_secs_f64();
+        match begun {
+            Some(begun) => {
+                println!("{at:7.2} s  {fault} = {begun:?}");
+                *kinds.entry(fault.fault.kind()).or_default() += 1;
+                active.push((Instant::now() + fault.lasts, begun));
+            }
+            None => println!("{at:7.2} s  {fault} = left out, its process has another fault"),
+        }
+    }
+    end_all(cluster, &mut active, began).await;
+    println!(
+        "{:7.2} s  the faults are over",
+        began.elapsed().as_secs_f64()
+    );
+    let told = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+    println!("begun: {}", told.collect::<Vec<_>>().join(", "));
+    kinds.values().sum()
 }
 
 fn start_clients(
@@ -188,7 +198,9 @@ async fn end_all(cluster: &mut Cluster, active: &mut Vec<(Instant, Begun)>, bega
         tokio::time::sleep_until(at.into()).await;
         println!("{:7.2} s  ends: {begun:?}", began.elapsed().as_secs_f64());
         full |= matches!(begun, Begun::Full(_));
-        end(cluster, begun);
+        if let Some(said) = end(cluster, begun) {
+            println!("           {said}");
+        }
     }
     // With every member back, an operator can take the alarm back. Until then none is healthy.
     if full {
