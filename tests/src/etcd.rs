@@ -23,9 +23,14 @@ pub struct Etcd {
 impl Etcd {
     /// Starts a server with empty data and waits until it serves.
     pub async fn start(lab: &Lab) -> Self {
+        Self::start_with(lab, &[]).await
+    }
+
+    /// The same with further flags.
+    pub async fn start_with(lab: &Lab, flags: &[&str]) -> Self {
         let (client, peer) = (free_address(), free_address());
         let data = lab.path("etcd");
-        let args: Vec<String> = [
+        let mut args: Vec<String> = [
             "--name=etcd",
             &format!("--data-dir={}", data.display()),
             &format!("--listen-client-urls=http://{client}"),
@@ -38,6 +43,7 @@ impl Etcd {
         ]
         .map(ToOwned::to_owned)
         .to_vec();
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let process = lab.start("etcd", Path::new("etcd"), &args);
         let etcd = Self {
             process,

@@ -6,12 +6,15 @@ mod capacity;
 mod cluster;
 mod crash;
 mod dev;
+mod full;
 mod harness;
 mod hung;
 mod idle;
 mod input;
+mod nodes;
 mod operations;
 mod replicas;
+mod restored;
 mod store;
 
 use std::io::Write as _;
@@ -70,6 +73,12 @@ async fn create(rest: &berth_tests::Rest, manifests: impl IntoIterator<Item = Va
             .expect("the scheduler answers")
             .ok();
     }
+}
+
+/// The value of a metric, labels and all, in the text of `/metrics`.
+fn metric<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values.find_map(|rest| rest.strip_prefix(' '))
 }
 
 /// Says a measured figure, of a test that passes too: written past the capture of output.
