@@ -173,6 +173,7 @@ fn shape(draw: &mut Stream) -> Shape {
         lease_ttl: Duration::from_secs(if draw.chance(500_000) { 5 } else { 15 }),
         write_pace: Duration::from_millis(draw.between(0, 40)),
         latency_max: Duration::from_millis(draw.between(2, 60)),
+        store_quota: None,
     }
 }
 

@@ -44,6 +44,20 @@ impl Disk {
         }
     }
 
+    /// What is on it now: a backup, if nothing writes.
+    #[must_use]
+    pub fn image(&self) -> Vec<u8> {
+        self.lock().bytes.clone()
+    }
+
+    /// It has what is on this backup, and nothing else. Whoever has it plugged in changes nothing more.
+    pub fn restore(&self, image: &[u8]) {
+        let mut platter = self.lock();
+        platter.failures += 1;
+        platter.undo.clear();
+        platter.bytes = image.to_vec();
+    }
+
     /// To be changed by whoever has power.
     fn powered(&self) -> Option<MutexGuard<'_, Platter>> {
         let platter = self.lock();

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use berth_driver::{StoreState, store};
 use etcd_client::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -62,6 +63,37 @@ impl Hands {
     /// Starts a host; again, if it runs.
     pub async fn start(&self, host: &str) {
         self.order(Order::Start(host.to_owned())).await;
+    }
+
+    /// A backup of the store.
+    #[must_use]
+    pub fn back_up(&self) -> Vec<u8> {
+        self.state.disk.image()
+    }
+
+    /// The store ends, and starts again with what a backup has.
+    pub async fn restore(&self, backup: &[u8]) {
+        trace::note("the store is restored");
+        self.crash(names::STORE).await;
+        self.state.disk.restore(backup);
+        self.start(names::STORE).await;
+    }
+
+    /// Says that the restored store is to be believed, as `berth store accept-restore` does.
+    ///
+    /// # Panics
+    /// When the store refuses that.
+    pub async fn accept_restore(&self) {
+        let accepted = store::accept_restore(&hosts::etcd, hosts::PREFIX, None).await;
+        accepted.expect("the operator's word counts");
+    }
+
+    /// How the store does, as each scheduler that runs tells it.
+    #[must_use]
+    pub fn store_states(&self) -> Vec<StoreState> {
+        let slots = self.state.schedulers.iter();
+        let cores = slots.filter_map(|slot| slot.borrow().core.clone());
+        cores.map(|core| core.health().store.state).collect()
     }
 
     /// Tells a scheduler to end gracefully.

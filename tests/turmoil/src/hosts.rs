@@ -62,6 +62,8 @@ pub struct Shape {
     pub write_pace: Duration,
     /// The longest way of a segment; the shortest is 1 ms.
     pub latency_max: Duration,
+    /// Bytes that the store may hold; `None`: any number.
+    pub store_quota: Option<u64>,
 }
 
 impl Default for Shape {
@@ -72,6 +74,7 @@ impl Default for Shape {
             lease_ttl: Duration::from_secs(5),
             write_pace: Duration::from_millis(5),
             latency_max: Duration::from_millis(20),
+            store_quota: None,
         }
     }
 }
@@ -103,8 +106,10 @@ fn now() -> Timestamp {
 }
 
 /// The store's host.
-pub(crate) async fn run_store(disk: Disk) -> turmoil::Result {
-    let store = EmbeddedStore::open_on(disk, StoreOptions::default())?;
+pub(crate) async fn run_store(disk: Disk, quota: Option<u64>) -> turmoil::Result {
+    let mut options = StoreOptions::default();
+    options.limits.quota_bytes = quota;
+    let store = EmbeddedStore::open_on(disk, options)?;
     let (_, incoming) = net::listen(names::STORE, STORE_PORT).await?;
     store.serve(incoming);
     store.stopped().await;

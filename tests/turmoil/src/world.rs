@@ -41,7 +41,7 @@ pub(crate) struct State {
     pub(crate) seen: RefCell<BTreeSet<(String, String, u64)>>,
     links: RefCell<BTreeMap<(String, String), Link>>,
     boots: Vec<Cell<u64>>,
-    disk: Disk,
+    pub(crate) disk: Disk,
     done: Cell<bool>,
     _folder: TempDir,
 }
@@ -121,10 +121,11 @@ impl World {
     }
 
     fn make_hosts(&mut self) {
-        let disk = self.state.disk.clone();
+        let (disk, quota) = (self.state.disk.clone(), self.state.shape.store_quota);
         self.hosts.push(names::STORE.to_owned());
-        self.sim
-            .host(names::STORE, move || hosts::run_store(disk.plug_in()));
+        self.sim.host(names::STORE, move || {
+            hosts::run_store(disk.plug_in(), quota)
+        });
         for (at, slot) in self.state.schedulers.iter().enumerate() {
             let (name, slot) = (names::scheduler(at + 1), Rc::clone(slot));
             let lease_ttl = self.state.shape.lease_ttl;

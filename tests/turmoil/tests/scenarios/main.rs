@@ -4,6 +4,7 @@ mod agents;
 mod forward;
 mod leaders;
 mod store;
+mod store_states;
 
 use berth_turmoil::{Hands, Shape, World};
 
