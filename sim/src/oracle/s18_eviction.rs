@@ -2,12 +2,12 @@
 //! blind; no node is judged by a leader that has only just begun to look; evictions stay under
 //! their rate, and pause when too many nodes are lost.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use berth_core::io::AgentState;
 use berth_core::io::request::Heartbeat;
+use berth_core::io::{AgentState, AgentStatus};
 use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
 use berth_core::model::workload::AssignmentRecord;
 use berth_core::{Config, EventRecord, EventType, NodeId, Timestamp, WorkloadId};
@@ -26,8 +26,8 @@ pub(crate) struct Evictions {
     returned: BTreeMap<NodeId, (Arc<NodeRecord>, Option<i64>)>,
     /// When each scheduler heard of each node, by its own clock.
     heard: BTreeMap<(usize, NodeId), Timestamp>,
-    /// What each node told each scheduler that it runs, in its last heartbeat.
-    runs: BTreeMap<(usize, NodeId), BTreeSet<WorkloadId>>,
+    /// What each node told each scheduler of its workloads, in its last heartbeat.
+    told: BTreeMap<(usize, NodeId), Arc<[AgentStatus]>>,
     /// How long a node may be lost under the leader of each of the last terms.
     graces: BTreeMap<i64, Duration>,
     /// When workloads were evicted, under each epoch, by the leader's clock.
@@ -85,7 +85,7 @@ impl Evictions {
     /// How much is kept.
     pub(crate) fn size(&self) -> usize {
         let nodes =
-            self.lost_under.len() + self.returned.len() + self.heard.len() + self.runs.len();
+            self.lost_under.len() + self.returned.len() + self.heard.len() + self.told.len();
         nodes + self.graces.len() + self.evicted.values().map(VecDeque::len).sum::<usize>()
     }
 
@@ -98,16 +98,13 @@ impl Evictions {
             self.graces.pop_first();
         }
         self.heard.retain(|(of, _), _| *of != replica);
-        self.runs.retain(|(of, _), _| *of != replica);
+        self.told.retain(|(of, _), _| *of != replica);
     }
 
     /// A scheduler is told what a node runs.
     pub(crate) fn told(&mut self, replica: usize, heartbeat: &Heartbeat) {
-        let running = heartbeat.statuses.iter();
-        let running = running.filter(|status| status.state == AgentState::Running);
-        let running = running.filter_map(|status| status.workload.clone());
         let key = (replica, heartbeat.node.clone());
-        self.runs.insert(key, running.collect());
+        self.told.insert(key, Arc::clone(&heartbeat.statuses));
     }
 
     /// A scheduler hears of a node.
@@ -163,7 +160,15 @@ impl Evictions {
         let key = (replica, node.id.clone());
         let heard = self.heard.get(&key);
         let fresh = heard.is_some_and(|at| grace.clock < *at + grace.config.lease());
-        if !fresh || !self.runs.get(&key).is_some_and(|runs| runs.contains(id)) {
+        let runs = |status: &AgentStatus| {
+            status.state == AgentState::Running && status.workload.as_ref() == Some(id)
+        };
+        if !fresh
+            || !self
+                .told
+                .get(&key)
+                .is_some_and(|told| told.iter().any(runs))
+        {
             return Ok(());
         }
         let expected = "what a node says it runs to stay there";

@@ -404,21 +404,25 @@ fn reach_situations(coverage: &mut Coverage, commit: &Commit, image: &Image, tru
         let elsewhere = |id: &WorkloadId| {
             let home = image.assignments.get(id);
             let record = image.workloads.get(id);
-            buried(id)
-                && home.is_some_and(|home| home.record.node_id != *node)
+            home.is_some_and(|home| home.record.node_id != *node)
                 && record.is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
         };
         if was == Some(NodeStatus::NotReady)
             && after.status == NodeStatus::Ready
-            && image.workloads.keys().any(elsewhere)
+            && image
+                .tombstones
+                .keys()
+                .any(|(at, id)| at == node && elsewhere(id))
         {
             coverage.reach(Mark::BackWhileStartingElsewhere);
         }
         let starting = || {
             image.assignments.values().any(|held| {
-                let record = image.workloads.get(&held.record.workload_id);
                 held.record.node_id == *node
-                    && record.is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
+                    && image
+                        .workloads
+                        .get(&held.record.workload_id)
+                        .is_some_and(|w| w.record.status.actual_state == ActualState::Pending)
             })
         };
         if was == Some(NodeStatus::Ready) && after.status == NodeStatus::NotReady && starting() {
