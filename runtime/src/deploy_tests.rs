@@ -201,6 +201,7 @@ fn the_compose_file_is_whole() {
     let keys = [
         "build",
         "image",
+        "pull_policy",
         "restart",
         "networks",
         "healthcheck",
@@ -251,16 +252,36 @@ fn the_compose_file_is_whole() {
             );
             assert!(ports.insert(at.to_owned()), "{at} is given out twice");
         }
-        let target = text(&service["build"]["target"]);
-        let dockerfile = read(text(&service["build"]["dockerfile"]));
+    }
+}
+
+/// Built by two services, an image gets two ids (compose writes the service's name into it), and the
+/// next `up` starts all containers anew at once, etcd's too.
+#[test]
+fn each_image_is_built_by_one_service() {
+    let (_, services) = services();
+    let mut used = BTreeSet::new();
+    let mut built = BTreeSet::new();
+    for (name, service) in &services {
+        let image = text(&service["image"]);
+        used.insert(image);
+        // A registry's image of that name would be a stranger's.
+        assert_eq!(text(&service["pull_policy"]), "never", "{name}");
+        let Some(build) = service.get("build") else {
+            continue;
+        };
+        assert!(built.insert(image), "{name} builds {image} once more");
+        let dockerfile = read(text(&build["dockerfile"]));
+        let target = text(&build["target"]);
         let stage = format!(" AS {target}");
         assert!(
             directives(&dockerfile, "FROM ")
                 .iter()
-                .any(|f| f.ends_with(&stage)),
+                .any(|from| from.ends_with(&stage)),
             "{name}: the Dockerfile has no stage {target}"
         );
     }
+    assert_eq!(built, used);
 }
 
 #[test]
