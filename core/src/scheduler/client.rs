@@ -99,7 +99,7 @@ impl Scheduler {
         let now = workload.durable.clone();
         match (&now.record, &apply.spec) {
             (None, None) => Err(Self::no_such_workload(id)),
-            (None, Some(spec)) => Ok(self.plan_creation(id, apply, spec)),
+            (None, Some(spec)) => Ok(self.plan_creation(id, apply, spec, now)),
             (Some(record), None) => {
                 if record.desired_state == DesiredState::Deleted {
                     let problem =
@@ -123,7 +123,16 @@ impl Scheduler {
         }
     }
 
-    fn plan_creation(&self, id: &WorkloadId, apply: &ApplyWorkload, spec: &NewSpec) -> Plan {
+    /// `remains`: where somebody else removed the record, the others may be there still, and a copy
+    /// where they say.
+    fn plan_creation(
+        &self,
+        id: &WorkloadId,
+        apply: &ApplyWorkload,
+        spec: &NewSpec,
+        mut remains: Durable,
+    ) -> Plan {
+        let tombstones: Vec<_> = self.leave_home(&mut remains).into_iter().collect();
         let hash = spec_hash(spec);
         let revision = resolve_revision(apply.revision.as_ref(), None, &hash);
         let max = spec.max_attempts.unwrap_or(self.config.retry_attempts_max);
@@ -173,14 +182,16 @@ impl Scheduler {
             next.set_status(ActualState::Stopped, "", self.now);
             return Plan {
                 next,
+                tombstones,
                 events,
                 observed: Some(Observed::Missing),
                 ..Plan::default()
             };
         }
-        let then = self.plan_home(id, &mut next, false, &mut events);
+        let then = self.plan_home(id, &mut next, !tombstones.is_empty(), &mut events);
         Plan {
             next,
+            tombstones,
             events,
             then,
             observed: Some(Observed::Missing),

@@ -89,6 +89,7 @@ impl Scheduler {
             self.strand(id, node);
         }
         tombstones.append(&mut self.stranded);
+        let hidden = self.hidden_shares(&nodes);
         self.clear_image();
         // In the order of a load: nodes, workloads, tombstones.
         for (id, old) in nodes {
@@ -107,6 +108,10 @@ impl Scheduler {
         }
         for ((node, id), (resources, revision)) in tombstones {
             self.bury(node, id, resources, revision);
+        }
+        for (node, id, share) in hidden {
+            self.change_hold(&node, &id, |hold| hold.hidden = Some(share));
+            self.hidden.insert((node, id));
         }
     }
 

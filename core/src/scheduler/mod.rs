@@ -322,6 +322,7 @@ impl Scheduler {
     }
 
     fn fire_timers(&mut self) {
+        let mut passes = false;
         while let Some(timer) = self.timers.pop_due(self.now) {
             match timer {
                 Timer::Node(id) => {
@@ -332,9 +333,13 @@ impl Scheduler {
                     self.lay_old_ghosts(&id);
                     self.dirty.insert(id);
                 }
-                Timer::Pass => self.pass(),
+                Timer::Pass => passes = true,
                 Timer::Evictions => self.resume_evictions(),
             }
+        }
+        // After the others: what one of them wakes, the pass did not find.
+        if passes {
+            self.pass();
         }
     }
 
@@ -343,10 +348,10 @@ impl Scheduler {
     fn pass(&mut self) {
         self.timers
             .set(Timer::Pass, self.now + self.config.reconcile_interval);
+        self.rescue_pending();
         self.dirty.extend(self.unsettled.iter().cloned());
         self.dirty_nodes.extend(self.nodes.keys().cloned());
         self.retain_events();
-        self.rescue_pending();
     }
 
     /// Looks at everything that this step touched, until nothing is left to decide.

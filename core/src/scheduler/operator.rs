@@ -275,6 +275,9 @@ impl Scheduler {
             return false;
         }
         let empty = entity.assigned.is_empty() && entity.tombstones.is_empty();
+        if empty && self.is_burying(id) {
+            return true;
+        }
         if empty && entity.record.is_none() {
             self.node_removed(id);
         } else if empty {
@@ -305,8 +308,10 @@ impl Scheduler {
         let Some(entity) = self.nodes.get(id) else {
             return false;
         };
-        let left =
-            !entity.holds.is_empty() || !entity.tombstones.is_empty() || self.homes_are_unknown();
+        let left = !entity.holds.is_empty()
+            || !entity.tombstones.is_empty()
+            || self.is_burying(id)
+            || self.homes_are_unknown();
         let empty = !left || planted(Bug::DrainedTooEarly) && entity.assigned.is_empty();
         if drain.completed_at.is_some() || !empty || record.status != NodeStatus::Draining {
             if record.status == NodeStatus::Draining && !empty {

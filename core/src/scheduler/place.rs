@@ -316,7 +316,7 @@ impl Scheduler {
 
     /// The periodic pass asks for everything that waits; what it places, an event should have
     /// placed, and is counted (L2). Room that appeared in this very step is an event that was not
-    /// missed: what waits for it is placed before the step ends.
+    /// missed: what waits for it is placed before the step ends. So is what is looked at anyway.
     pub(super) fn rescue_pending(&mut self) {
         let waiting: Vec<WorkloadId> = self
             .waiting_for_room
@@ -334,7 +334,7 @@ impl Scheduler {
             if rests || self.now < workload.refused_until || self.is_quarantined(&id) {
                 continue;
             }
-            if workload.staged.is_some() {
+            if workload.staged.is_some() || self.dirty.contains(&id) {
                 continue;
             }
             let demand = Demand {

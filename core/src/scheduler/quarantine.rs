@@ -1,7 +1,7 @@
 //! Records that cannot be read: they are left alone until somebody repairs or removes them, and
 //! what they may stand for counts as if it were so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::io::request::RequestError;
 use crate::model::id::{NodeId, StoreRevision, WorkloadId};
@@ -118,6 +118,18 @@ impl Scheduler {
         }
         let record = durable.record.as_ref()?;
         record.assigned_node.as_ref()
+    }
+
+    /// What such workloads take, and where. Of some of them nothing else says it any more.
+    pub(super) fn hidden_shares(
+        &self,
+        nodes: &BTreeMap<NodeId, Node>,
+    ) -> Vec<(NodeId, WorkloadId, Share)> {
+        let share = |(node, id): &(NodeId, WorkloadId)| {
+            let hold = nodes.get(node)?.holds.get(id)?;
+            Some((node.clone(), id.clone(), hold.hidden.clone()?))
+        };
+        self.hidden.iter().filter_map(share).collect()
     }
 
     fn hidden_share(&self, id: &WorkloadId) -> Option<Share> {

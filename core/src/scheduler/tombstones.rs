@@ -6,6 +6,7 @@ use crate::model::workload::ActualState;
 use crate::planted::{Bug, planted};
 
 use super::Scheduler;
+use super::commit::Staged;
 use super::timers::Timer;
 
 impl Scheduler {
@@ -70,6 +71,13 @@ impl Scheduler {
         if let Some(at) = wake {
             self.timers.set_at_latest(Timer::Node(node.clone()), at);
         }
+    }
+
+    /// A copy was found there, and the tombstone for it is on its way.
+    pub(super) fn is_burying(&self, node: &NodeId) -> bool {
+        self.in_flight.values().any(|in_flight| {
+            matches!(&in_flight.staged, Staged::NewTombstone { record } if record.node_id == *node)
+        })
     }
 
     /// Whether the records say that a workload runs.

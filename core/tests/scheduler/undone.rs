@@ -2,7 +2,7 @@
 //! not be read and was written anew.
 
 use berth_core::io::request::Request;
-use berth_core::{EventType, Key};
+use berth_core::{Epoch, EventType, Input, Key, Scheduler};
 
 use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
 use crate::review::edit;
@@ -92,6 +92,84 @@ fn what_was_known_of_an_assignment_outlives_the_record() {
     edit(&mut cluster, &key, None);
     cluster.pass(seconds(30));
     assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
+}
+
+/// S5: and for a replica that followed, when it begins to lead.
+#[test]
+fn what_was_known_of_an_assignment_outlives_a_change_of_leaders() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Assignment(id("w"));
+    edit(&mut cluster, &key, Some("{broken"));
+    cluster.core = Scheduler::new(cluster.core.config().clone());
+    let snapshot = cluster.snapshot();
+    cluster.feed(Input::Follow { snapshot });
+    edit(&mut cluster, &Key::Workload(id("w")), None);
+    cluster.feed(Input::TakeOver {
+        epoch: Epoch(cluster.revision),
+    });
+    cluster.apply("more", 3_000).unwrap();
+    assert_eq!(cluster.seen("more").0, "Pending");
+    edit(&mut cluster, &key, None);
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("more"), ("Running".into(), "n-0".into()));
+}
+
+/// S20: a copy that nobody assigned was found on a node, and its tombstone is on its way.
+#[test]
+fn a_node_is_not_drained_while_a_tombstone_is_on_its_way() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    let copy = cluster.agents[&node("n-0")].has[&id("w")].clone();
+    let agent = cluster.agents.get_mut(&node("n-1")).unwrap();
+    agent.has.insert(id("w"), copy);
+    cluster.next_commit = NextCommit::Held;
+    cluster.heartbeat(&node("n-1"));
+    let held = cluster.held.iter().map(|txn| txn.ops.len());
+    assert_eq!(held.collect::<Vec<_>>(), [1], "it was listed");
+    cluster.next_commit = NextCommit::Works;
+    let drain = Request::Drain {
+        node: node("n-1"),
+        deadline: seconds(600),
+        parallelism: 1,
+    };
+    cluster.ask(drain).unwrap();
+    assert_eq!(cluster.count(EventType::NodeDrained), 0);
+    cluster.release();
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+    assert!(cluster.agents[&node("n-1")].has.is_empty());
+}
+
+/// L2: what the store refused to place is tried again by a timer of its own. That is no rescue by
+/// the pass, where both are late and come together.
+#[test]
+fn a_placement_that_was_refused_is_not_rescued_by_the_pass() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let cordon = Request::SetSchedulable {
+        node: node("n-0"),
+        schedulable: false,
+    };
+    cluster.ask(cordon).unwrap();
+    cluster.apply("w", 1_000).unwrap();
+    cluster.pass(seconds(7));
+    let key = Key::Node(node("n-0"));
+    let open = cluster.store[&key]
+        .0
+        .replace("\"schedulable\":false", "\"schedulable\":true");
+    cluster.next_commit = NextCommit::Refused;
+    edit(&mut cluster, &key, Some(&open));
+    assert_eq!(cluster.seen("w").0, "Pending");
+    cluster.next_commit = NextCommit::Works;
+    cluster.now = cluster.now + seconds(6);
+    cluster.feed(Input::Wake);
+    assert_eq!(cluster.seen("w").1, "n-0");
+    assert_eq!(cluster.core.counters().rescued_by_pass, 0);
 }
 
 fn deletes(cluster: &Cluster) -> usize {

@@ -4,7 +4,7 @@
 use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::{EventType, Key};
 
-use crate::cluster::{Cluster, NextCommit, id, node, seconds};
+use crate::cluster::{Agent, Cluster, NextCommit, id, node, seconds};
 use crate::review::edit;
 
 const DRAIN: fn() -> Request = || Request::Drain {
@@ -285,4 +285,30 @@ fn a_change_before_a_repair_forgets_no_copy() {
     assert!(cluster.agents[&node("n-0")].has.is_empty());
     let buried = |key: &Key| matches!(key, Key::Tombstone(..));
     assert!(!cluster.store.keys().any(buried));
+}
+
+/// S4: a client applies anew what somebody removed the record of, before what is left of it is
+/// cleared away: the copy at the former home gets its tombstone with that, wherever the new one is.
+#[test]
+fn what_is_created_over_the_remains_of_another_forgets_no_copy() {
+    for (third, home) in [(500, "n-0"), (1_500, "n-1")] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(2);
+        cluster.apply("w", 100).unwrap();
+        cluster.apply("other", 1_000).unwrap();
+        cluster.apply("third", third).unwrap();
+        cluster.pass(seconds(5));
+        assert_eq!(cluster.seen("w").1, "n-0");
+        cluster.next_commit = NextCommit::Refused;
+        edit(&mut cluster, &Key::Workload(id("w")), None);
+        cluster.next_commit = NextCommit::Works;
+        assert!(cluster.store.contains_key(&Key::Assignment(id("w"))));
+        cluster.apply("w", 200).unwrap();
+        let told = &cluster.agents[&node("n-0")].told;
+        assert!(told.iter().any(|(_, what)| what == "delete w"), "{home}");
+        cluster.pass(seconds(60));
+        assert_eq!(cluster.seen("w"), ("Running".into(), home.into()));
+        let here = |(_, agent): &(_, &Agent)| agent.has.contains_key(&id("w"));
+        assert_eq!(cluster.agents.iter().filter(here).count(), 1);
+    }
 }
