@@ -14,10 +14,11 @@ const EVENTS_SLACK: usize = 128;
 /// A burst may write more at once; the passes after it take it away.
 const BURST: Duration = Duration::from_secs(20);
 
-/// Since when there is more than there should be.
+/// For how long there is more than there should be while somebody leads.
 #[derive(Debug, Default)]
 pub(crate) struct Bounded {
-    over_since: Option<Timestamp>,
+    over_for: Option<Duration>,
+    judged_at: Timestamp,
 }
 
 impl Bounded {
@@ -28,12 +29,24 @@ impl Bounded {
         image: &Image,
         config: &Config,
     ) -> Check {
+        if commit.writer == Writer::Stranger {
+            // It tells nothing: perhaps nobody leads.
+            return Ok(());
+        }
+        // In longer silence than between two passes perhaps nobody led either: a store that was
+        // away carries out at its return what was asked for before.
+        let since = now.since(self.judged_at).min(config.reconcile_interval);
+        self.judged_at = now;
         // Whoever begins to lead has as long again: while nobody led, nobody could take any away.
         if image.events.len() <= config.events_max + EVENTS_SLACK
             || commit.writer == Writer::Election
         {
-            self.over_since = None;
-        } else if now.since(*self.over_since.get_or_insert(now)) > BURST {
+            self.over_for = None;
+            return remains(commit, image);
+        }
+        let over_for = self.over_for.map_or(Duration::ZERO, |over| over + since);
+        self.over_for = Some(over_for);
+        if over_for > BURST {
             let expected = format!("about {} events at most", config.events_max);
             let seen = format!("{} of them for {BURST:?}", image.events.len());
             return Err(Finding::new(expected, seen));
@@ -44,9 +57,6 @@ impl Bounded {
 
 /// Nothing is left of a workload that is gone.
 fn remains(commit: &Commit, image: &Image) -> Check {
-    if commit.writer == Writer::Stranger {
-        return Ok(());
-    }
     let orphans = commit
         .workloads
         .keys()

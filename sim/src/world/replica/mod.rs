@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use berth_core::drive::{self, Sink};
 use berth_core::io::request::{RequestError, Response};
-use berth_core::io::{AgentCall, AgentError, Deposed, Fate, Input, Txn};
+use berth_core::io::{AgentCall, Deposed, Fate, Input, Txn};
 use berth_core::lineage::Lineage;
 use berth_core::planted::{Bug, planted};
 use berth_core::{
@@ -562,10 +562,7 @@ impl World {
             Body::AgentAnswered { call, answer } => self.agent_answered(at, from, call, answer),
             Body::Refused {
                 call: RefusedCall::Agent(call),
-            } => {
-                let error = AgentError::Unreachable("connection refused".into());
-                self.end_agent_call(at, call, Err(error));
-            }
+            } => self.agent_refused(at, call),
             Body::ControlCall { call, message } => self.control_called(at, from, call, message),
             Body::ClientCall { call, request } => self.client_called(at, from, call, *request),
             Body::StoreCall { .. }

@@ -202,7 +202,7 @@ impl World {
             Process::Replica(at),
             Process::Agent(to),
             Body::AgentCall {
-                call: id,
+                call: on_the_wire(life, id),
                 epoch,
                 message,
             },
@@ -227,7 +227,9 @@ impl World {
         use berth_proto::agent::v1 as agent;
         use prost::Message;
         use wire::agent_in;
-        let Some(call) = self.replicas[at].agent_calls.get(&id) else {
+        let id = own_call(self.replicas[at].life, id);
+        let call = id.and_then(|id| self.replicas[at].agent_calls.get(&id));
+        let (Some(id), Some(call)) = (id, call) else {
             self.mark(Mark::LateAnswer);
             return;
         };
@@ -255,6 +257,14 @@ impl World {
         self.end_agent_call(at, id, result);
     }
 
+    /// Nobody listens where an agent was called.
+    pub(super) fn agent_refused(&mut self, at: usize, id: CallId) {
+        if let Some(id) = own_call(self.replicas[at].life, id) {
+            let error = AgentError::Unreachable("connection refused".into());
+            self.end_agent_call(at, id, Err(error));
+        }
+    }
+
     pub(super) fn end_agent_call(
         &mut self,
         at: usize,
@@ -267,5 +277,33 @@ impl World {
             }
             self.feed(at, vec![Input::Agent { call, result }]);
         }
+    }
+}
+
+/// The number of a call to an agent while it is on its way. Every process counts its own from one,
+/// and what answers a call of a former one goes to a connection that is no more.
+const fn on_the_wire(life: u64, call: CallId) -> CallId {
+    CallId(life << LIFE_AT | call.0)
+}
+
+/// The call of this life that has this number on its way.
+fn own_call(life: u64, call: CallId) -> Option<CallId> {
+    (call.0 >> LIFE_AT == life).then_some(CallId(call.0 & ((1 << LIFE_AT) - 1)))
+}
+
+/// Where the life stands in the number.
+const LIFE_AT: u32 = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that was started anew once took the answer to another call for its own.
+    #[test]
+    fn a_call_of_another_life_is_another_call() {
+        let call = on_the_wire(7, CallId(9));
+        assert_eq!(own_call(7, call), Some(CallId(9)));
+        assert_eq!(own_call(8, call), None);
+        assert_eq!(own_call(0, call), None);
     }
 }
