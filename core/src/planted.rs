@@ -62,6 +62,10 @@ bugs! {
         "transactions do not compare the leadership key"
     RestoreUnnoticed "restore-unnoticed" "S1"
         "a store whose revision went back is believed"
+    RestoreForgotten "restore-forgotten" "S8"
+        "a replica that is started anew has forgotten how far it saw the store"
+    LeaderUnverified "leader-unverified" "S8"
+        "who leads does not hold what the store answers against what it knew"
     ComparesDropped "compares-dropped" "S8"
         "transactions do not compare the records that they decide on"
     AgentObeysOldLeader "agent-obeys-old-leader" "S2"
@@ -80,6 +84,8 @@ bugs! {
         "the canonical record keeps the home that the assignment left"
     RepairSkipped "repair-skipped" "S4"
         "record and assignment that name different nodes are not repaired"
+    UnreadableHomeLeft "unreadable-home-left" "S4"
+        "an assignment that cannot be read counts as none, and what it stood for is forgotten"
     TieBreak "tie-break" "S5"
         "of nodes that are equally used the last by id is chosen"
     StagedNotCounted "staged-not-counted" "S5"
@@ -112,6 +118,8 @@ bugs! {
         "the first wait is already doubled"
     TakesOverTooSoon "takes-over-too-soon" "S3"
         "who followed leads before its watch has told what was written before it won"
+    CountUnchecked "count-unchecked" "S1"
+        "who followed leads over its image although the store holds another number of records"
     RetryLostAtTakeover "retry-lost-at-takeover" "S7"
         "a new leader does not load the retry records"
     RetryLostByMove "retry-lost-by-move" "S7"
@@ -156,6 +164,10 @@ bugs! {
         "a workload leaves its node and nothing says that a copy is there"
     TombstoneIgnored "tombstone-ignored" "S13"
         "a workload is applied elsewhere before its copy is gone"
+    FoundCopyIgnored "found-copy-ignored" "S13"
+        "a copy that a delayed command brought back keeps no apply elsewhere waiting"
+    UnreadableTombstoneIsNone "unreadable-tombstone-is-none" "S13"
+        "a tombstone that cannot be read counts as none"
     EventMissing "event-missing" "S11"
         "that a workload runs is written into no event"
     EventTwice "event-twice" "S11"
@@ -186,6 +198,8 @@ bugs! {
         "a node is left although the record that it is back is on its way"
     PauseIgnored "pause-ignored" "S18"
         "evictions go on when most nodes are lost at once"
+    EvictsAtResume "evicts-at-resume" "S18"
+        "as soon as enough lost nodes are back the others are left, although they may be about to be"
     RateIgnored "rate-ignored" "S18"
         "evictions are not bounded in time"
     HeardIsLeft "heard-is-left" "S18"
@@ -245,8 +259,15 @@ impl Bug {
         match self {
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
             Self::CopyBroughtBack => Some("late-call-after-purge"),
+            Self::CountUnchecked => Some("untold-removal"),
+            Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
+            Self::GoneWithoutLook => Some("deleted-where-it-was"),
+            Self::LeaderUnverified => Some("restored-in-silence"),
             Self::OlderListingBelieved => Some("old-listing"),
+            Self::RestoreForgotten => Some("restart-over-a-restored-store"),
+            Self::TakesOverTooSoon => Some("reign-between"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),
+            Self::UnreadableTombstoneIsNone => Some("unreadable-tombstone"),
             _ => None,
         }
     }

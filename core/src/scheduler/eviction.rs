@@ -23,6 +23,9 @@ pub(super) struct Eviction {
     window: Timestamp,
     /// Too many nodes are lost.
     pub(super) paused: bool,
+    /// Enough of them are back. What made so many silent may keep the others from being heard for
+    /// as long as a heartbeat may be late: nothing is evicted before this.
+    settles_at: Timestamp,
     /// Workloads that wait for the allowance.
     waiting: std::collections::BTreeSet<WorkloadId>,
 }
@@ -77,7 +80,14 @@ impl Scheduler {
     }
 
     fn evict(&mut self, id: &WorkloadId, node: &NodeId, desired: DesiredState) {
-        if self.eviction.paused && !self.is_fenced(node) && !planted(Bug::PauseIgnored) {
+        let fenced = self.is_fenced(node);
+        if self.eviction.paused && !fenced && !planted(Bug::PauseIgnored) {
+            return;
+        }
+        let settles_at = self.eviction.settles_at;
+        if self.now < settles_at && !fenced {
+            self.eviction.waiting.insert(id.clone());
+            self.timers.set_at_latest(Timer::Evictions, settles_at);
             return;
         }
         // A node that still heartbeats and only cannot be called keeps what it says it runs.
@@ -179,6 +189,9 @@ impl Scheduler {
         };
         self.announce(event_type, reason);
         if !many {
+            if !planted(Bug::EvictsAtResume) {
+                self.eviction.settles_at = self.now + self.config.lease();
+            }
             self.dirty.extend(self.unsettled.iter().cloned());
             let lost: Vec<WorkloadId> = self
                 .nodes

@@ -142,6 +142,31 @@ fn evictions_pause_when_most_of_the_cluster_vanishes() {
     assert_eq!(cluster.count(EventType::Rescheduled), 3);
 }
 
+/// S18: nodes that were cut off together come back one after another. Those that are heard last keep
+/// what they run, although evictions may go on since.
+#[test]
+fn who_is_back_a_moment_after_the_others_is_not_left() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(6);
+    for at in 0..6 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    cluster.pass(seconds(5));
+    for name in ["n-0", "n-1", "n-2", "n-3"] {
+        lose(&mut cluster, name);
+    }
+    cluster.pass(seconds(300));
+    find(&mut cluster, "n-0");
+    cluster.pass(seconds(11));
+    assert_eq!(cluster.count(EventType::EvictionResumed), 1);
+    for name in ["n-1", "n-2", "n-3"] {
+        find(&mut cluster, name);
+    }
+    cluster.pass(seconds(120));
+    assert_eq!(cluster.count(EventType::Rescheduled), 0);
+    assert_eq!(cluster.seen("w-3"), ("Running".into(), "n-3".into()));
+}
+
 #[test]
 fn evictions_keep_to_their_rate() {
     let mut cluster = Cluster::with(Config {
