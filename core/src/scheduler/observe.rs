@@ -193,7 +193,7 @@ impl Scheduler {
             }
             Ok(AgentReply::DeleteRefused { .. }) => {
                 // Asked again soon rather than after the whole deadline.
-                workload.phase = Phase::Deleting(now - retry_delete);
+                workload.stays_undeleted(now + pause, now - retry_delete);
             }
             Err(AgentError::Unreachable(_)) if planted(Bug::InfrastructureCounts) => {
                 self.fail(id, FailureKind::NodeUnreachable, "its node is not reached");
@@ -209,10 +209,12 @@ impl Scheduler {
             | Err(AgentError::Timeout | AgentError::Failed(_) | AgentError::StaleEpoch) => {
                 // It may have been carried out: look before anything else is done. A delete may be
                 // carried out twice: one that came to nothing is asked for again soon.
-                workload.phase = match started {
-                    Phase::Deleting(_) => Phase::Deleting(now - retry_delete),
-                    started => started,
-                };
+                match started {
+                    Phase::Deleting(_) => {
+                        workload.stays_undeleted(now + pause, now - retry_delete);
+                    }
+                    started => workload.phase = started,
+                }
                 workload.observed = Observed::Nothing;
                 self.stats.infrastructure_failures += 1;
             }

@@ -230,6 +230,21 @@ impl Workload {
             });
     }
 
+    /// A delete was not taken, or that is not known; it is asked for again then. An apply that may be
+    /// on its way still was not overtaken by it: only the answer to a delete says that the agent
+    /// refuses what was sent before (S10). `since`: when one that was taken would have had to be
+    /// asked for, to be asked for again then.
+    pub(super) fn stays_undeleted(&mut self, then: Timestamp, since: Timestamp) {
+        match self.phase {
+            Phase::Applying(_) | Phase::Stopping(_) => {
+                self.not_before = self.not_before.max(then);
+            }
+            Phase::Idle | Phase::Deleting(_) | Phase::BackingOff(_) | Phase::GivenUp => {
+                self.phase = Phase::Deleting(since);
+            }
+        }
+    }
+
     /// Where the retry record and an open intent leave a workload that a new leader takes over:
     /// what may have been sent is looked at before it is sent again.
     pub(super) fn resume(&mut self, now: Timestamp, config: &Config) {

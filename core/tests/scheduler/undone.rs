@@ -2,7 +2,7 @@
 //! not be read and was written anew.
 
 use berth_core::io::request::Request;
-use berth_core::{Epoch, EventType, Input, Key, Scheduler};
+use berth_core::{Config, Epoch, EventType, Input, Key, Scheduler};
 
 use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
 use crate::review::edit;
@@ -214,5 +214,46 @@ fn a_delete_is_asked_for_again_after_a_registration() {
         .unwrap();
     cluster.pass(seconds(10));
     assert_eq!(deletes(&cluster), 2);
+    assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+/// S10: an apply that was never answered may still arrive, however long ago it was sent and however
+/// often the node showed nothing since. Its agent is asked for the deletion, until it answers, before
+/// the record goes: then it refuses what was sent before.
+#[test]
+fn what_was_applied_and_never_answered_is_not_gone_before_its_agent_was_asked() {
+    let mut cluster = Cluster::with(Config {
+        retry_backoff_min: seconds(60),
+        ..Config::default()
+    });
+    cluster.nodes(1);
+    let hang = |cluster: &mut Cluster| {
+        cluster.agents.get_mut(&node("n-0")).unwrap().hangs = true;
+    };
+    hang(&mut cluster);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(10));
+    cluster.go_on("n-0");
+    cluster.pass(seconds(5));
+    // It is sent once more when the grace is over, and lost again; the next try is a minute away.
+    hang(&mut cluster);
+    cluster.pass(seconds(15));
+    cluster.go_on("n-0");
+    cluster.pass(seconds(25));
+    assert!(cluster.agents[&node("n-0")].told.is_empty());
+    assert_eq!(cluster.seen("w"), ("Scheduled".into(), "n-0".into()));
+    hang(&mut cluster);
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").0, "Deleting", "nobody was asked yet");
+    cluster.go_on("n-0");
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w").0, "Deleting", "nobody has answered");
+    cluster.pass(seconds(60));
+    let told = &cluster.agents[&node("n-0")].told;
+    assert!(
+        matches!(&told[..], [(_, only)] if only == "delete w"),
+        "{told:?}"
+    );
     assert_eq!(cluster.seen("w").0, "Gone");
 }
