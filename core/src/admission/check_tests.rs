@@ -154,13 +154,15 @@ fn amounts_beyond_the_bounds() {
         &spoilt(|n| n.resources.cpu = Millicores(CPU_MILLICORES_MAX + 1)),
         "resources.cpu",
     );
-    let memory = Mebibytes(u64::MAX);
+    // 1,000 cores, 64 TiB, 1 PiB: in figures, so that the bounds are what their texts say.
+    let largest = spoilt(|n| n.resources = Resources::new(1_000_000, 67_108_864, 1_048_576));
+    assert_eq!(check_apply(&largest), Ok(()));
     refused(
-        &spoilt(|n| n.resources.memory_mb = memory),
+        &spoilt(|n| n.resources.memory_mb = Mebibytes(67_108_865)),
         "resources.memory_mb",
     );
     refused(
-        &spoilt(|n| n.resources.disk_gb = Gibibytes(u64::MAX)),
+        &spoilt(|n| n.resources.disk_gb = Gibibytes(1_048_577)),
         "resources.disk_gb",
     );
     refused(&spoilt(|n| n.priority = 1_000_001), "priority");

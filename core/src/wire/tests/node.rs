@@ -159,6 +159,32 @@ fn what_cannot_be_registered() {
     refused(|m| pools(m, &[1, -1]), "not accepted", pool);
 }
 
+/// The largest node is what the documentation says, to the unit: 100,000 cores, 4 PiB of memory,
+/// 1 EiB of disk.
+#[test]
+fn the_largest_node_is_taken_and_nothing_larger() {
+    const CPU: i64 = 100_000_000;
+    const MEMORY: i64 = 4_294_967_296;
+    const DISK: i64 = 1_073_741_824;
+    let sized = |cpu: i64, memory: i64, disk: i64| {
+        let mut node = message();
+        pools(&mut node, &[disk]);
+        let has = node.capabilities.as_mut().unwrap();
+        (has.cpu_total_millicores, has.memory_total_mb) = (cpu, memory);
+        register_request(node, "", "")
+    };
+    let largest = sized(CPU, MEMORY, DISK).unwrap();
+    assert_eq!(largest.memory_total, Mebibytes(MEMORY.unsigned_abs()));
+    assert_eq!(largest.disk_total, Some(Gibibytes(DISK.unsigned_abs())));
+    for (cpu, memory, disk) in [
+        (CPU + 1, MEMORY, DISK),
+        (CPU, MEMORY + 1, DISK),
+        (CPU, MEMORY, DISK + 1),
+    ] {
+        sized(cpu, memory, disk).expect_err("larger than any node");
+    }
+}
+
 fn status(state: &str, text: &str) -> control::WorkloadStatus {
     control::WorkloadStatus {
         workload_id: "w".into(),
