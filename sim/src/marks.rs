@@ -83,6 +83,7 @@ marks! {
     StoreRestored => "fault store restored from an older snapshot",
     Follows => "a scheduler follows another one",
     TookOver => "a scheduler leads over the image that it followed",
+    ImageDiffers => "a scheduler's followed image is not what the store holds",
     StoreNotBelieved => "a scheduler noticed that the store was restored",
     StoreClosed => "a scheduler was told that the store was restored",
     StoreRefuses => "fault store refuses a transaction as too large",

@@ -100,7 +100,9 @@ impl Scheduler {
         let record = workload.record()?;
         let named = record.assigned_node.clone();
         let node_id = named.filter(|named| Some(named) != workload.durable.node())?;
-        (!planted(Bug::RepairSkipped)).then(|| TombstoneRecord {
+        let left = planted(Bug::UnreadableHomeLeft)
+            && self.quarantined.contains_key(&Key::Assignment(id.clone()));
+        (!planted(Bug::RepairSkipped) && !left).then(|| TombstoneRecord {
             workload_id: id.clone(),
             node_id,
             resources: record.resources,

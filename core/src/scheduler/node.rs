@@ -232,6 +232,12 @@ impl Node {
         }
     }
 
+    /// A copy waits to go that a delayed command brought back: nothing is reserved for it.
+    pub(super) fn has_found(&self, id: &WorkloadId) -> bool {
+        let hold = self.holds.get(id).and_then(|hold| hold.tombstone.as_ref());
+        hold.is_some_and(|share| share.resources == Resources::default())
+    }
+
     /// Its grace is over: what it runs is placed elsewhere.
     pub(super) fn evictable(&self, now: Timestamp, grace: std::time::Duration) -> bool {
         let returning =

@@ -397,6 +397,7 @@ impl Scheduler {
         nodes.iter().any(|node| {
             node == target
                 || match self.nodes.get(node) {
+                    Some(entity) if planted(Bug::FoundCopyIgnored) && entity.has_found(id) => false,
                     Some(entity) => !entity.evictable(self.now, self.config.eviction_grace),
                     // Nobody gave up a node whose record only cannot be read (S13).
                     None => self.is_node_quarantined(node),

@@ -7,6 +7,7 @@ use crate::io::request::RequestError;
 use crate::model::id::{NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::units::Resources;
+use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::group_of;
@@ -23,7 +24,7 @@ impl Scheduler {
                 Key::Retry(id.clone()),
             ]
             .iter()
-            .any(|key| self.quarantined.contains_key(key))
+            .any(|key| self.quarantined.contains_key(key) && !is_left(key))
     }
 
     pub(super) fn refuse_waiting(&mut self, id: &WorkloadId) {
@@ -159,6 +160,10 @@ impl Scheduler {
         id: &WorkloadId,
         revision: StoreRevision,
     ) {
+        if planted(Bug::UnreadableTombstoneIsNone) {
+            self.tombstone_removed(node, id);
+            return;
+        }
         let held = self
             .nodes
             .get_mut(node)
@@ -226,4 +231,8 @@ impl Scheduler {
             }
         }
     }
+}
+
+fn is_left(key: &Key) -> bool {
+    planted(Bug::UnreadableHomeLeft) && matches!(key, Key::Assignment(_))
 }

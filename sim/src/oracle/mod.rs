@@ -437,9 +437,13 @@ impl Oracle {
     /// A scheduler asks for a commit; `clock`: its own time.
     pub(crate) fn commit_asked(&mut self, replica: usize, txn: Txn, clock: Timestamp) {
         let flight = s05_exact_placement::flight(txn, &mut self.memo);
+        self.drains.asks(&flight);
         let grace = self.grace(replica, flight.txn.epoch.0, clock);
         if let Some(view) = self.views.get(&replica) {
             let check = self.evictions.asked(replica, view, &flight, &grace);
+            if !flight.nodes.is_empty() {
+                self.evictions.changes(replica, view, clock, &self.config);
+            }
             let law = s07_retry_law::asked(view, &flight, clock, &self.config);
             self.judge(Rule::S18, check);
             self.judge(Rule::S7, law);

@@ -60,11 +60,10 @@ pub(crate) fn forgotten(
     }
     for (node, id) in left {
         let home = image.assignments.get(id).map(|held| &held.record.node_id);
-        // What cannot be read is left alone: it may say so.
+        // A tombstone that cannot be read is left alone: it may say so.
         let tombstone = Key::Tombstone(node.clone(), id.clone());
         let says = home == Some(node)
             || image.tombstones.contains_key(&(node.clone(), id.clone()))
-            || image.unread.contains(&Key::Assignment(id.clone()))
             || image.unread.contains(&tombstone);
         if !says && runs(node, id) {
             let seen = format!("its home is {home:?}, and {node} runs it");

@@ -3,7 +3,8 @@
 //! has a live copy, in truth, was given up: it was declared dead by an operator, it was removed,
 //! or it has not been ready for the whole grace as the caller knows it. A node that is ready, that
 //! is lost for a shorter time, or that is coming back keeps the apply waiting. What the caller was
-//! not told yet does not count against it. Who purges a node answers for what was on its way there.
+//! not told yet does not count against it. Who purges a node answers for what was on its way there,
+//! until the caller knows of it: then it waits for that copy as for any other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +70,11 @@ pub(crate) fn call_leaves(
             let next = flight.nodes.get(node).and_then(Option::as_ref);
             next.is_some_and(|next| next.status != NodeStatus::NotReady)
         });
-        if grace.is_over(record) && !returning || purged.covers(node, workload) {
+        let known = view
+            .tombstones
+            .contains_key(&(node.clone(), workload.clone()));
+        let excused = purged.covers(node, workload) && !known;
+        if grace.is_over(record) && !returning || excused {
             continue;
         }
         let expected = "no second copy before the node of the first is given up";

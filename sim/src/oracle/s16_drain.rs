@@ -1,7 +1,7 @@
 //! S16: no new placement on a draining, cordoned or not-ready node; a drain never moves more than
 //! its parallelism at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use berth_core::model::node::{NodeRecord, NodeStatus};
@@ -10,16 +10,25 @@ use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Pair, Writer};
 use super::rule::{Check, Finding};
+use super::view::Flight;
 
 /// What drains have moved and is not settled yet.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     moving: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
-    /// Nodes that take nothing any more: under which epoch that was decided, and when, by that
-    /// leader's clock. A placement of the same leader that was decided before may land after, if
-    /// its transaction was held up on the way.
-    closed: BTreeMap<NodeId, (i64, Timestamp)>,
+    /// How many transactions were asked for.
+    asked: u64,
+    /// Homes that were asked for lately, of each workload, and with which transaction.
+    homes: BTreeMap<WorkloadId, VecDeque<(u64, Arc<AssignmentRecord>)>>,
+    /// The same of records of nodes that take nothing new.
+    closings: BTreeMap<NodeId, VecDeque<(u64, Arc<NodeRecord>)>>,
+    /// Nodes that are closed to new work: under which epoch, and with which transaction. A placement
+    /// that the same leader asked for before that may land after, if it was held up on the way.
+    closed: BTreeMap<NodeId, (i64, u64)>,
 }
+
+/// So many that are on their way are remembered of each: a leader has one, and some may be late.
+const ON_THEIR_WAY: usize = 8;
 
 /// Takes new workloads.
 fn is_open(record: &NodeRecord) -> bool {
@@ -29,7 +38,8 @@ fn is_open(record: &NodeRecord) -> bool {
 impl Drains {
     /// How much is kept.
     pub(crate) fn size(&self) -> usize {
-        self.moving.values().map(BTreeSet::len).sum()
+        let moving: usize = self.moving.values().map(BTreeSet::len).sum();
+        moving + self.homes.len() + self.closings.len() + self.closed.len()
     }
 
     pub(crate) fn committed(&mut self, now: Timestamp, commit: &Commit, image: &Image) -> Check {
@@ -39,7 +49,7 @@ impl Drains {
         for moving in self.moving.values_mut() {
             moving.retain(|id| !settled(image, id));
         }
-        self.note_closed(now, commit);
+        self.note_closed(commit);
         // A drain ends when the operator ends it, or with the record of its node: one that begins
         // later owes nothing of what was moved before.
         let over = |record: &Arc<NodeRecord>| record.drain.is_none();
@@ -60,7 +70,7 @@ impl Drains {
                 && !pair
                     .after
                     .as_ref()
-                    .is_some_and(|home| self.was_open_to(home))
+                    .is_some_and(|home| self.was_open_to(id, home))
             {
                 let seen = format!("{:?}, schedulable: {}", record.status, record.schedulable);
                 let expected = "new placements on ready and schedulable nodes only";
@@ -83,31 +93,62 @@ impl Drains {
         Ok(())
     }
 
-    fn note_closed(&mut self, now: Timestamp, commit: &Commit) {
+    /// A leader asks for a transaction, in the order in which it decides.
+    pub(crate) fn asks(&mut self, flight: &Flight) {
+        self.asked += 1;
+        for (id, home) in &flight.homes {
+            if let Some(home) = home {
+                note(self.homes.entry(id.clone()).or_default(), self.asked, home);
+            }
+        }
+        let nodes = flight.nodes.iter();
+        let nodes = nodes.filter_map(|(id, next)| Some((id, next.as_ref()?)));
+        for (id, next) in nodes.filter(|(_, next)| !is_open(next)) {
+            let closings = self.closings.entry(id.clone()).or_default();
+            note(closings, self.asked, next);
+        }
+    }
+
+    fn note_closed(&mut self, commit: &Commit) {
         let Writer::Scheduler { epoch, .. } = commit.writer else {
             return;
         };
         for (node, pair) in &commit.nodes {
             let was_open = pair.before.as_deref().is_some_and(is_open);
-            match pair.after.as_deref() {
-                Some(record) if !is_open(record) => {
-                    if was_open {
-                        let decided = commit.events.iter().map(|event| event.timestamp).max();
-                        self.closed
-                            .insert(node.clone(), (epoch, decided.unwrap_or(now)));
-                    }
-                }
-                Some(_) | None => {
+            let closings = self.closings.get(node);
+            match &pair.after {
+                Some(after) if is_open(after) => {
                     self.closed.remove(node);
+                }
+                Some(after) if was_open => {
+                    let asked = closings.and_then(|all| number_of(all.iter(), after));
+                    self.closed
+                        .extend(asked.map(|asked| (node.clone(), (epoch, asked))));
+                }
+                Some(_) => {}
+                None => {
+                    self.closed.remove(node);
+                    self.closings.remove(node);
                 }
             }
         }
+        let gone = commit
+            .workloads
+            .iter()
+            .filter(|(_, pair)| pair.after.is_none());
+        for (id, _) in gone {
+            self.homes.remove(id);
+        }
     }
 
-    fn was_open_to(&self, home: &AssignmentRecord) -> bool {
-        self.closed
-            .get(&home.node_id)
-            .is_some_and(|(epoch, at)| home.epoch.0 == *epoch && home.assigned_at <= *at)
+    /// This home was asked for before its leader asked for the node to be closed.
+    fn was_open_to(&self, id: &WorkloadId, home: &AssignmentRecord) -> bool {
+        let asked = self.homes.get(id);
+        let asked = asked.and_then(|all| number_of(all.iter().rev(), home));
+        let closed = self.closed.get(&home.node_id);
+        closed.is_some_and(|(epoch, closed)| {
+            home.epoch.0 == *epoch && asked.is_some_and(|asked| asked < *closed)
+        })
     }
 
     fn left(
@@ -148,6 +189,22 @@ impl Drains {
     }
 }
 
+fn note<T>(all: &mut VecDeque<(u64, Arc<T>)>, asked: u64, record: &Arc<T>) {
+    all.push_back((asked, Arc::clone(record)));
+    if all.len() > ON_THEIR_WAY {
+        all.pop_front();
+    }
+}
+
+/// With which transaction a record was asked for: the first of those.
+fn number_of<'a, T: PartialEq + 'a>(
+    mut all: impl Iterator<Item = &'a (u64, Arc<T>)>,
+    record: &T,
+) -> Option<u64> {
+    all.find(|(_, asked)| **asked == *record)
+        .map(|(number, _)| *number)
+}
+
 fn settled(image: &Image, id: &WorkloadId) -> bool {
     image.workloads.get(id).is_none_or(|held| {
         let record = &held.record;
@@ -158,4 +215,118 @@ fn settled(image: &Image, id: &WorkloadId) -> bool {
                 ActualState::Running | ActualState::Failed
             )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_core::io::{Op, Txn};
+    use berth_core::{Epoch, Key, TxnId};
+    use berth_kv as kv;
+
+    use super::super::memo::Memo;
+    use super::super::s05_exact_placement::flight;
+    use super::*;
+
+    const EPOCH: i64 = 7;
+
+    /// A leader asks, and the store writes, each when the test says so.
+    #[derive(Default)]
+    struct Scene {
+        drains: Drains,
+        image: Image,
+        memo: Memo,
+        revision: i64,
+    }
+
+    fn node(schedulable: bool) -> (Key, String) {
+        let at = "2026-01-01T00:00:00Z";
+        let text = format!(
+            r#"{{"id": "n", "status": "Ready", "status_reason": "Registered", "status_changed_by":
+            "register", "status_changed_at": "{at}", "resources": {{"cpu_total": 4,
+            "cpu_allocated": 0, "memory_total": 1, "memory_allocated": 0, "disk_allocated": 0}},
+            "last_heartbeat": "{at}", "agent_endpoint": "n:1", "created_at": "{at}",
+            "schedulable": {schedulable}}}"#
+        );
+        (Key::Node("n".parse().unwrap()), text)
+    }
+
+    /// All homes are of the same instant: what counts is in which order they were asked for.
+    fn home(workload: &str) -> (Key, String) {
+        let text = format!(
+            r#"{{"workload_id": "{workload}", "node_id": "n", "revision_id": "r", "epoch": {EPOCH},
+            "resources": {{"cpu": 1, "memory_mb": 1, "disk_gb": 1}},
+            "assigned_at": "2026-01-01T00:00:00Z"}}"#
+        );
+        (Key::Assignment(workload.parse().unwrap()), text)
+    }
+
+    impl Scene {
+        fn ask(&mut self, (key, value): (Key, String)) {
+            let txn = Txn {
+                id: TxnId(0),
+                epoch: Epoch(EPOCH),
+                compares: Vec::new(),
+                ops: vec![Op::Put { key, value }],
+            };
+            let flight = flight(txn, &mut self.memo);
+            self.drains.asks(&flight);
+        }
+
+        fn write(&mut self, (key, value): (Key, String)) -> Check {
+            self.revision += 1;
+            let event = kv::Event {
+                kind: kv::EventKind::Put,
+                kv: kv::KeyValue {
+                    key: key.to_string().into(),
+                    value: value.into(),
+                    create_revision: 1,
+                    mod_revision: self.revision,
+                    version: 1,
+                    lease: kv::LeaseId::NONE,
+                },
+                prev_kv: None,
+            };
+            let writer = Writer::Scheduler {
+                replica: 0,
+                epoch: EPOCH,
+            };
+            let memo = &mut self.memo;
+            let commit = self.image.take(self.revision, writer, &[event], memo);
+            assert!(commit.unreadable.is_empty(), "{:?}", commit.unreadable);
+            let now = Timestamp::ZERO;
+            self.drains.committed(now, &commit, &self.image)
+        }
+    }
+
+    #[test]
+    fn a_placement_may_land_late_only_if_it_was_asked_for_before_its_node_was_closed() {
+        let mut scene = Scene::default();
+        scene.write(node(true)).unwrap();
+        scene.ask(home("before"));
+        scene.ask(node(false));
+        scene.ask(home("after"));
+        scene.write(node(false)).unwrap();
+        scene.write(home("before")).unwrap();
+        let after = scene.write(home("after")).expect_err("it is closed");
+        assert!(after.entities.contains(&"after".to_owned()), "{after:?}");
+        scene
+            .write(home("nobodys"))
+            .expect_err("nobody asked for it");
+    }
+
+    #[test]
+    fn a_node_that_is_open_again_begins_anew() {
+        let mut scene = Scene::default();
+        scene.write(node(true)).unwrap();
+        scene.ask(home("first"));
+        scene.ask(node(false));
+        scene.write(node(false)).unwrap();
+        scene.ask(node(true));
+        scene.write(node(true)).unwrap();
+        scene.ask(home("second"));
+        scene.ask(node(false));
+        scene.ask(home("third"));
+        scene.write(node(false)).unwrap();
+        scene.write(home("third")).expect_err("it is closed");
+    }
 }

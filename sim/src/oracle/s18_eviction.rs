@@ -30,6 +30,8 @@ pub(crate) struct Evictions {
     told: BTreeMap<(usize, NodeId), Arc<[AgentStatus]>>,
     /// How long a node may be lost under the leader of each of the last terms.
     graces: BTreeMap<i64, Duration>,
+    /// When each scheduler last changed a node while too many were lost, by its own clock.
+    many_lost: BTreeMap<usize, Timestamp>,
     /// When workloads were evicted, under each epoch, by the leader's clock.
     evicted: BTreeMap<i64, VecDeque<Timestamp>>,
 }
@@ -86,7 +88,8 @@ impl Evictions {
     pub(crate) fn size(&self) -> usize {
         let nodes =
             self.lost_under.len() + self.returned.len() + self.heard.len() + self.told.len();
-        nodes + self.graces.len() + self.evicted.values().map(VecDeque::len).sum::<usize>()
+        let terms = self.graces.len() + self.many_lost.len();
+        nodes + terms + self.evicted.values().map(VecDeque::len).sum::<usize>()
     }
 
     /// A scheduler begins to lead: what it heard before, perhaps by another clock, is nothing.
@@ -97,6 +100,7 @@ impl Evictions {
         while self.graces.len() > TERMS_KEPT {
             self.graces.pop_first();
         }
+        self.many_lost.remove(&replica);
         self.heard.retain(|(of, _), _| *of != replica);
         self.told.retain(|(of, _), _| *of != replica);
     }
@@ -143,10 +147,37 @@ impl Evictions {
             let evicted = events(&flight.txn).any(|event| is_eviction(&event) == Some(&id));
             if evicted && node.status_reason != NodeReason::Fenced {
                 few_are_lost(view, grace.config).map_err(|finding| finding.of(&id).of(&node.id))?;
+                self.others_had_time(replica, grace)
+                    .map_err(|finding| finding.of(&id).of(&node.id))?;
                 self.is_not_heard_of(replica, &id, node, grace)?;
             }
         }
         Ok(())
+    }
+
+    /// A scheduler changes the record of a node.
+    pub(crate) fn changes(
+        &mut self,
+        replica: usize,
+        view: &View,
+        clock: Timestamp,
+        config: &Config,
+    ) {
+        if few_are_lost(view, config).is_err() {
+            self.many_lost.insert(replica, clock);
+        }
+    }
+
+    /// What kept so many silent may keep those that are lost still from being heard, for as long as
+    /// a heartbeat may be late.
+    fn others_had_time(&self, replica: usize, grace: &Grace<'_>) -> Check {
+        let many = self.many_lost.get(&replica).copied();
+        if many.is_none_or(|at| grace.clock >= at + grace.config.lease()) {
+            return Ok(());
+        }
+        let expected = "no eviction for a lease after so many nodes were lost";
+        let seen = format!("moved at {}, many were lost at {many:?}", grace.clock);
+        Err(Finding::new(expected, seen))
     }
 
     /// A node that cannot be called and still says that it runs a workload keeps it.

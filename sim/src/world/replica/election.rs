@@ -1,19 +1,34 @@
 //! How a scheduler comes to lead: a lease, the key, the store read page by page.
 
+use std::time::Duration;
+
 use berth_core::io::{Input, Snapshot};
 use berth_core::lineage::Sight;
-use berth_core::{Key, StoreRevision, Timestamp};
+use berth_core::planted::{Bug, planted};
+use berth_core::{Epoch, Key, StoreRevision, Timestamp};
 use berth_kv as kv;
 use berth_kv::{
     Compare, CompareOp, CompareTarget, KeyRange, LeaseId, PutRequest, RangeRequest, TxnOp,
-    TxnRequest,
+    TxnOpResponse, TxnRequest,
 };
 
+use crate::marks::Mark;
 use crate::process::Process;
 use crate::world::World;
 
 use super::codec::stored_of;
 use super::{LEADER_KEY, LEASE, PAGE, Purpose, Standing};
+
+/// What is counted when the leadership key is made, as in production: records of workloads and
+/// nodes, and tombstones.
+const RECORDS: [&str; 6] = [
+    "/assignments/",
+    "/meta/tombstones/",
+    "/nodes/",
+    "/reconciliation/",
+    "/retries/",
+    "/workloads/",
+];
 
 impl World {
     pub(super) fn ask_for_lease(&mut self, at: usize) {
@@ -37,12 +52,40 @@ impl World {
             op: CompareOp::Equal,
             target: CompareTarget::Create(0),
         };
+        let mut success = vec![TxnOp::Put(put)];
+        success.extend(RECORDS.map(|prefix| {
+            let mut count = RangeRequest::range(KeyRange::prefix(prefix));
+            count.count_only = true;
+            TxnOp::Range(count)
+        }));
         let request = TxnRequest {
             compare: vec![absent],
-            success: vec![TxnOp::Put(put)],
+            success,
             failure: Vec::new(),
         };
         self.ask_store(at, kv::Request::Txn(request), Purpose::Campaign);
+    }
+
+    /// The answer to its campaign.
+    pub(super) fn campaigned(&mut self, at: usize, answer: &kv::TxnResponse) {
+        let replica = &mut self.replicas[at];
+        if !answer.succeeded {
+            replica.standing = Standing::Idle;
+            replica.next_campaign = self.now + Duration::from_secs(1);
+            self.schedule_wake(at);
+            return;
+        }
+        let first = replica.epoch == Epoch(0);
+        if first || !planted(Bug::EpochReused) {
+            replica.epoch = Epoch(answer.revision);
+        }
+        let counts = answer.responses.iter().map(|answer| match answer {
+            TxnOpResponse::Range(counted) => usize::try_from(counted.count).unwrap_or(0),
+            TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => 0,
+        });
+        replica.records = counts.sum();
+        self.mark(Mark::LeaderElected);
+        self.begin_to_lead(at);
     }
 
     pub(super) fn load_page(&mut self, at: usize, from: String, revision: i64) {

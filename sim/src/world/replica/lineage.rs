@@ -46,7 +46,8 @@ impl World {
         next: Next,
         found: &TxnResponse,
     ) {
-        if !self.is_believed(at, before, found.revision) {
+        let unverified = planted(Bug::LeaderUnverified) && matches!(next, Next::Watch(_));
+        if !unverified && !self.is_believed(at, before, found.revision) {
             return;
         }
         let is_there = |at: usize| matches!(found.responses.get(at), Some(TxnOpResponse::Range(it)) if !it.kvs.is_empty());
@@ -106,12 +107,21 @@ impl World {
             held: None,
         };
         let Err(broken) = self.replicas[at].lineage.judge(before, look) else {
+            self.is_told_of(at, revision);
             return true;
         };
         self.mark(Mark::StoreNotBelieved);
         self.leave_alone(at);
         self.close_store(at, &broken);
         false
+    }
+
+    /// It is told of a revision; those of a store that will not have been are of no account.
+    pub(super) fn is_told_of(&mut self, at: usize, revision: i64) {
+        if self.store.right_one.is_none() {
+            let replica = &mut self.replicas[at];
+            replica.told_of = replica.told_of.max(revision);
+        }
     }
 
     /// Whether the answer to a transaction is of another store than the one that was loaded.
@@ -159,13 +169,14 @@ impl World {
         self.ask_store(at, kv::Request::Txn(request), Purpose::Hold);
     }
 
-    /// It begins to lead: not over a store that, as it told itself, is behind what the replica knew.
+    /// It begins to lead: not over a store that, as it told itself, is behind what the replica was
+    /// told of, in this life or another.
     /// What was answered before the store was restored, and comes only now, tells of the right one;
     /// a look at the store, or the leadership key, ends such a term.
     pub(super) fn leads_over(&mut self, at: usize, told: i64) {
-        let knows = self.replicas[at].lineage.seen();
-        if knows.is_some_and(|seen| told < seen.revision.0) {
-            let seen = format!("scheduler-{at} leads over a store at {told}; it knew {knows:?}");
+        let knows = self.replicas[at].told_of;
+        if told < knows {
+            let seen = format!("scheduler-{at} leads over a store at {told}; it knew {knows}");
             self.violate(
                 Rule::S8,
                 "nobody leads over a store that was restored",
@@ -189,12 +200,11 @@ impl World {
 
     /// It calls an agent. Who led already when the store was restored finds that out within its lease.
     pub(super) fn acts_over(&mut self, at: usize) {
-        let (store, knows) = (&self.store, self.replicas[at].lineage.seen());
+        let (store, knows) = (&self.store, self.replicas[at].told_of);
         let now = store.model.revision();
         let noticed = self.now >= store.restored_at + 2 * LEASE;
-        let knew_more = knows.is_some_and(|seen| now < seen.revision.0);
-        if store.right_one.is_some() && noticed && knew_more {
-            let seen = format!("scheduler-{at} acts over a store at {now}; it knew {knows:?}");
+        if store.right_one.is_some() && noticed && now < knows {
+            let seen = format!("scheduler-{at} acts over a store at {now}; it knew {knows}");
             let expected = "nobody acts on for long over a store that was restored";
             self.violate(Rule::S8, expected, seen);
         }

@@ -67,6 +67,8 @@ pub(super) struct Replica {
     /// By its own clock.
     lease_until: Timestamp,
     epoch: Epoch,
+    /// How many records the store held when that began: of workloads, nodes and tombstones.
+    records: usize,
     next_campaign: Timestamp,
     /// It was told that nobody leads, and its watch said nothing of it.
     unled: bool,
@@ -85,6 +87,9 @@ pub(super) struct Replica {
     key_gone: i64,
     /// How far the store was seen; a new life knows it from its disk.
     lineage: Lineage,
+    /// The furthest revision of the right store that any of its lives was told of, whatever it
+    /// remembers itself: what it is judged by.
+    told_of: i64,
     /// Watches so far in this life: each has a stream of its own.
     round: u64,
     /// When its watch told something last, and when it asks how far it is.
@@ -200,6 +205,7 @@ impl Replica {
             lease: LeaseId((at as i64) << 32 | 1),
             lease_until: Timestamp::ZERO,
             epoch: Epoch(0),
+            records: 0,
             next_campaign: Timestamp::ZERO,
             unled: false,
             next_keep_alive: Timestamp::ZERO,
@@ -213,6 +219,7 @@ impl Replica {
             key_made: 0,
             key_gone: 0,
             lineage: Lineage::default(),
+            told_of: 0,
             round: 0,
             heard_at: Timestamp::ZERO,
             next_progress: Timestamp::ZERO,
@@ -233,7 +240,9 @@ impl Replica {
     /// The process died: everything that is not in the store is gone.
     pub(super) fn crash(&mut self) {
         let (life, lease, call) = (self.life + 1, self.lease, self.next_call);
-        let (dead, seen) = (self.dead, self.lineage.seen());
+        let told_of = self.told_of;
+        let seen = self.lineage.seen();
+        let (dead, seen) = (self.dead, seen.filter(|_| !planted(Bug::RestoreForgotten)));
         *self = Self::born(
             0,
             self.config.clone(),
@@ -245,6 +254,7 @@ impl Replica {
         self.lease = LeaseId(lease.0 + 1_000);
         self.next_call = call;
         self.lineage = Lineage::remembering(seen);
+        self.told_of = told_of;
         self.dead = dead;
         self.up = false;
     }
@@ -281,9 +291,9 @@ impl Replica {
         self.is_leading() || self.follows
     }
 
-    /// The furthest revision that it knows of.
-    pub(super) fn knows_revision(&self) -> i64 {
-        self.lineage.seen().map_or(0, |seen| seen.revision.0)
+    /// The furthest revision of the right store that it was told of.
+    pub(super) const fn knows_revision(&self) -> i64 {
+        self.told_of
     }
 
     /// The stream of its present watch.
@@ -587,21 +597,7 @@ impl World {
             (Purpose::Grant { asked_at }, Ok(kv::Response::LeaseGrant { .. })) => {
                 self.campaign(at, asked_at);
             }
-            (Purpose::Campaign, Ok(kv::Response::Txn(txn))) => {
-                if txn.succeeded {
-                    let first = self.replicas[at].epoch == Epoch(0);
-                    if first || !planted(Bug::EpochReused) {
-                        self.replicas[at].epoch = Epoch(txn.revision);
-                    }
-                    self.mark(Mark::LeaderElected);
-                    self.begin_to_lead(at);
-                } else {
-                    let replica = &mut self.replicas[at];
-                    replica.standing = Standing::Idle;
-                    replica.next_campaign = self.now + Duration::from_secs(1);
-                    self.schedule_wake(at);
-                }
-            }
+            (Purpose::Campaign, Ok(kv::Response::Txn(answer))) => self.campaigned(at, &answer),
             (Purpose::Load(before), Ok(kv::Response::Range(page))) => {
                 self.loaded(at, before, page);
             }
@@ -614,7 +610,7 @@ impl World {
                 }
             }
             (Purpose::Commit(txn, keys, before), result) => {
-                if !self.is_other_store(at, before, &result) {
+                if planted(Bug::LeaderUnverified) || !self.is_other_store(at, before, &result) {
                     self.commit_answered(at, txn, &keys, result);
                 }
             }

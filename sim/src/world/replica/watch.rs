@@ -71,6 +71,7 @@ impl World {
                     return;
                 }
                 let revision = StoreRevision(output.revision);
+                self.is_told_of(at, output.revision);
                 let replica = &mut self.replicas[at];
                 replica.seen = replica.seen.max(revision);
                 if let Some(seen) = replica.lineage.seen() {
