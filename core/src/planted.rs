@@ -199,7 +199,7 @@ bugs! {
     PauseIgnored "pause-ignored" "S18"
         "evictions go on when most nodes are lost at once"
     EvictsAtResume "evicts-at-resume" "S18"
-        "as soon as enough lost nodes are back the others are left, although they may be about to be"
+        "as soon as enough lost nodes are back, the others are left, although they may be too"
     RateIgnored "rate-ignored" "S18"
         "evictions are not bounded in time"
     HeardIsLeft "heard-is-left" "S18"

@@ -230,8 +230,8 @@ impl Workload {
             });
     }
 
-    /// A delete was not taken, or that is not known; it is asked for again then. An apply that may be
-    /// on its way still was not overtaken by it: only the answer to a delete says that the agent
+    /// A delete was not taken, or that is not known; it is asked for again then. An apply that may
+    /// be on its way still was not overtaken by it: only the answer to a delete says that the agent
     /// refuses what was sent before (S10). `since`: when one that was taken would have had to be
     /// asked for, to be asked for again then.
     pub(super) fn stays_undeleted(&mut self, then: Timestamp, since: Timestamp) {

@@ -142,8 +142,8 @@ fn evictions_pause_when_most_of_the_cluster_vanishes() {
     assert_eq!(cluster.count(EventType::Rescheduled), 3);
 }
 
-/// S18: nodes that were cut off together come back one after another. Those that are heard last keep
-/// what they run, although evictions may go on since.
+/// S18: nodes that were cut off together come back one after another. Those that are heard last
+/// keep what they run, although evictions may go on since.
 #[test]
 fn who_is_back_a_moment_after_the_others_is_not_left() {
     let mut cluster = Cluster::new();

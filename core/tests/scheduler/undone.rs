@@ -218,8 +218,8 @@ fn a_delete_is_asked_for_again_after_a_registration() {
 }
 
 /// S10: an apply that was never answered may still arrive, however long ago it was sent and however
-/// often the node showed nothing since. Its agent is asked for the deletion, until it answers, before
-/// the record goes: then it refuses what was sent before.
+/// often the node showed nothing since. Its agent is asked for the deletion, until it answers,
+/// before the record goes: then it refuses what was sent before.
 #[test]
 fn what_was_applied_and_never_answered_is_not_gone_before_its_agent_was_asked() {
     let mut cluster = Cluster::with(Config {

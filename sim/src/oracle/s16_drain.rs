@@ -22,8 +22,8 @@ pub(crate) struct Drains {
     homes: BTreeMap<WorkloadId, VecDeque<(u64, Arc<AssignmentRecord>)>>,
     /// The same of records of nodes that take nothing new.
     closings: BTreeMap<NodeId, VecDeque<(u64, Arc<NodeRecord>)>>,
-    /// Nodes that are closed to new work: under which epoch, and with which transaction. A placement
-    /// that the same leader asked for before that may land after, if it was held up on the way.
+    /// Nodes that are closed to new work: under which epoch, and with which transaction. What the
+    /// same leader placed there before that may land after, if it was held up on the way.
     closed: BTreeMap<NodeId, (i64, u64)>,
 }
 
