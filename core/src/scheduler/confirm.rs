@@ -36,6 +36,11 @@ impl Scheduler {
             return;
         }
         workload.phase = Phase::Idle;
+        let unstable = workload.durable.retry.is_some() || workload.reapplied > 0;
+        if workload.says(ActualState::Running) && !unstable && !planted(Bug::StatusRewritten) {
+            self.rest(id);
+            return;
+        }
         let mut next = workload.durable.clone();
         let Some(record) = &mut next.record else {
             return;
@@ -70,7 +75,6 @@ impl Scheduler {
         } else {
             since + stable_after
         };
-        let unstable = next.retry.is_some() || workload.reapplied > 0;
         if unstable && now >= stable_at {
             next.retry = None;
             workload.reapplied = 0;
@@ -97,6 +101,10 @@ impl Scheduler {
             workload.phase = Phase::Idle;
         }
         workload.wanted_since = None;
+        if workload.says(ActualState::Stopped) {
+            self.rest(id);
+            return;
+        }
         let mut next = workload.durable.clone();
         let stopped = next
             .record
@@ -115,6 +123,14 @@ impl Scheduler {
         self.unsettled.remove(id);
         self.timers.clear(&Timer::Workload(id.clone()));
         self.settle_as(id, next, events);
+    }
+
+    /// It is as it should be, and its records say so: after a listing the rule by far, and then no
+    /// record is copied to find that out.
+    fn rest(&mut self, id: &WorkloadId) {
+        self.unsettled.remove(id);
+        self.timers.clear(&Timer::Workload(id.clone()));
+        self.finish_move(id);
     }
 
     /// Writes that it is as it should be. Its move is over when that is written, and not before:

@@ -23,6 +23,7 @@ use super::workload::Durable;
 impl Scheduler {
     /// Looks at a workload and takes at most one step. A transaction in flight is waited for.
     pub(super) fn evaluate(&mut self, id: &WorkloadId) {
+        self.stats.looks += 1;
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
@@ -68,12 +69,16 @@ impl Scheduler {
     /// The record names another home than the assignment: somebody else wrote one of them. The
     /// assignment counts, and a copy may be where the record says.
     fn repair_home(&mut self, id: &WorkloadId) -> bool {
-        if self.unsaid_home(id).is_none() && !self.says_no_home(id) {
-            return false;
-        }
         let Some(workload) = self.workloads.get(id) else {
             return false;
         };
+        let named = workload.record().map(|record| &record.assigned_node);
+        if named.is_some_and(|named| named.as_ref() == workload.durable.node()) {
+            return false;
+        }
+        if self.unsaid_home(id).is_none() && !self.says_no_home(id) {
+            return false;
+        }
         let plan = Plan {
             next: workload.durable.clone(),
             observed: Some(Observed::Nothing),
@@ -211,7 +216,7 @@ impl Scheduler {
         };
         match reconcile(&situation, now, &self.config) {
             Verdict::Settled => self.confirm(id, desired),
-            Verdict::Observe => self.list_soon(node),
+            Verdict::Observe => self.look(id, node),
             Verdict::Wait(until) => self.wait(id, node, until),
             Verdict::Act(action) => self.act(id, action),
             Verdict::Fail(kind, message) => self.fail(id, kind, &message),

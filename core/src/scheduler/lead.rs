@@ -6,9 +6,10 @@ use crate::io::{Deposed, Snapshot};
 use crate::model::id::{Epoch, EventId, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::node::NodeStatus;
-use crate::model::workload::ActualState;
+use crate::model::workload::{ActualState, DesiredState};
 use crate::planted::{Bug, planted};
 
+use super::commit::share_of;
 use super::node::Node;
 use super::timers::Timer;
 use super::workload::Workload;
@@ -82,7 +83,7 @@ impl Scheduler {
 
     /// The image anew from its own records: of what was only believed nothing is left.
     fn renew_image(&mut self) {
-        let workloads = std::mem::take(&mut self.workloads);
+        let mut workloads = std::mem::take(&mut self.workloads);
         let nodes = std::mem::take(&mut self.nodes);
         let mut tombstones = std::mem::take(&mut self.stranded);
         for (id, node) in &nodes {
@@ -98,14 +99,13 @@ impl Scheduler {
             (node.record, node.revision, node.unreadable) = (old.record, old.revision, unreadable);
             self.nodes.insert(id, node);
         }
-        for (id, old) in workloads {
-            let mut workload = Workload::unknown();
-            (workload.durable, workload.revisions) = (old.durable, old.revisions);
+        for workload in workloads.values_mut() {
+            workload.renew();
             if planted(Bug::RetryLostAtTakeover) {
                 workload.durable.retry = None;
             }
-            self.workloads.insert(id, workload);
         }
+        self.workloads = workloads;
         for ((node, id), (resources, revision)) in tombstones {
             self.bury(node, id, resources, revision);
         }
@@ -118,16 +118,7 @@ impl Scheduler {
     /// After all records are in: reservations, timers, and the first look at everything.
     fn settle_image(&mut self) {
         let now = self.now;
-        let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
-        for id in ids {
-            self.reserve_assigned(&id);
-            if let Some(workload) = self.workloads.get_mut(&id) {
-                workload.resume(now, &self.config);
-            }
-            self.note_waiting(&id);
-            self.unsettled.insert(id.clone());
-            self.dirty.insert(id);
-        }
+        self.settle_workloads();
         self.reserve_hidden();
         let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
         for id in nodes {
@@ -149,6 +140,45 @@ impl Scheduler {
         self.eviction.restart(now);
         self.restore_moves();
         self.note_cluster_health();
+    }
+
+    /// One pass over all workloads, of which there may be many, while nobody leads.
+    fn settle_workloads(&mut self) {
+        for (id, workload) in &mut self.workloads {
+            workload.resume(self.now, &self.config);
+            if let Some(share) = share_of(&workload.durable)
+                && let Some(node) = workload.durable.node().and_then(|n| self.nodes.get_mut(n))
+            {
+                node.hold(id, |hold| hold.assigned = Some(share));
+            }
+            if let Some(entry) = workload
+                .place_in_line(id)
+                .filter(|_| !planted(Bug::WaitingForgotten))
+            {
+                workload.waits_as = Some(entry.clone());
+                self.waiting_for_room.insert(entry);
+            }
+        }
+        self.unsettled = self.workloads.keys().cloned().collect();
+        let to_look_at = self
+            .workloads
+            .iter()
+            .filter(|(id, workload)| !self.only_a_listing_helps(id, workload));
+        let to_look_at: Vec<_> = to_look_at.map(|(id, _)| id.clone()).collect();
+        self.dirty.extend(to_look_at);
+    }
+
+    /// A look at it would say no more than that its node is to be listed, and that is done anyway.
+    fn only_a_listing_helps(&self, id: &WorkloadId, workload: &Workload) -> bool {
+        let Some((record, home)) = workload.record().zip(workload.durable.node()) else {
+            return false;
+        };
+        let is_ready = |node: &Node| node.status() == NodeStatus::Ready;
+        self.quarantined.is_empty()
+            && record.assigned_node.as_ref() == Some(home)
+            && record.desired_state != DesiredState::Deleted
+            && self.nodes.get(home).is_some_and(is_ready)
+            && !self.tombs.contains_key(id)
     }
 
     /// Drains go on where they were: what left a draining node and is not gone there counts.

@@ -111,6 +111,8 @@ pub(super) struct Listing {
     pub(super) interval_ms: u64,
     /// Another one is wanted as soon as this one is answered.
     pub(super) again: bool,
+    /// A heartbeat came meanwhile, and said something of what nobody had looked at.
+    pub(super) hinted: bool,
     /// It was listed since this replica leads.
     pub(super) seen: bool,
 }

@@ -1,6 +1,6 @@
 //! What agents answer: evidence about workloads, and about the agents themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::io::agent::{AgentCall, AgentError, AgentOp, AgentReply, AgentState, AgentStatus};
@@ -14,6 +14,7 @@ use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
 use super::timers::Timer;
+use super::workload::Workload;
 
 /// Workloads of others that are remembered for a node at most.
 const STRANGERS_MAX: usize = 1_000;
@@ -249,6 +250,18 @@ impl Scheduler {
         }
     }
 
+    /// Wants to know how a workload does. A listing that is under way tells, if it began late enough.
+    pub(super) fn look(&mut self, id: &WorkloadId, node: &NodeId) {
+        let listing = self.nodes.get(node).and_then(|entity| entity.listing.call);
+        let tells = |call: CallId| {
+            let workload = self.workloads.get(id);
+            workload.is_some_and(|w| w.call.is_none() && call > w.evidence_from)
+        };
+        if !listing.is_some_and(tells) {
+            self.list_soon(node);
+        }
+    }
+
     /// The time of a node's listing has come.
     pub(super) fn list(&mut self, node: &NodeId) {
         let Some(entity) = self.nodes.get(node) else {
@@ -281,21 +294,34 @@ impl Scheduler {
             return;
         }
         entity.listing.call = None;
+        let hinted = std::mem::take(&mut entity.listing.hinted);
         let result = match result {
             Err(_) if planted(Bug::FailedListingIsEmpty) => Ok(AgentReply::Listing([].into())),
             result => result,
         };
-        if let Ok(AgentReply::Listing(statuses)) = result {
-            entity.listing.seen = true;
-            self.take_listing(call, &statuses);
-        }
-        self.plan_next_listing(node);
+        let open = match result {
+            Ok(AgentReply::Listing(statuses)) => {
+                entity.listing.seen = true;
+                let open = self.take_listing(call, &statuses);
+                if hinted {
+                    self.compare_hints(node);
+                }
+                open
+            }
+            Ok(_) | Err(_) => {
+                let assigned = entity.assigned.iter();
+                let mut assigned = assigned.filter_map(|id| self.workloads.get(id));
+                assigned.any(Workload::is_unconfirmed)
+            }
+        };
+        self.plan_next_listing(node, open);
     }
 
-    fn take_listing(&mut self, call: &AgentCall, statuses: &[AgentStatus]) {
+    /// Answers whether anything that is assigned there is still unconfirmed.
+    fn take_listing(&mut self, call: &AgentCall, statuses: &[AgentStatus]) -> bool {
         let node = &call.node;
         let mut seen: BTreeMap<&WorkloadId, &AgentStatus> = BTreeMap::new();
-        let mut strangers = std::collections::BTreeSet::new();
+        let mut strangers = BTreeSet::new();
         for status in statuses {
             match &status.workload {
                 Some(id) => {
@@ -307,26 +333,25 @@ impl Scheduler {
             }
         }
         let Some(entity) = self.nodes.get(node) else {
-            return;
+            return false;
         };
         let assigned: Vec<WorkloadId> = entity.assigned.iter().cloned().collect();
-        let tombstones: Vec<WorkloadId> = entity.tombstones.keys().cloned().collect();
+        let tombstones: BTreeSet<WorkloadId> = entity.tombstones.keys().cloned().collect();
         for id in &tombstones {
             self.check_tombstone(node, id, call.id, seen.contains_key(id));
         }
+        let mut open = false;
         for id in &assigned {
             if !tombstones.contains(id) {
                 self.take_evidence(call.id, id, seen.get(id).copied());
             }
+            let workload = self.workloads.get(id);
+            open = open || workload.is_some_and(Workload::is_unconfirmed);
         }
-        for id in seen.keys().copied() {
-            let ours = self
-                .nodes
-                .get(node)
-                .is_some_and(|n| n.holds.contains_key(id));
-            if ours {
-                continue;
-            }
+        let entity = self.nodes.get(node);
+        let ours = |id: &WorkloadId| entity.is_some_and(|n| n.holds.contains_key(id));
+        let others: Vec<&WorkloadId> = seen.keys().copied().filter(|id| !ours(id)).collect();
+        for id in others {
             let known = self.workloads.get(id).is_some_and(|w| w.record().is_some());
             if known && planted(Bug::ReportOfStranger) {
                 self.take_evidence(call.id, id, seen.get(id).copied());
@@ -344,6 +369,7 @@ impl Scheduler {
         if let Some(entity) = self.nodes.get_mut(node) {
             entity.strangers = strangers;
         }
+        open
     }
 
     /// A copy of a workload runs where nobody assigned it now: a delayed command brought it back.
@@ -428,25 +454,14 @@ impl Scheduler {
         }
     }
 
-    /// When the node is listed next: soon while something on it is unconfirmed.
-    fn plan_next_listing(&mut self, node: &NodeId) {
+    /// When the node is listed next: soon while something on it is unconfirmed. `open`: something
+    /// that is assigned there is.
+    fn plan_next_listing(&mut self, node: &NodeId, open: bool) {
         let Some(entity) = self.nodes.get(node) else {
             return;
         };
-        let busy = entity
-            .tombstones
-            .values()
-            .any(|tombstone| !tombstone.confirmed)
-            || entity
-                .assigned
-                .iter()
-                .filter_map(|id| self.workloads.get(id))
-                .any(|workload| match workload.phase {
-                    Phase::Applying(_) | Phase::Stopping(_) | Phase::Deleting(_) => true,
-                    Phase::Idle | Phase::BackingOff(_) | Phase::GivenUp => {
-                        workload.observed == Observed::Nothing && workload.call.is_none()
-                    }
-                });
+        let mut tombstones = entity.tombstones.values();
+        let busy = open || tombstones.any(|tombstone| !tombstone.confirmed);
         let max = u64::try_from(self.config.confirm_interval_max.as_millis()).unwrap_or(u64::MAX);
         let min = u64::try_from(self.config.confirm_interval_min.as_millis()).unwrap_or(1);
         let again = entity.listing.again;
@@ -482,9 +497,18 @@ impl Scheduler {
         let Some(entity) = self.nodes.get(node) else {
             return;
         };
-        let believed = |id: &WorkloadId| self.workloads.get(id).map(|w| &w.observed);
+        let is_listed = entity.listing.call.is_some();
+        let mut hinted = false;
         let surprised = entity.assigned.iter().any(|id| {
-            believed(id).is_some_and(|observed| !agrees(observed, hints.get(id).copied()))
+            match self.workloads.get(id).map(|w| &w.observed) {
+                // The listing that is under way tells; then the two are compared.
+                Some(Observed::Nothing) if is_listed => {
+                    hinted = true;
+                    false
+                }
+                Some(observed) => !agrees(observed, hints.get(id).copied()),
+                None => false,
+            }
         }) || hints
             .keys()
             .any(|id| !entity.holds.contains_key(id) && !entity.strangers.contains(id.as_str()));
@@ -500,10 +524,26 @@ impl Scheduler {
         }
         if let Some(entity) = self.nodes.get_mut(node) {
             entity.hints = hints;
+            entity.listing.hinted |= hinted;
         }
         if surprised && ready {
             self.list_soon(node);
         }
+    }
+
+    /// A listing was answered that was under way when the last heartbeat came: which of the two is
+    /// newer is not known, so where they differ the node is listed again.
+    fn compare_hints(&mut self, node: &NodeId) {
+        let Some(entity) = self.nodes.get_mut(node) else {
+            return;
+        };
+        let differs = |id: &WorkloadId| {
+            let believed = self.workloads.get(id).map(|w| &w.observed);
+            let believed = believed.filter(|observed| **observed != Observed::Nothing);
+            believed.is_some_and(|observed| !agrees(observed, entity.hints.get(id).copied()))
+        };
+        let again = entity.assigned.iter().any(differs);
+        entity.listing.again |= again;
     }
 }
 

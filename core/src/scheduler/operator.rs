@@ -384,13 +384,11 @@ impl Scheduler {
 
     /// A workload that a drain moved is settled, or will never be: the next may go.
     pub(super) fn finish_move(&mut self, id: &WorkloadId) {
-        let home = self
-            .workloads
-            .get(id)
-            .and_then(|w| w.durable.node().cloned());
         let Some(origins) = self.moves.remove(id) else {
             return;
         };
+        let workload = self.workloads.get(id);
+        let home = workload.and_then(|w| w.durable.node().cloned());
         for from in origins {
             if Some(&from) == home.as_ref() {
                 self.moves.entry(id.clone()).or_default().insert(from);

@@ -1,14 +1,13 @@
 //! Homes: choosing a node for a workload, and placing those that wait when room appears.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::model::Extra;
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, WorkloadId};
 use crate::model::workload::{
-    Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord,
-    TombstoneRecord, WorkloadRecord,
+    Action, ActualState, AssignmentRecord, IntentOutcome, IntentRecord, TombstoneRecord,
+    WorkloadRecord,
 };
 use crate::placement::{self, Demand, PlacementNote, Strategy};
 use crate::planted::{Bug, planted};
@@ -366,12 +365,7 @@ impl Scheduler {
         let Some(workload) = self.workloads.get_mut(id) else {
             return;
         };
-        let Some(record) = &workload.durable.record else {
-            return;
-        };
-        if record.desired_state == DesiredState::Running && record.assigned_node.is_none() {
-            let since = record.metadata.created_at;
-            let entry = (Reverse(record.priority), since, id.clone());
+        if let Some(entry) = workload.place_in_line(id) {
             workload.waits_as = Some(entry.clone());
             self.waiting_for_room.insert(entry);
         }

@@ -71,6 +71,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Heartbeats.
     pub heartbeats: u64,
+    /// Looks at single workloads: their number follows what changes, not what exists.
+    pub looks: u64,
     /// Transactions emitted.
     pub commits: u64,
     /// Of these, in conflict.

@@ -218,6 +218,39 @@ impl Workload {
         self.record().map(|record| record.desired_state)
     }
 
+    /// Whether its records say that it is in this state, and of nothing that goes on.
+    pub(super) fn says(&self, state: ActualState) -> bool {
+        let is_open = |intent: &IntentRecord| intent.outcome == IntentOutcome::Open;
+        let open = self.durable.intent.as_ref().is_some_and(is_open);
+        let record = self.record();
+        !open && record.is_some_and(|record| record.status.actual_state == state)
+    }
+
+    /// What is being done about it, or how it does, is not known before its node is listed.
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        match self.phase {
+            Phase::Applying(_) | Phase::Stopping(_) | Phase::Deleting(_) => true,
+            Phase::Idle | Phase::BackingOff(_) | Phase::GivenUp => {
+                self.observed == Observed::Nothing && self.call.is_none()
+            }
+        }
+    }
+
+    /// Nothing is left of it but its records.
+    pub(super) fn renew(&mut self) {
+        let old = std::mem::replace(self, Self::unknown());
+        (self.durable, self.revisions) = (old.durable, old.revisions);
+    }
+
+    /// Its place among those that wait for room, if it should run and has no home.
+    pub(super) fn place_in_line(&self, id: &WorkloadId) -> Option<WaitingKey> {
+        let record = self.record().filter(|record| {
+            record.desired_state == DesiredState::Running && record.assigned_node.is_none()
+        })?;
+        let since = record.metadata.created_at;
+        Some((Reverse(record.priority), since, id.clone()))
+    }
+
     /// Takes up what depends on the records after they changed.
     pub(super) fn refresh(&mut self) {
         self.drivers = self

@@ -1,11 +1,16 @@
 //! Replicas that do not lead: their image follows the store.
 
-use berth_core::io::request::{NodeFilter, Query, Request, RequestError, Response, WorkloadFilter};
+use berth_core::io::agent::{AgentOp, AgentReply, AgentState, AgentStatus};
+use berth_core::io::request::{
+    Heartbeat, NodeFilter, Query, Request, RequestError, Response, WorkloadFilter,
+};
 use berth_core::io::view::{ClusterSummary, NodeView, WorkloadView};
-use berth_core::io::{Deposed, Snapshot, Stored};
+use berth_core::io::{AgentCall, Deposed, Snapshot, Stored};
+use berth_core::model::node::NodeUsage;
 use berth_core::model::workload::DesiredState;
 use berth_core::{
-    Config, Epoch, EventRecord, Input, Key, Output, RequestId, Scheduler, StoreRevision, Timestamp,
+    Config, Epoch, EventRecord, Input, Key, NodeId, Output, RequestId, Revision, Scheduler,
+    StoreRevision, Timestamp, WorkloadId,
 };
 
 use crate::cluster::{Cluster, id, node, seconds};
@@ -265,6 +270,124 @@ fn who_takes_over_what_it_followed_leads_as_one_that_loads() {
         cluster.pass(seconds(20));
         leads_alike(&cluster);
     }
+}
+
+/// What a node that has all that it should answers to a listing.
+fn listing(cluster: &Cluster, of: &NodeId) -> AgentReply {
+    let has = cluster.agents[of].has.iter();
+    let status = |(id, (revision, state)): (&WorkloadId, &(Revision, AgentState))| AgentStatus {
+        workload: Some(id.clone()),
+        raw_id: id.to_string(),
+        workload_type: None,
+        revision: Some(revision.clone()),
+        state: *state,
+        failure: None,
+        message: String::new(),
+    };
+    AgentReply::Listing(has.map(status).collect())
+}
+
+#[test]
+fn a_new_leader_lists_each_node_once_and_looks_at_nothing_before() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(3);
+    for n in 0..9 {
+        cluster.apply(&format!("w-{n}"), 700).unwrap();
+    }
+    cluster.pass(seconds(20));
+    let (now, epoch) = (cluster.now, Epoch(cluster.revision));
+    let mut follower = Follower::of(&cluster);
+    let core = &mut follower.core;
+    core.handle(now, Input::TakeOver { epoch });
+    assert_eq!(core.counters().looks, 0, "nothing is known of any workload");
+    let calls: Vec<AgentCall> = outputs(core)
+        .into_iter()
+        .map(|output| match output {
+            Output::Call(call) => call,
+            other => panic!("nothing has changed: {other:?}"),
+        })
+        .collect();
+    assert_eq!(calls.len(), 3);
+    for call in calls {
+        assert_eq!(call.op, AgentOp::List);
+        let result = Ok(listing(&cluster, &call.node));
+        let call = call.id;
+        core.handle(now + seconds(1), Input::Agent { call, result });
+    }
+    assert_eq!(outputs(core), [], "all is as it should be");
+    assert_eq!(core.counters().looks, 9, "one for each workload");
+    let end = now + seconds(30);
+    while let Some(at) = core.poll_deadline().filter(|at| *at < end) {
+        core.handle(at, Input::Wake);
+        for output in outputs(core) {
+            assert!(!matches!(output, Output::Call(_)), "{output:?}");
+        }
+    }
+}
+
+/// A new leader, and its listing of the only node, which has not been answered.
+fn listing_under_way() -> (Cluster, Scheduler, AgentCall) {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 700).unwrap();
+    cluster.pass(seconds(20));
+    let (now, epoch) = (cluster.now, Epoch(cluster.revision));
+    let mut core = Follower::of(&cluster).core;
+    core.handle(now, Input::TakeOver { epoch });
+    let [Output::Call(call)] = &outputs(&mut core)[..] else {
+        panic!("one listing")
+    };
+    let call = call.clone();
+    (cluster, core, call)
+}
+
+/// A heartbeat that says that the workload is in this state.
+fn hint(call: &AgentCall, state: AgentState) -> Input {
+    let status = AgentStatus {
+        workload: Some(id("w")),
+        raw_id: "w".to_owned(),
+        workload_type: None,
+        revision: None,
+        state,
+        failure: None,
+        message: String::new(),
+    };
+    let request = Request::Heartbeat(Heartbeat {
+        node: call.node.clone(),
+        usage: NodeUsage::default(),
+        statuses: [status].into(),
+    });
+    let id = RequestId(1);
+    Input::Request { id, request }
+}
+
+/// Whether the node is listed again soon after the listing was answered.
+fn is_listed_again(cluster: &Cluster, mut core: Scheduler, call: &AgentCall) -> bool {
+    let answered = cluster.now + seconds(7);
+    let (call, result) = (call.id, Ok(listing(cluster, &call.node)));
+    core.handle(answered, Input::Agent { call, result });
+    core.handle(answered + seconds(2), Input::Wake);
+    let outputs = outputs(&mut core);
+    outputs.iter().any(|o| matches!(o, Output::Call(_)))
+}
+
+#[test]
+fn a_look_in_the_middle_of_a_listing_asks_for_no_other() {
+    let (cluster, mut core, call) = listing_under_way();
+    // The periodic pass looks at what is not settled while the agent takes its time.
+    core.handle(cluster.now + seconds(6), Input::Wake);
+    assert_eq!(core.counters().looks, 1);
+    assert!(!is_listed_again(&cluster, core, &call));
+}
+
+#[test]
+fn a_heartbeat_in_the_middle_of_a_listing_asks_for_another_only_if_they_differ() {
+    let (cluster, mut core, call) = listing_under_way();
+    core.handle(cluster.now, hint(&call, AgentState::Running));
+    assert!(!is_listed_again(&cluster, core, &call));
+    let (cluster, mut core, call) = listing_under_way();
+    core.handle(cluster.now, hint(&call, AgentState::Failed));
+    assert!(is_listed_again(&cluster, core, &call));
 }
 
 #[test]
