@@ -8,7 +8,8 @@ use berth_core::drive::step;
 use berth_core::io::Deposed;
 use berth_core::{Input, Scheduler, Stats, StoreRevision};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +17,19 @@ use crate::agents::FromAgent;
 use crate::clock::Clock;
 use crate::dispatch::Dispatcher;
 use crate::handle::{Image, Submission};
+use crate::inbox::{Arrival, Inbox};
 use crate::metrics::DriverMetrics;
 use crate::store::{FromStore, Leadership, Reporter, Source, Term};
 
 /// Inputs of one turn.
 const TURN_MAX: usize = 256;
+/// What the inputs of one turn may cost; the last one may exceed it. What a turn's inputs ask for is
+/// carried out at its end: a client's write does not wait for the listings of all nodes.
+const TURN_COST_MAX: usize = 2_048;
+/// What costs as much waits until all that was taken before it has been carried out.
+const LARGE: usize = 256;
+/// A step that takes longer is worth a line of the log, at level debug.
+const SLOW_STEP: Duration = Duration::from_millis(20);
 /// While the store owes this many answers, no new requests are taken: they wait in their queue,
 /// which is bounded.
 const IN_FLIGHT_MAX: usize = 8_192;
@@ -29,26 +38,8 @@ const IN_FLIGHT_MAX: usize = 8_192;
 const WAKE_LATE_MAX: Duration = Duration::from_millis(500);
 /// How often the core's counters are published at most.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Where inputs come from, in the order in which they are taken.
-pub(crate) struct Inbox {
-    /// Fates and read-backs.
-    pub(crate) answers: mpsc::Receiver<FromStore>,
-    pub(crate) agents: mpsc::Receiver<FromAgent>,
-    pub(crate) changes: mpsc::Receiver<FromStore>,
-    pub(crate) leadership: mpsc::Receiver<Leadership>,
-    pub(crate) submissions: mpsc::Receiver<Submission>,
-}
-
-impl Inbox {
-    fn waiting(&self) -> usize {
-        self.answers.len()
-            + self.agents.len()
-            + self.changes.len()
-            + self.leadership.len()
-            + self.submissions.len()
-    }
-}
+/// They are counted over all workloads: whatever is ready goes first, but not for longer than this.
+const STATS_LATE_MAX: Duration = Duration::from_secs(5);
 
 /// The loop.
 pub(crate) struct CoreLoop {
@@ -66,17 +57,6 @@ pub(crate) struct CoreLoop {
     pub(crate) shutdown_grace: Duration,
 }
 
-/// One arrival.
-enum Arrival {
-    Store(FromStore),
-    Agent(FromAgent),
-    Leadership(Leadership),
-    Submission(Submission),
-    /// A deadline passed, or something is known already.
-    Nothing,
-    Shutdown,
-}
-
 impl CoreLoop {
     /// Runs until shut down; then the core has been deposed and has answered everybody.
     pub(crate) async fn run(mut self) {
@@ -89,7 +69,14 @@ impl CoreLoop {
                 break;
             }
             dirty |= self.turn(Some(arrival), true);
-            if dirty && Instant::now() >= publish_at {
+            let busy = self.inbox.is_ready(self.accepts());
+            if busy {
+                // Whom this turn answered, and the lease's renewal, go on meanwhile.
+                yield_now().await;
+            }
+            let now = Instant::now();
+            let overdue = now >= publish_at + STATS_LATE_MAX;
+            if dirty && now >= publish_at && (overdue || !busy) {
                 self.publish();
                 publish_at = Instant::now() + STATS_INTERVAL;
                 dirty = false;
@@ -98,10 +85,22 @@ impl CoreLoop {
         self.finish().await;
     }
 
-    /// Waits for the next arrival.
+    /// Whether requests are taken.
+    fn accepts(&self) -> bool {
+        self.dispatcher.in_flight() < IN_FLIGHT_MAX
+    }
+
+    /// The next arrival, whose turn it is if there are several, or the first that comes.
     async fn arrival(&mut self, publish: Option<Instant>) -> Arrival {
+        if self.shutdown.is_cancelled() {
+            return Arrival::Shutdown;
+        }
         if !self.dispatcher.known.is_empty() {
             return Arrival::Nothing;
+        }
+        let accepts = self.accepts();
+        if let Some(arrival) = self.inbox.next_ready(accepts) {
+            return arrival;
         }
         let deadline = self
             .scheduler
@@ -114,7 +113,6 @@ impl CoreLoop {
                 None => std::future::pending().await,
             }
         };
-        let accepts = self.dispatcher.in_flight() < IN_FLIGHT_MAX;
         let inbox = &mut self.inbox;
         tokio::select! { biased;
             Some(answer) = inbox.answers.recv() => Arrival::Store(answer),
@@ -127,35 +125,56 @@ impl CoreLoop {
         }
     }
 
-    /// One turn: everything that is ready, up to a limit, at one instant. Answers whether there
-    /// was anything.
+    /// One turn: everything that is ready, up to a limit. Answers whether there was anything.
     fn turn(&mut self, first: Option<Arrival>, accept: bool) -> bool {
         self.check_lease();
         let mut inputs: Vec<Input> = self.dispatcher.known.drain(..).collect();
-        if let Some(arrival) = first {
+        let (mut fed, mut cost) = (false, 0);
+        let mut next = first;
+        while let Some(arrival) = next {
+            if arrival.cost() >= LARGE {
+                fed |= self.feed(&mut inputs);
+            }
+            cost += arrival.cost();
             self.take(arrival, &mut inputs);
-        }
-        while inputs.len() < TURN_MAX {
-            let Some(arrival) = self.next_ready(accept) else {
+            if inputs.len() >= TURN_MAX || cost >= TURN_COST_MAX {
                 break;
-            };
-            self.take(arrival, &mut inputs);
+            }
+            let accepts = accept && self.accepts();
+            next = self.inbox.next_ready(accepts);
         }
-        let (now, began) = (self.clock.now(), Instant::now());
+        let now = self.clock.now();
         if let Some(deadline) = self.scheduler.poll_deadline() {
-            let takes = accept && self.dispatcher.in_flight() < IN_FLIGHT_MAX;
+            let takes = accept && self.accepts();
             let is_drained = !takes || self.inbox.submissions.is_empty();
             if deadline <= now && (is_drained || now.since(deadline) > WAKE_LATE_MAX) {
                 inputs.push(Input::Wake);
             }
         }
-        if inputs.is_empty() {
+        fed |= self.feed(&mut inputs);
+        self.show_image();
+        fed
+    }
+
+    /// Feeds inputs and carries out what comes of them. Answers whether there was any.
+    fn feed(&mut self, inputs: &mut Vec<Input>) -> bool {
+        let count = inputs.len();
+        if count == 0 {
             return false;
         }
-        self.metrics.step_inputs.record(inputs.len() as u64);
-        step(&mut self.scheduler, now, inputs, &mut self.dispatcher);
-        self.metrics.step_time.record_duration(began.elapsed());
-        self.show_image();
+        let (now, began) = (self.clock.now(), Instant::now());
+        self.metrics.step_inputs.record(count as u64);
+        step(
+            &mut self.scheduler,
+            now,
+            inputs.drain(..),
+            &mut self.dispatcher,
+        );
+        let took = began.elapsed();
+        self.metrics.step_time.record_duration(took);
+        if took > SLOW_STEP {
+            tracing::debug!(?took, inputs = count, "a long step of the core");
+        }
         true
     }
 
@@ -191,30 +210,6 @@ impl CoreLoop {
         });
     }
 
-    /// What is ready, in order. Every turn ends, so none waits for ever behind another.
-    fn next_ready(&mut self, accept: bool) -> Option<Arrival> {
-        let inbox = &mut self.inbox;
-        if let Ok(answer) = inbox.answers.try_recv() {
-            return Some(Arrival::Store(answer));
-        }
-        if let Ok(result) = inbox.agents.try_recv() {
-            return Some(Arrival::Agent(result));
-        }
-        if let Ok(change) = inbox.changes.try_recv() {
-            return Some(Arrival::Store(change));
-        }
-        if let Ok(change) = inbox.leadership.try_recv() {
-            return Some(Arrival::Leadership(change));
-        }
-        if accept
-            && self.dispatcher.in_flight() < IN_FLIGHT_MAX
-            && let Ok(asked) = inbox.submissions.try_recv()
-        {
-            return Some(Arrival::Submission(asked));
-        }
-        None
-    }
-
     /// Turns an arrival into an input, if it is still of use.
     fn take(&mut self, arrival: Arrival, inputs: &mut Vec<Input>) {
         match arrival {
@@ -239,7 +234,12 @@ impl CoreLoop {
                     inputs.push(Input::Agent { call, result });
                 }
             }
-            Arrival::Leadership(change) => self.change_leadership(change, inputs),
+            Arrival::Leadership(change) => {
+                for told in self.inbox.told_before() {
+                    self.take(Arrival::Store(told), inputs);
+                }
+                self.change_leadership(change, inputs);
+            }
             Arrival::Submission(Submission { request, reply }) => {
                 let id = self.dispatcher.expect_reply(reply);
                 inputs.push(Input::Request { id, request });
@@ -251,13 +251,8 @@ impl CoreLoop {
     /// A term begins or ends. The inputs taken before are fed now: what they ask for belongs to
     /// the term in which they came.
     fn change_leadership(&mut self, change: Leadership, inputs: &mut Vec<Input>) {
+        self.feed(inputs);
         let now = self.clock.now();
-        step(
-            &mut self.scheduler,
-            now,
-            inputs.drain(..),
-            &mut self.dispatcher,
-        );
         let input = match change {
             Leadership::Lead {
                 term,
@@ -315,7 +310,9 @@ impl CoreLoop {
                 Input::Deposed { reason }
             }
         };
+        let began = Instant::now();
         aside(|| step(&mut self.scheduler, now, [input], &mut self.dispatcher));
+        tracing::debug!(took = ?began.elapsed(), "the core took up who leads");
         self.show_image();
     }
 
@@ -371,25 +368,28 @@ fn aside<T>(work: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use berth_core::Epoch;
-    use berth_core::io::Snapshot;
     use berth_core::io::request::{Query, Request, RequestError, Response};
-    use tokio::sync::{broadcast, oneshot};
+    use berth_core::io::{AgentReply, AgentState, AgentStatus, Snapshot};
+    use berth_core::{CallId, Epoch};
+    use tokio::sync::{broadcast, mpsc, oneshot};
     use tokio::time::advance;
 
     use super::*;
     use crate::agents::{AgentClient, DirectConnect};
     use crate::handle::DriverHealth;
+    use crate::inbox::Turns;
     use crate::store::{LeaseGuard, Term};
 
-    /// A loop that leads for two seconds, and a way to ask it.
+    /// A loop that leads for two seconds, a way to ask it, and one to answer it as agents do.
     fn leading() -> (
         CoreLoop,
         mpsc::Sender<Submission>,
+        mpsc::Sender<FromAgent>,
         mpsc::UnboundedReceiver<crate::store::Order>,
     ) {
         let (ask, submissions) = mpsc::channel(4);
         let (called, agents) = mpsc::channel(4);
+        let answer = called.clone();
         let metrics = Arc::<DriverMetrics>::default();
         let connect = Arc::new(DirectConnect::default());
         let client = AgentClient::new(connect, Arc::clone(&metrics), called);
@@ -404,6 +404,7 @@ mod tests {
                 changes: mpsc::channel(4).1,
                 leadership: mpsc::channel(4).1,
                 submissions,
+                turns: Turns::default(),
             },
             dispatcher: Dispatcher::new(client, broadcast::channel(4).0, Arc::clone(&metrics)),
             round: None,
@@ -428,7 +429,7 @@ mod tests {
             taken: oneshot::channel().0,
         };
         driven.turn(Some(Arrival::Leadership(lead)), true);
-        (driven, ask, ordered)
+        (driven, ask, answer, ordered)
     }
 
     fn asked(driven: &mut CoreLoop, request: Request) -> Result<Response, RequestError> {
@@ -438,9 +439,71 @@ mod tests {
         answer.try_recv().expect("answered at once")
     }
 
+    /// The listing of a large node. The core waits for none, and it costs what it costs.
+    fn large_listing() -> FromAgent {
+        let status = AgentStatus {
+            workload: None,
+            raw_id: String::new(),
+            workload_type: None,
+            revision: None,
+            state: AgentState::Running,
+            failure: None,
+            message: String::new(),
+        };
+        FromAgent {
+            epoch: Epoch(7),
+            call: CallId(0),
+            result: Ok(AgentReply::Listing(vec![status; 5_000].into())),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_waits_for_no_more_than_one_large_listing() {
+        let (mut driven, ask, answer, _ordered) = leading();
+        for _ in 0..4 {
+            answer.try_send(large_listing()).unwrap();
+        }
+        let (reply, mut answered) = oneshot::channel();
+        let request = Request::Read(Query::Summary);
+        ask.try_send(Submission { request, reply }).unwrap();
+        for _ in 0..2 {
+            assert!(answered.try_recv().is_err());
+            let arrival = driven.arrival(None).await;
+            driven.turn(Some(arrival), true);
+        }
+        assert!(answered.try_recv().is_ok(), "a turn has a bound");
+        assert_eq!(driven.inbox.agents.len(), 2, "listings wait still");
+        for _ in 0..2 {
+            let arrival = driven.arrival(None).await;
+            driven.turn(Some(arrival), true);
+        }
+        assert_eq!(driven.inbox.waiting(), 0, "and none waits for ever");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_before_leadership_is_taken_before_it() {
+        let (mut driven, _ask, _answer, _ordered) = leading();
+        let (change, changes) = mpsc::channel(4);
+        let (lead, leadership) = mpsc::channel(4);
+        (driven.inbox.changes, driven.inbox.leadership) = (changes, leadership);
+        let revision = StoreRevision(9);
+        let input = Input::Changed {
+            revision,
+            records: Vec::new(),
+        };
+        let source = Source::Term(Epoch(7));
+        change.try_send(FromStore { source, input }).unwrap();
+        let end = Leadership::Deposed(Deposed::LostLeadership);
+        lead.try_send(end).unwrap();
+        let arrival = driven.arrival(None).await;
+        driven.turn(Some(arrival), true);
+        assert!(!driven.scheduler.is_leading());
+        assert_eq!(driven.scheduler.revision(), revision);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_stood_still_past_the_lease_answers_as_one_who_does_not_lead() {
-        let (mut driven, _ask, mut ordered) = leading();
+        let (mut driven, _ask, _answer, mut ordered) = leading();
         let summary = || Request::Read(Query::Summary);
         let stale = |answer| match answer {
             Ok(Response::Summary(summary)) => summary.freshness.stale,

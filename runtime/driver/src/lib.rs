@@ -10,6 +10,7 @@ pub mod config;
 mod dispatch;
 mod drive;
 pub mod handle;
+mod inbox;
 pub mod metrics;
 mod spawn;
 pub mod store;

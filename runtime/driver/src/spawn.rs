@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use crate::agents::AgentClient;
 use crate::config::DriverConfig;
 use crate::dispatch::Dispatcher;
-use crate::drive::{CoreLoop, Inbox};
+use crate::drive::CoreLoop;
 use crate::handle::{CoreHandle, DriverHealth, Image};
+use crate::inbox::{Inbox, Turns};
 use crate::store::{LeaderRecord, Memory, Reporter, StoreFactory, StoreTask};
 
 /// Answers of the store that may wait for the core.
@@ -99,6 +100,7 @@ impl Driver {
                 changes,
                 leadership,
                 submissions,
+                turns: Turns::default(),
             },
             dispatcher: Dispatcher::new(agent_client, events.clone(), Arc::clone(&metrics)),
             round: None,

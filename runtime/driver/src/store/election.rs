@@ -20,8 +20,6 @@ use crate::config::{Replica, StoreConfig};
 pub(crate) struct Won {
     pub(crate) epoch: Epoch,
     pub(crate) lease: Lease,
-    /// How many records there were then: of workloads, nodes and tombstones.
-    pub(crate) records: usize,
 }
 
 /// What one campaign came to.
@@ -86,11 +84,7 @@ async fn try_once(
     };
     let created = create_key(client, keys, config, replica, found, lease.id).await;
     match created {
-        Ok(Some((epoch, records))) => Ok(Some(Won {
-            epoch,
-            lease,
-            records,
-        })),
+        Ok(Some(epoch)) => Ok(Some(Won { epoch, lease })),
         // Whether or not the key was created: without the lease, it goes.
         Ok(None) => {
             revoke(client, config, lease.id).await;
@@ -110,7 +104,7 @@ async fn create_key(
     replica: &Replica,
     found: &Found,
     lease: i64,
-) -> Result<Option<(Epoch, usize)>, StoreError> {
+) -> Result<Option<Epoch>, StoreError> {
     let value = serde_json::to_vec(replica).map_err(|_| StoreError::Nonsense("replica"))?;
     let absent = Compare::create_revision(keys.leader(), CompareOp::Equal, 0);
     let with_lease = PutOptions::new().with_lease(lease);
@@ -120,10 +114,6 @@ async fn create_key(
         let value = serde_json::to_vec(&schema).map_err(|_| StoreError::Nonsense("schema"))?;
         writes.push(TxnOp::put(keys.schema(), value, None));
     }
-    writes.extend(keys.records().map(|(first, end)| {
-        let options = GetOptions::new().with_range(end).with_count_only();
-        TxnOp::get(first, Some(options))
-    }));
     let [schema, generation, hold] = found.compares(keys);
     let compares = [absent, schema, generation, hold];
     let request = client.txn(Txn::new().when(compares).and_then(writes));
@@ -133,15 +123,29 @@ async fn create_key(
         .ok_or(StoreError::Nonsense("election"))?
         .revision();
     let epoch = Epoch::of(found.generation, revision);
-    let counts = answer
-        .op_responses()
-        .into_iter()
-        .map(|answer| match answer {
-            TxnOpResponse::Get(counted) => usize::try_from(counted.count()).unwrap_or(0),
-            TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => 0,
-        });
-    let records = counts.sum();
-    Ok(answer.succeeded().then_some((epoch, records)))
+    Ok(answer.succeeded().then_some(epoch))
+}
+
+/// How many records the store held when this epoch began: of workloads, nodes and tombstones. Asked
+/// apart from the election: every member would count in that, and answer nothing else meanwhile.
+pub(crate) async fn records_at(
+    client: &mut Client,
+    keys: &Keys,
+    config: &StoreConfig,
+    epoch: Epoch,
+) -> Result<usize, StoreError> {
+    let counts = keys.records().map(|(first, end)| {
+        let options = GetOptions::new().with_range(end).with_count_only();
+        TxnOp::get(first, Some(options.with_revision(epoch.create_revision())))
+    });
+    let asking = client.txn(Txn::new().and_then(counts));
+    let answer = within(config.request_timeout, "count", asking).await?;
+    let counts = answer.op_responses().into_iter();
+    let counts = counts.map(|answer| match answer {
+        TxnOpResponse::Get(counted) => usize::try_from(counted.count()).unwrap_or(0),
+        TxnOpResponse::Put(_) | TxnOpResponse::Delete(_) | TxnOpResponse::Txn(_) => 0,
+    });
+    Ok(counts.sum())
 }
 
 /// Whether this epoch still leads.

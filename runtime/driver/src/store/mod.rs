@@ -47,7 +47,7 @@ pub use look::Accepted;
 pub(crate) use memory::Memory;
 
 use self::commit::{Committer, Work};
-use self::election::{Campaign, Won, campaign, revoke, still_leads};
+use self::election::{Campaign, Won, campaign, records_at, revoke, still_leads};
 use self::error::{StoreError, Verdict, is_compacted, judge, within};
 use self::following::{Following, Told};
 use self::keys::Keys;
@@ -117,8 +117,8 @@ pub(crate) struct Term {
 /// What a term begins with.
 #[derive(Debug)]
 enum Image {
-    /// The core has it already.
-    Followed(Following),
+    /// The core has it already, and the store held so many records.
+    Followed(Following, usize),
     Loaded(Snapshot),
 }
 
@@ -318,12 +318,18 @@ impl StoreTask {
                 memory,
             );
             match campaign.await? {
-                Campaign::Won(won) => return Ok((won, following)),
+                Campaign::Won(won) => {
+                    tracing::info!(epoch = won.epoch.0, "this replica won the election");
+                    return Ok((won, following));
+                }
                 Campaign::Led { made, generation } => {
                     self.depose(told, Deposed::LostLeadership).await;
                     following = match following {
                         Some(mut following) if following.generation == generation => {
                             let follows = following.until_vacant(made).await?;
+                            if follows {
+                                tracing::info!("nobody leads any more");
+                            }
                             follows.then_some(following)
                         }
                         // The next look tells whether somebody leads still.
@@ -421,8 +427,8 @@ impl StoreTask {
                 orders,
             };
             match image {
-                Image::Followed(followed) => {
-                    if let Some(next) = self.take_over(term, won.records, followed).await {
+                Image::Followed(followed, records) => {
+                    if let Some(next) = self.take_over(term, records, followed).await {
                         break (ordered, next);
                     }
                 }
@@ -517,9 +523,14 @@ impl StoreTask {
         following: Option<Following>,
     ) -> Result<Image, StoreError> {
         if let Some(mut following) = following {
-            let same = following.generation == epoch.generation();
-            if same && following.reaches(epoch, self.config.lease_ttl).await {
-                return Ok(Image::Followed(following));
+            if following.generation == epoch.generation() {
+                let reaching = following.reaches(epoch, self.config.lease_ttl);
+                let mut asks = client.clone();
+                let counting = records_at(&mut asks, keys, &self.config, epoch);
+                let both = tokio::join!(reaching, counting);
+                if let (true, Ok(records)) = both {
+                    return Ok(Image::Followed(following, records));
+                }
             }
             tracing::info!("the followed image is not far enough to lead over it");
             following.end().await;
