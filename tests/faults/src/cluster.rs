@@ -199,6 +199,13 @@ impl Cluster {
         .await;
     }
 
+    /// Waits until every scheduler leads or follows, with an image.
+    pub async fn servers_ready(&self) {
+        for number in 0..SERVERS {
+            self.server_ready(number).await;
+        }
+    }
+
     /// A scheduler ends at once.
     pub fn kill_server(&mut self, number: usize) {
         self.servers[number].process.kill();
@@ -248,6 +255,21 @@ impl Cluster {
             }
         })
         .await;
+    }
+
+    /// What each scheduler's process computed so far, user and system; nothing if it is gone.
+    #[must_use]
+    pub fn cpu(&self) -> Vec<Duration> {
+        let of = |server: &Server| {
+            let path = format!("/proc/{}/stat", server.process.pid());
+            let told = std::fs::read_to_string(path).unwrap_or_default();
+            // After the name in brackets: the 12th and 13th are ticks, a hundred a second.
+            let fields = told.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            let ticks = fields.split(' ').skip(11).take(2);
+            let sum: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
+            Duration::from_millis(sum * 10)
+        };
+        self.servers.iter().map(of).collect()
     }
 
     /// How a scheduler ended, if it did.

@@ -1,8 +1,9 @@
-//! How long nobody acts when the leader dies: `kill -9` of the leader, until the next one has acted.
+//! How long nobody acts when the leader ends, killed or told to end: until the next one has acted.
 
 use std::time::{Duration, Instant};
 
-use berth_tests::{Lab, Rest, secs, wait_for};
+use berth_tests::{Lab, secs, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, LEASE, Size};
@@ -11,25 +12,57 @@ use crate::load::fill;
 /// What to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How many leaders die.
+    /// How many leaders end in each way.
     pub runs: usize,
     /// How many workloads there are meanwhile.
     pub workloads: usize,
 }
 
-/// The times of one takeover, from the leader's death.
+/// How a leader ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `kill -9`: its lease has to run out.
+    Killed,
+    /// `SIGTERM`: it gives its lease back.
+    Told,
+}
+
+impl Way {
+    const ALL: [Self; 2] = [Self::Killed, Self::Told];
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Told => "told to end",
+        }
+    }
+}
+
+/// The times of one takeover, from the leader's end.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     /// The new leader's first call to an agent.
     called: Duration,
-    /// A write of a client, repeated at every scheduler, was acknowledged: the first commit.
-    committed: Duration,
+    /// The longest time without an acknowledged write, of a client that asks one scheduler after the
+    /// other until the new leader has acted.
+    waited: Duration,
+    /// What the new leader computed until then, user and system.
+    cpu: Duration,
 }
+
+/// A figure of [`Times`] with its name.
+type Figure = (&'static str, fn(&Times) -> Duration);
+
+const FIGURES: [Figure; 3] = [
+    ("first call to an agent", |times| times.called),
+    ("no write acknowledged", |times| times.waited),
+    ("CPU of the new leader", |times| times.cpu),
+];
 
 /// Agents that record.
 const AGENTS: usize = 20;
 
-/// Kills leader after leader and prints a table; the figures, in milliseconds.
+/// Ends leader after leader and prints a table; the figures, in milliseconds.
 ///
 /// # Panics
 /// When nobody takes over.
@@ -46,90 +79,102 @@ pub async fn measure(plan: Plan) -> Value {
     if plan.workloads > 0 {
         fill(&mut cluster, plan.workloads).await;
     }
-    let mut all = Vec::new();
-    for run in 0..plan.runs {
-        let times = once(&mut cluster, run).await;
-        println!(
-            "{run:>3}: first call to an agent {:.2} s, first commit {:.2} s",
-            times.called.as_secs_f64(),
-            times.committed.as_secs_f64()
-        );
-        all.push(times);
-        cluster.nodes_ready(AGENTS).await;
+    let mut figures = json!({
+        "workloads": plan.workloads,
+        "runs": plan.runs,
+        "lease_ms": LEASE.as_millis(),
+    });
+    for way in Way::ALL {
+        let mut all = Vec::new();
+        for run in 0..plan.runs {
+            let times = once(&mut cluster, way, run).await;
+            println!("{run:>3}: {} {times:.2?}, load {}", way.words(), load());
+            all.push(times);
+            cluster.nodes_ready(AGENTS).await;
+            // Who is killed while nobody else has an image is replaced when somebody has read one.
+            cluster.servers_ready().await;
+        }
+        figures[way.words()] = report(plan, way, &all);
     }
-    report(plan, &all)
+    figures
 }
 
-/// One leader dies.
-async fn once(cluster: &mut Cluster, run: usize) -> Times {
+/// One leader ends.
+async fn once(cluster: &mut Cluster, way: Way, run: usize) -> Times {
     let (old, epoch) = wait_for("a leader", secs(300), async || {
-        cluster
-            .leader()
-            .await
-            .ok_or_else(|| "nobody leads".to_owned())
+        let leader = cluster.leader().await;
+        leader.ok_or_else(|| "nobody leads".to_owned())
     })
     .await
     .0;
-    let rests = cluster.rests(secs(2));
-    cluster.kill_server(old);
-    let died = Instant::now();
-    let id = format!("takeover-{run}");
-    let manifest = cluster.manifest(&id, 0, 0.001);
-    let committed = acknowledged(&rests, &manifest, died).await;
-    let (called, _) = wait_for("the new leader's first call", secs(60), async || {
-        let calls = cluster
-            .recorded
-            .iter()
-            .flat_map(|agent| agent.book().calls());
-        let new = calls.filter(|call| call.epoch.is_some_and(|e| e > epoch));
-        let first = new.map(|call| call.at).min();
-        first.ok_or_else(|| "no call".to_owned())
-    })
-    .await;
+    let before = cluster.cpu();
+    match way {
+        Way::Killed => cluster.kill_server(old),
+        Way::Told => cluster.signal_server(old, Signal::SIGTERM),
+    }
+    let ended = Instant::now();
+    let waited = longest_wait(cluster, &format!("takeover-{}-{run}", way as u8), epoch).await;
+    let after = cluster.cpu();
+    let called = first_call(cluster, epoch).expect("waited for");
+    let (new, _) = cluster.leader().await.unwrap_or((old, 0));
     cluster.launch_server(old);
     Times {
-        called: called.duration_since(died),
-        committed,
+        called: called.duration_since(ended),
+        waited,
+        cpu: after[new].saturating_sub(before[new]),
     }
 }
 
-/// Asks one scheduler after the other until one takes the workload.
-async fn acknowledged(rests: &[Rest], manifest: &Value, died: Instant) -> Duration {
-    for rest in rests.iter().cycle() {
-        let answer = rest.post("/workloads", manifest).await;
+/// When a leader after this epoch called any agent first.
+fn first_call(cluster: &Cluster, epoch: i64) -> Option<Instant> {
+    let agents = cluster.recorded.iter();
+    agents
+        .filter_map(|a| a.book().first_call_after(epoch))
+        .min()
+}
+
+/// Asks one scheduler after the other to take a workload, until one has taken one that was asked for
+/// after the new leader's first call: the longest time between two that were taken.
+async fn longest_wait(cluster: &Cluster, id: &str, epoch: i64) -> Duration {
+    let began = Instant::now();
+    let (mut last, mut longest) = (began, Duration::ZERO);
+    for (number, rest) in cluster.rests(secs(2)).iter().cycle().enumerate() {
+        let acted = first_call(cluster, epoch).is_some();
+        let manifest = cluster.manifest(&format!("{id}-{number}"), 0, 0.001);
+        let answer = rest.post("/workloads", &manifest).await;
         if answer.is_ok_and(|answer| answer.status < 300) {
-            break;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            if acted {
+                break;
+            }
         }
-        assert!(died.elapsed() < secs(300), "nobody takes over");
+        assert!(began.elapsed() < secs(300), "nobody takes over");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    died.elapsed()
+    longest
+}
+
+/// The load of this machine, as the kernel tells it: others may be busy here, too.
+fn load() -> String {
+    let told = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    told.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// Prints the distribution.
-fn report(plan: Plan, all: &[Times]) -> Value {
+fn report(plan: Plan, way: Way, all: &[Times]) -> Value {
     println!(
-        "\n{} takeovers with {} workloads, the lease is {:?}",
+        "\n{} leaders {} with {} workloads, the lease is {LEASE:?}",
         all.len(),
+        way.words(),
         plan.workloads,
-        LEASE
     );
     println!(
         "{:<24} {:>8} {:>8} {:>8} {:>8}",
-        "from the leader's death", "min", "median", "p90", "max"
+        "from its end", "min", "median", "p90", "max"
     );
-    let mut figures = json!({
-        "workloads": plan.workloads,
-        "runs": all.len(),
-        "lease_ms": LEASE.as_millis(),
-    });
-    for (name, of) in [
-        (
-            "first call to an agent",
-            Times::called as fn(&Times) -> Duration,
-        ),
-        ("first commit", Times::committed),
-    ] {
+    let mut figures = json!({});
+    for (name, of) in FIGURES {
         let mut times: Vec<Duration> = all.iter().map(of).collect();
         times.sort();
         let at = |share: usize| times[(times.len() - 1) * share / 100];
@@ -140,15 +185,6 @@ fn report(plan: Plan, all: &[Times]) -> Value {
         figures[name] = json!({"min": min, "median": median, "p90": p90, "max": max,
             "all": times.iter().map(Duration::as_millis).collect::<Vec<_>>()});
     }
+    println!();
     figures
-}
-
-impl Times {
-    fn called(&self) -> Duration {
-        self.called
-    }
-
-    fn committed(&self) -> Duration {
-        self.committed
-    }
 }
