@@ -22,7 +22,7 @@ async fn a_leader_that_stood_still_calls_nobody_and_tells_nothing_that_is_over()
     };
     let mut cluster = Cluster::start(Lab::new("stopped"), &size).await;
     let rest = cluster.wait_leader().await;
-    put(&cluster, &rest, 0).await.expect("an answer").ok();
+    let _accepted = put(&cluster, &rest, 0).await.expect("an answer").ok();
     for round in 1..=ROUNDS {
         stand_still(&mut cluster, round).await;
     }
