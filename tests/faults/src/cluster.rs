@@ -257,6 +257,20 @@ impl Cluster {
         .await;
     }
 
+    /// Whether every thread of a scheduler stands still. `SIGSTOP` reaches one, which tells the others
+    /// when it is its turn to run: on a busy machine they may serve for a while longer.
+    #[must_use]
+    pub fn stands_still(&self, number: usize) -> bool {
+        let threads = format!("/proc/{}/task", self.servers[number].process.pid());
+        let stopped = |thread: std::fs::DirEntry| {
+            let told = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            told.rsplit_once(") ")
+                .is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        let mut threads = std::fs::read_dir(threads).into_iter().flatten().flatten();
+        threads.all(stopped)
+    }
+
     /// What each scheduler's process computed so far, user and system; nothing if it is gone.
     #[must_use]
     pub fn cpu(&self) -> Vec<Duration> {

@@ -1,7 +1,6 @@
 //! A leader stands still for longer than its lease (`SIGSTOP`), another one leads meanwhile, and it
-//! goes on as if nothing had been.
-
-use std::time::Instant;
+//! goes on as if nothing had been. What it had handed to its connections before may leave then; agents
+//! refuse it by its epoch (S2, which the simulator and `agentd`'s tests judge).
 
 use berth_faults::cluster::{Cluster, Size, stamp};
 use berth_tests::{Answer, Lab, Rest, secs, wait_for};
@@ -12,7 +11,7 @@ use reqwest::Method;
 const ROUNDS: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_stood_still_calls_nobody_and_tells_nothing_that_is_over() {
+async fn a_leader_that_stood_still_tells_nothing_that_is_over() {
     let size = Size {
         recorded: 4,
         cpu_millicores: 100_000,
@@ -43,6 +42,11 @@ async fn stand_still(cluster: &mut Cluster, round: u32) {
         let _ = rests[old].post("/workloads", &manifest).await;
     }
     cluster.signal_server(old, Signal::SIGSTOP);
+    wait_for("every thread of it to stand still", secs(30), async || {
+        let still = cluster.stands_still(old);
+        still.then_some(()).ok_or_else(|| "some run".to_owned())
+    })
+    .await;
     // What it is asked meanwhile lies in its sockets until it goes on.
     let read = format!("/workloads/{WORKLOAD}?consistency=strong");
     let (asked, late) = (rests[old].clone(), format!("late-{round}"));
@@ -64,7 +68,6 @@ async fn stand_still(cluster: &mut Cluster, round: u32) {
         (answer.status < 300).then_some(()).ok_or(answer.text)
     })
     .await;
-    let goes_on = Instant::now();
     cluster.signal_server(old, Signal::SIGCONT);
 
     let told = reading.await.expect("it does not panic");
@@ -89,11 +92,6 @@ async fn stand_still(cluster: &mut Cluster, round: u32) {
         (!leads).then_some(()).ok_or(health.text)
     })
     .await;
-    for agent in &cluster.recorded {
-        let calls = agent.book().calls().into_iter();
-        let mut after = calls.filter(|call| call.at > goes_on && call.epoch == Some(epoch));
-        assert_eq!(after.next().map(|call| format!("{call:?}")), None);
-    }
 }
 
 /// The workload that is changed in every round.
