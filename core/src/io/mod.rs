@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod request;
 pub mod store;
+pub(crate) mod value;
 pub mod view;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use agent::{AgentCall, AgentError, AgentOp, AgentReply, AgentState, AgentStatus};
 pub use request::{Query, Request, RequestError, Response};
 pub use store::{Fate, Op, Snapshot, Stored, Txn};
+pub use value::Value;
 
 use crate::model::event::EventRecord;
 use crate::model::id::{CallId, Epoch, RequestId, StoreRevision, TxnId};

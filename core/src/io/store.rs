@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Value;
 use crate::Key;
 use crate::model::id::{Epoch, StoreRevision, TxnId};
 
@@ -11,7 +12,7 @@ pub struct Stored {
     /// Its key.
     pub key: Key,
     /// Its value, canonical JSON; `None`: the key is absent.
-    pub value: Option<String>,
+    pub value: Option<Value>,
     /// The revision that wrote it, or, in a change, that removed it; 0 when it was read and is absent.
     pub mod_revision: StoreRevision,
 }

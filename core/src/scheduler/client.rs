@@ -108,7 +108,7 @@ impl Scheduler {
                 }
                 let mut next = now.clone();
                 let desired = apply.desired_state.unwrap_or(record.desired_state);
-                if let Some(record) = &mut next.record {
+                if let Some(record) = next.record.as_mut().map(Arc::make_mut) {
                     record.desired_state = desired;
                     if planted(Bug::LabelsDropped) {
                         record.labels.clear();
@@ -170,7 +170,7 @@ impl Scheduler {
             extra: Extra::new(),
         };
         let mut next = Durable {
-            record: Some(record),
+            record: Some(Arc::new(record)),
             ..Durable::default()
         };
         let mut events = vec![Draft::new(
@@ -202,7 +202,7 @@ impl Scheduler {
     /// The records with another spec, and whether the spec is another one.
     fn with_spec(&self, now: &Durable, apply: &ApplyWorkload, spec: &NewSpec) -> (Durable, bool) {
         let mut next = now.clone();
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return (next, false);
         };
         let hash = spec_hash(spec);
@@ -251,7 +251,7 @@ impl Scheduler {
         record.labels.clone_from(&spec.labels);
         let max = spec.max_attempts.unwrap_or(self.config.retry_attempts_max);
         record.retry.max_attempts = max;
-        if let Some(retry) = &mut next.retry {
+        if let Some(retry) = next.retry.as_mut().map(Arc::make_mut) {
             retry.state.max_attempts = max;
             retry.state.exhausted |= retry.state.attempts >= max;
             retry.state.attempts = retry.state.attempts.min(max);
@@ -266,13 +266,14 @@ impl Scheduler {
 
     /// What a change of spec or desired state brings with it.
     fn plan_change(&self, id: &WorkloadId, now: &Durable, mut next: Durable, moved: bool) -> Plan {
-        let (Some(before), Some(record)) = (&now.record, &mut next.record) else {
+        let (Some(before), Some(record)) = (&now.record, next.record.as_mut().map(Arc::make_mut))
+        else {
             return Plan {
                 next,
                 ..Plan::default()
             };
         };
-        if before == record {
+        if **before == *record {
             // The same again: nothing is written, and the client learns what is.
             return Plan {
                 next,
@@ -312,7 +313,11 @@ impl Scheduler {
         }
         // One that a drain moved and that has not settled since is still on its way.
         let unsettled = before.status.actual_state == ActualState::Pending;
-        if let (Some(old), Some(new), true) = (&now.assignment, &mut next.assignment, unsettled) {
+        if let (Some(old), Some(new), true) = (
+            &now.assignment,
+            next.assignment.as_mut().map(Arc::make_mut),
+            unsettled,
+        ) {
             new.moved_from.clone_from(&old.moved_from);
         }
         Plan {
@@ -338,6 +343,7 @@ impl Scheduler {
         let record = next
             .record
             .as_mut()
+            .map(Arc::make_mut)
             .ok_or_else(|| Self::no_such_workload(id))?;
         check_match(if_match, workload.revisions.record)?;
         if record.desired_state == DesiredState::Deleted {

@@ -1,5 +1,7 @@
 //! What is as it should be is written down: running, stopped.
 
+use std::sync::Arc;
+
 use crate::Timestamp;
 use crate::model::event::EventType;
 use crate::model::id::WorkloadId;
@@ -42,7 +44,7 @@ impl Scheduler {
             return;
         }
         let mut next = workload.durable.clone();
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;
         };
         let was_running = record.status.actual_state == ActualState::Running;
@@ -65,7 +67,7 @@ impl Scheduler {
                 self.stats.start_latency.observe(now.since(wanted));
             }
             next.set_status(ActualState::Running, "", now);
-            if let Some(record) = &mut next.record {
+            if let Some(record) = next.record.as_mut().map(Arc::make_mut) {
                 record.status.running_since = Some(now);
             }
         }

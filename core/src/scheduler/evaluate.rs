@@ -1,6 +1,8 @@
 //! One look at one workload: what is waiting, where it lives, what the reconciler says, and the
 //! one step that follows.
 
+use std::sync::Arc;
+
 use crate::io::AgentCall;
 use crate::io::AgentOp;
 use crate::model::event::EventType;
@@ -359,7 +361,7 @@ impl Scheduler {
             return;
         }
         let mut next = workload.durable.clone();
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;
         };
         let again = next.intent.as_ref().is_some_and(|intent| {
@@ -433,7 +435,7 @@ impl Scheduler {
             return;
         };
         let mut next = workload.durable.clone();
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;
         };
         let node = record.assigned_node.clone();
@@ -460,7 +462,7 @@ impl Scheduler {
         }
         message.clone_into(&mut record.metadata.last_error);
         let revision_id = record.revision_id.clone();
-        next.retry = Some(RetryRecord {
+        next.retry = Some(Arc::new(RetryRecord {
             workload_id: id.clone(),
             revision_id,
             state,
@@ -469,9 +471,12 @@ impl Scheduler {
             extra: next
                 .retry
                 .take()
-                .map_or_else(crate::model::Extra::new, |retry| retry.extra),
-        });
-        if let (true, Some(retry)) = (planted(Bug::BackoffInMemory), &mut next.retry) {
+                .map_or_else(crate::model::Extra::new, |retry| retry.extra.clone()),
+        }));
+        if let (true, Some(retry)) = (
+            planted(Bug::BackoffInMemory),
+            next.retry.as_mut().map(Arc::make_mut),
+        ) {
             retry.state.next_retry_at = None;
         }
         let mut events = Vec::new();
@@ -500,7 +505,7 @@ impl Scheduler {
             next.set_status(ActualState::Pending, message, now);
             state.next_retry_at.map_or(Phase::Idle, Phase::BackingOff)
         };
-        if let Some(record) = &mut next.record {
+        if let Some(record) = next.record.as_mut().map(Arc::make_mut) {
             record.status.failure = Some(kind);
         }
         next.close_intent(IntentOutcome::Failed);

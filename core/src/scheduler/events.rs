@@ -1,5 +1,7 @@
 //! The log of events: bounded by age and count, cleaned by one range delete.
 
+use std::sync::Arc;
+
 use crate::io::Output;
 use crate::model::event::EventRecord;
 use crate::model::id::{EventId, WorkloadId};
@@ -27,7 +29,7 @@ impl Scheduler {
                 break;
             }
             let (id, event) = entry.remove_entry();
-            self.events.insert(id, event.clone());
+            self.events.insert(id, Arc::new(event.clone()));
             self.outputs.push_back(Output::Event(event));
         }
     }

@@ -83,7 +83,7 @@ impl Scheduler {
         let holds = |(key, value): &(Key, Option<String>)| {
             records
                 .iter()
-                .any(|stored| stored.key == *key && stored.value == *value)
+                .any(|stored| stored.key == *key && stored.value.as_deref() == value.as_deref())
         };
         if in_flight.writes.iter().all(holds) {
             let at = records
@@ -158,7 +158,7 @@ impl Scheduler {
                     known.is_some_and(|known| known.revision >= at)
                 });
                 if !told && self.removed.get(&key).is_none_or(|removed| *removed < at) {
-                    self.add_tombstone(*record, at);
+                    self.add_tombstone(&record, at);
                 }
             }
             Staged::Retention { before } => self.events = self.events.split_off(&before),
@@ -187,7 +187,7 @@ impl Scheduler {
         for tombstone in std::mem::take(&mut plan.tombstones) {
             let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
             let revision = written(&key).unwrap_or_default();
-            self.add_tombstone(tombstone, revision);
+            self.add_tombstone(&tombstone, revision);
         }
         if before.as_ref() != plan.next.node() {
             self.change_home(id, before.as_ref(), &mut plan);
@@ -265,7 +265,7 @@ impl Scheduler {
         };
         // The last words about a workload whose record is gone are what it was.
         let last = if removed {
-            workload.durable.record.clone()
+            workload.durable.record.as_deref().cloned()
         } else {
             None
         };

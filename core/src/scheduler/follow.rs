@@ -13,7 +13,7 @@ impl Scheduler {
             return;
         }
         self.give_up(Deposed::LostLeadership);
-        self.load_image(snapshot);
+        self.load_image(&snapshot);
         let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
         for id in &ids {
             self.reserve_assigned(id);

@@ -1,8 +1,11 @@
 //! The image of the store: loaded, kept up by own commits, and corrected by what somebody else
 //! changes.
 
+use std::sync::Arc;
+
 use crate::io::request::{Effect, RequestError};
-use crate::io::{Deposed, Output, Snapshot, Stored};
+use crate::io::value::Kind;
+use crate::io::{Deposed, Output, Snapshot, Stored, Value};
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
@@ -19,7 +22,7 @@ use super::{Leadership, Scheduler};
 
 impl Scheduler {
     /// The image is what the snapshot says, and nothing else.
-    pub(super) fn load_image(&mut self, snapshot: Snapshot) {
+    pub(super) fn load_image(&mut self, snapshot: &Snapshot) {
         let newest = snapshot
             .records
             .iter()
@@ -33,24 +36,27 @@ impl Scheduler {
         self.events.clear();
         self.quarantined.clear();
         self.clear_image();
-        for stranger in snapshot.strangers {
-            self.quarantined
-                .insert(Key::Meta(stranger), "not a key of the layout".into());
+        for stranger in &snapshot.strangers {
+            self.quarantined.insert(
+                Key::Meta(stranger.clone()),
+                "not a key of the layout".into(),
+            );
         }
-        let mut tombstones = Vec::new();
         // Nodes first: who is assigned to each is not looked for among all workloads, but reserved
-        // when every record is in.
-        let is_node = |stored: &Stored| matches!(stored.key, Key::Node(_));
-        let (nodes, others): (Vec<_>, Vec<_>) = snapshot.records.into_iter().partition(is_node);
-        for stored in nodes.into_iter().chain(others) {
-            match (&stored.key, &stored.value) {
-                (Key::Tombstone(..), Some(_)) => tombstones.push(stored),
-                (Key::Retry(_), _) if planted(Bug::RetryLostAtTakeover) => {}
-                _ => self.load(stored),
+        // when every record is in. Tombstones last: they need both.
+        let turn = |stored: &Stored| match stored.key {
+            Key::Node(_) => 0,
+            Key::Tombstone(..) => 2,
+            _ => 1,
+        };
+        for now in 0..=2 {
+            let records = snapshot.records.iter();
+            for stored in records.filter(|stored| turn(stored) == now) {
+                if matches!(stored.key, Key::Retry(_)) && planted(Bug::RetryLostAtTakeover) {
+                    continue;
+                }
+                self.load(stored);
             }
-        }
-        for stored in tombstones {
-            self.load(stored);
         }
     }
 
@@ -73,9 +79,9 @@ impl Scheduler {
     }
 
     /// Takes one record of a snapshot.
-    fn load(&mut self, stored: Stored) {
-        if let Err(problem) = self.take(&stored) {
-            self.quarantined.insert(stored.key, problem);
+    fn load(&mut self, stored: &Stored) {
+        if let Err(problem) = self.take(stored) {
+            self.quarantined.insert(stored.key.clone(), problem);
         }
     }
 
@@ -338,7 +344,7 @@ impl Scheduler {
             Some(_) => stored.mod_revision,
             None => StoreRevision(0),
         };
-        let value = stored.value.as_deref();
+        let value = stored.value.as_ref();
         match &stored.key {
             Key::Workload(id) => {
                 let record = decode(value)?;
@@ -380,20 +386,20 @@ impl Scheduler {
                 let record = decode(value)?;
                 self.expect_node(id);
                 if let Some(node) = self.nodes.get_mut(id) {
-                    node.record = record;
+                    node.record = record.map(Arc::unwrap_or_clone);
                     node.revision = revision;
                 }
             }
             Key::Tombstone(node, id) => {
-                let record: Option<TombstoneRecord> =
+                let record: Option<Arc<TombstoneRecord>> =
                     decode(value).inspect_err(|_| self.unreadable_tombstone(node, id, revision))?;
                 match record {
-                    Some(record) => self.add_tombstone(record, revision),
+                    Some(record) => self.add_tombstone(&record, revision),
                     None => self.tombstone_removed(node, id),
                 }
             }
             Key::Event(id) => {
-                let record: Option<EventRecord> = decode(value)?;
+                let record: Option<Arc<EventRecord>> = decode(value)?;
                 if let Some(record) = record {
                     self.events.insert(id.clone(), record);
                 }
@@ -404,7 +410,7 @@ impl Scheduler {
     }
 
     /// A copy must be confirmed gone from a node.
-    pub(super) fn add_tombstone(&mut self, record: TombstoneRecord, revision: StoreRevision) {
+    pub(super) fn add_tombstone(&mut self, record: &TombstoneRecord, revision: StoreRevision) {
         let (node, id) = (record.node_id.clone(), record.workload_id.clone());
         self.bury(node, id, record.resources, revision);
     }
@@ -512,6 +518,6 @@ impl Scheduler {
     }
 }
 
-fn decode<T: serde::de::DeserializeOwned>(value: Option<&str>) -> Result<Option<T>, String> {
-    value.map(crate::model::text::read).transpose()
+fn decode<T: Kind>(value: Option<&Value>) -> Result<Option<Arc<T>>, String> {
+    value.map(Value::read).transpose()
 }

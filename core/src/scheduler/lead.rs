@@ -23,7 +23,7 @@ impl Scheduler {
         self.mirrors = false;
         self.current_at = self.now;
         self.next_event = 0;
-        self.load_image(snapshot);
+        self.load_image(&snapshot);
         self.settle_image();
     }
 

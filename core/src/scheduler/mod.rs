@@ -31,6 +31,7 @@ mod workload;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::io::request::RequestError;
 use crate::io::{Deposed, Output, Request};
@@ -89,7 +90,7 @@ pub struct Scheduler {
     nodes: BTreeMap<NodeId, Node>,
     /// Where each workload has tombstones.
     tombs: BTreeMap<WorkloadId, BTreeSet<NodeId>>,
-    events: BTreeMap<EventId, EventRecord>,
+    events: BTreeMap<EventId, Arc<EventRecord>>,
     /// Events whose transaction is in flight.
     open_events: BTreeSet<EventId>,
     /// Events that are committed and wait for an earlier one whose fate is open.

@@ -1,5 +1,6 @@
 //! What operators do to nodes: cordon, drain, fence, purge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::io::request::{RequestError, Response};
@@ -431,7 +432,7 @@ impl Scheduler {
         let mut note = self.choose(id, &record);
         note.node = None;
         note.score_ppm = None;
-        if let Some(record) = &mut next.record {
+        if let Some(record) = next.record.as_mut().map(Arc::make_mut) {
             record.status.placement = Some(note);
         }
         match record.desired_state {

@@ -1,6 +1,7 @@
 //! Homes: choosing a node for a workload, and placing those that wait when room appears.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::Extra;
 use crate::model::event::EventType;
@@ -108,7 +109,7 @@ impl Scheduler {
         let Some(node) = note.node.clone() else {
             if next.resting_phase(self.now) == Phase::GivenUp {
                 // Its tries are over: it waits for a client, not for room.
-                if let Some(record) = &mut next.record {
+                if let Some(record) = next.record.as_mut().map(Arc::make_mut) {
                     record.status.placement = Some(note);
                 }
                 return None;
@@ -120,7 +121,7 @@ impl Scheduler {
                 if never || record.status.failure_reason != text {
                     events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
                 }
-                if let Some(record) = &mut next.record
+                if let Some(record) = next.record.as_mut().map(Arc::make_mut)
                     && !planted(Bug::PendingWithoutFigures)
                 {
                     record.status.placement = Some(note);
@@ -146,10 +147,10 @@ impl Scheduler {
     /// Writes the assignment to `node` into the records.
     pub(super) fn settle_in(&self, next: &mut Durable, node: &NodeId, note: PlacementNote) {
         let (now, epoch) = (self.now, self.epoch());
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;
         };
-        next.assignment = Some(AssignmentRecord {
+        next.assignment = Some(Arc::new(AssignmentRecord {
             workload_id: record.id.clone(),
             node_id: node.clone(),
             resources: record.resources,
@@ -158,7 +159,7 @@ impl Scheduler {
             epoch,
             moved_from: Vec::new(),
             extra: Extra::new(),
-        });
+        }));
         record.status.placement = Some(note);
         if !next
             .retry
@@ -174,11 +175,11 @@ impl Scheduler {
         let Some(node) = next.node().cloned() else {
             return;
         };
-        let Some(record) = &mut next.record else {
+        let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;
         };
         record.metadata.last_action = Some(action);
-        next.intent = Some(IntentRecord {
+        next.intent = Some(Arc::new(IntentRecord {
             workload_id: record.id.clone(),
             action,
             revision_id: record.revision_id.clone(),
@@ -187,7 +188,7 @@ impl Scheduler {
             decided_at: self.now,
             outcome: IntentOutcome::Open,
             extra: Extra::new(),
-        });
+        }));
     }
 
     /// Takes a workload off its node: the copy there must be confirmed gone.
@@ -198,8 +199,8 @@ impl Scheduler {
             return None;
         }
         Some(TombstoneRecord {
-            workload_id: assignment.workload_id,
-            node_id: assignment.node_id,
+            workload_id: assignment.workload_id.clone(),
+            node_id: assignment.node_id.clone(),
             resources: assignment.resources,
             since: self.now,
             extra: Extra::new(),
@@ -220,7 +221,7 @@ impl Scheduler {
         };
         if self.fits_at(id, record, &node) {
             let (resources, revision) = (record.resources, record.revision_id.clone());
-            if let Some(assignment) = &mut next.assignment {
+            if let Some(assignment) = next.assignment.as_mut().map(Arc::make_mut) {
                 assignment.resources = resources;
                 assignment.revision_id = revision;
             }
@@ -426,14 +427,14 @@ impl Scheduler {
         let unsettled = record.status.actual_state == ActualState::Pending;
         let earlier = before
             .filter(|_| unsettled)
-            .map(|assignment| assignment.moved_from);
+            .map(|assignment| assignment.moved_from.clone());
         let mut origins = earlier.unwrap_or_default();
         origins.retain(|node| Some(node) != from.as_ref());
         origins.extend(from.clone());
         if origins.len() > ORIGINS_MAX {
             origins.remove(0);
         }
-        if let Some(assignment) = &mut next.assignment {
+        if let Some(assignment) = next.assignment.as_mut().map(Arc::make_mut) {
             assignment.moved_from = origins;
         }
         let origin = from.as_ref().map_or("nowhere", NodeId::as_str);

@@ -312,7 +312,7 @@ impl Scheduler {
         limit: usize,
     ) -> EventPage {
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let wanted = |event: &&crate::EventRecord| {
+        let wanted = |event: &&std::sync::Arc<crate::EventRecord>| {
             workload.is_none_or(|id| event.workload_id.as_ref() == Some(id))
                 && node.is_none_or(|id| event.node_id.as_ref() == Some(id))
         };
@@ -324,7 +324,7 @@ impl Scheduler {
                 .rev()
                 .filter(wanted)
                 .take(limit)
-                .cloned()
+                .map(|event| (**event).clone())
                 .collect();
             events.reverse();
             return EventPage {
@@ -339,7 +339,7 @@ impl Scheduler {
             .map(|(_, event)| event)
             .filter(wanted)
             .take(limit)
-            .cloned()
+            .map(|event| (**event).clone())
             .collect();
         let gap = self
             .events

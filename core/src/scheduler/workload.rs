@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::Config;
 use crate::io::Stored;
@@ -22,10 +23,10 @@ pub(super) type WaitingKey = (Reverse<i32>, Timestamp, WorkloadId);
 /// The records of a workload. One transaction takes it from one value of this to the next.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Durable {
-    pub(super) record: Option<WorkloadRecord>,
-    pub(super) assignment: Option<AssignmentRecord>,
-    pub(super) intent: Option<IntentRecord>,
-    pub(super) retry: Option<RetryRecord>,
+    pub(super) record: Option<Arc<WorkloadRecord>>,
+    pub(super) assignment: Option<Arc<AssignmentRecord>>,
+    pub(super) intent: Option<Arc<IntentRecord>>,
+    pub(super) retry: Option<Arc<RetryRecord>>,
 }
 
 impl Durable {
@@ -52,7 +53,7 @@ impl Durable {
     /// Writes what the canonical record repeats of the other records.
     pub(super) fn mirror(&mut self) {
         let node = self.node().cloned();
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record.as_mut().map(Arc::make_mut) {
             if node.is_some() || !planted(Bug::RecordKeepsHome) {
                 record.assigned_node = node;
             }
@@ -66,7 +67,7 @@ impl Durable {
 
     /// Sets the status; its time changes only with it.
     pub(super) fn set_status(&mut self, state: ActualState, reason: &str, now: Timestamp) {
-        if let Some(record) = &mut self.record {
+        if let Some(record) = self.record.as_mut().map(Arc::make_mut) {
             let status = &mut record.status;
             if status.actual_state != state || status.failure_reason != reason {
                 status.actual_state = state;
@@ -85,7 +86,7 @@ impl Durable {
     /// A bug to plant: the status is as of now, every few seconds.
     pub(super) fn touch_status(&mut self, now: Timestamp) {
         let pause = std::time::Duration::from_secs(4);
-        if let Some(record) = &mut self.record
+        if let Some(record) = self.record.as_mut().map(Arc::make_mut)
             && now >= record.status.last_updated + pause
         {
             record.status.last_updated = now;
@@ -97,7 +98,7 @@ impl Durable {
         if let Some(intent) = &mut self.intent
             && intent.outcome == IntentOutcome::Open
         {
-            intent.outcome = outcome;
+            Arc::make_mut(intent).outcome = outcome;
         }
     }
 }
@@ -210,7 +211,7 @@ impl Workload {
 
     /// Its canonical record, once it is stored.
     pub(super) fn record(&self) -> Option<&WorkloadRecord> {
-        self.durable.record.as_ref()
+        self.durable.record.as_deref()
     }
 
     /// What the client wants.
@@ -220,7 +221,7 @@ impl Workload {
 
     /// Whether its records say that it is in this state, and of nothing that goes on.
     pub(super) fn says(&self, state: ActualState) -> bool {
-        let is_open = |intent: &IntentRecord| intent.outcome == IntentOutcome::Open;
+        let is_open = |intent: &Arc<IntentRecord>| intent.outcome == IntentOutcome::Open;
         let open = self.durable.intent.as_ref().is_some_and(is_open);
         let record = self.record();
         !open && record.is_some_and(|record| record.status.actual_state == state)

@@ -203,7 +203,7 @@ fn a_failure_is_counted_once_whoever_writes_into_the_record() {
     cluster.store.insert(key.clone(), (value.clone(), at));
     let stored = Stored {
         key: key.clone(),
-        value: Some(value),
+        value: Some(value.into()),
         mod_revision: StoreRevision(at),
     };
     cluster.feed(Input::Changed {

@@ -240,7 +240,7 @@ impl Cluster {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let records = self.store.iter().map(|(key, (value, at))| Stored {
             key: key.clone(),
-            value: Some(value.clone()),
+            value: Some(value.clone().into()),
             mod_revision: StoreRevision(*at),
         });
         Snapshot {
@@ -254,7 +254,7 @@ impl Cluster {
         let one = |key: &Key| match self.store.get(key) {
             Some((value, at)) => Stored {
                 key: key.clone(),
-                value: Some(value.clone()),
+                value: Some(value.clone().into()),
                 mod_revision: StoreRevision(*at),
             },
             None => Stored {

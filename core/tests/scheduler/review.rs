@@ -141,7 +141,7 @@ pub(crate) fn edit(cluster: &mut Cluster, key: &Key, value: Option<&str>) {
     };
     let stored = Stored {
         key: key.clone(),
-        value: value.map(str::to_owned),
+        value: value.map(|value| value.to_owned().into()),
         mod_revision: StoreRevision(at),
     };
     let revision = StoreRevision(at);

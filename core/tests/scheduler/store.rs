@@ -86,7 +86,7 @@ fn a_watched_edit_is_adopted_and_an_undecodable_one_is_left_alone() {
         };
         let stored = Stored {
             key,
-            value,
+            value: value.map(Into::into),
             mod_revision: StoreRevision(at),
         };
         cluster.feed(Input::Changed {

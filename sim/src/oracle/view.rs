@@ -198,10 +198,10 @@ impl View {
         memo: &mut Memo,
     ) -> Option<bool> {
         let flight = self.lands(txn)?;
-        let holds = |key: &Key, value: Option<&String>| {
+        let holds = |key: &Key, value: Option<&str>| {
             records
                 .iter()
-                .any(|stored| stored.key == *key && stored.value.as_ref() == value)
+                .any(|stored| stored.key == *key && stored.value.as_deref() == value)
         };
         let done = flight.txn.ops.iter().all(|op| match op {
             Op::Put {

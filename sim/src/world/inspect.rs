@@ -26,6 +26,7 @@ impl World {
             ("queue", self.queue.len()),
             ("wakes", self.wakes.len()),
             ("store: versions", self.store.model.version_count()),
+            ("store: texts", self.texts.size()),
             ("store: watches", self.store.model.watch_count()),
             ("store: copies", self.store.backups.len()),
             (

@@ -20,6 +20,7 @@ mod replica;
 mod said;
 mod store;
 mod store_faults;
+mod texts;
 mod twist;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ use operator::Operator;
 use queue::Queue;
 use replica::Replica;
 use store::StoreProcess;
+use texts::Texts;
 use twist::Detour;
 
 /// What a run came to.
@@ -148,6 +150,7 @@ pub struct World {
     queue: Queue<Happening>,
     network: Network,
     store: StoreProcess,
+    texts: Texts,
     replicas: Vec<Replica>,
     agents: Vec<AgentProcess>,
     clients: Vec<Client>,
@@ -214,6 +217,7 @@ impl World {
             queue: Queue::default(),
             network: Network::new(script.links, &streams),
             store: StoreProcess::default(),
+            texts: Texts::default(),
             replicas,
             agents: agents
                 .map(|(at, node)| AgentProcess::new(at, node))

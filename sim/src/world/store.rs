@@ -244,6 +244,7 @@ impl World {
         }
         self.store.cut_at = self.now + CUT_INTERVAL;
         self.forget_copies();
+        self.texts.forget();
         let newest = self.store.model.revision();
         let target = self.store.cut_before.min(newest - REVISIONS_KEPT);
         self.store.cut_before = newest;

@@ -120,7 +120,7 @@ impl System {
             let stored = self.store.get(key);
             Stored {
                 key: key.clone(),
-                value: stored.map(|(value, _)| value.clone()),
+                value: stored.map(|(value, _)| value.clone().into()),
                 mod_revision: StoreRevision(stored.map_or(0, |(_, at)| *at)),
             }
         };

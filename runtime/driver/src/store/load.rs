@@ -56,7 +56,7 @@ fn take(keys: &Keys, record: KeyValue, snapshot: &mut Snapshot) {
         Place::Record(key) => match String::from_utf8(value) {
             Ok(value) => snapshot.records.push(Stored {
                 key,
-                value: Some(value),
+                value: Some(value.into()),
                 mod_revision,
             }),
             Err(_) => snapshot.strangers.push(keys.full(&key)),

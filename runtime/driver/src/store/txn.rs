@@ -118,7 +118,7 @@ pub(crate) fn stored(keys: &Keys, key: &Key, record: Option<KeyValue>) -> Stored
     let mod_revision = record.as_ref().map_or(0, KeyValue::mod_revision);
     Stored {
         key: key.clone(),
-        value: record.map(|record| text_of(record.into_key_value().1)),
+        value: record.map(|record| text_of(record.into_key_value().1).into()),
         mod_revision: StoreRevision(mod_revision),
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     fn record(name: &str, revision: i64) -> Stored {
         Stored {
             key: workload(name),
-            value: (revision > 0).then(|| "{}".to_owned()),
+            value: (revision > 0).then(|| "{}".to_owned().into()),
             mod_revision: StoreRevision(revision),
         }
     }

@@ -330,7 +330,7 @@ fn changed(key: Key, what: EventType, record: &KeyValue) -> Stored {
     match what {
         EventType::Put => Stored {
             key,
-            value: Some(text_of(record.value().to_vec())),
+            value: Some(text_of(record.value().to_vec()).into()),
             mod_revision: StoreRevision(record.mod_revision()),
         },
         EventType::Delete => Stored {

@@ -10,6 +10,7 @@ use berth_kv::{
 };
 
 use super::LEADER_KEY;
+use crate::world::texts::Texts;
 
 /// The fenced etcd transaction of one of the core's.
 pub(super) fn encode_txn(txn: &Txn) -> TxnRequest {
@@ -56,19 +57,9 @@ pub(super) fn encode_txn(txn: &Txn) -> TxnRequest {
     }
 }
 
-pub(super) fn stored_of(kv: &kv::KeyValue) -> Option<Stored> {
-    let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
-    let value = String::from_utf8(kv.value.to_vec()).ok()?;
-    Some(Stored {
-        key,
-        value: Some(value),
-        mod_revision: StoreRevision(kv.mod_revision),
-    })
-}
-
-pub(super) fn stored_of_event(event: &kv::Event) -> Option<Stored> {
+pub(super) fn stored_of_event(texts: &mut Texts, event: &kv::Event) -> Option<Stored> {
     match event.kind {
-        kv::EventKind::Put => stored_of(&event.kv),
+        kv::EventKind::Put => texts.stored(&event.kv),
         kv::EventKind::Delete => Some(Stored {
             key: Key::parse(std::str::from_utf8(&event.kv.key).ok()?)?,
             value: None,
@@ -77,18 +68,20 @@ pub(super) fn stored_of_event(event: &kv::Event) -> Option<Stored> {
     }
 }
 
-pub(super) fn gets(keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
+pub(super) fn gets(texts: &mut Texts, keys: &[Key], responses: &[TxnOpResponse]) -> Vec<Stored> {
     let pairs = keys.iter().zip(responses);
     pairs
         .filter_map(|(key, response)| match response {
-            TxnOpResponse::Range(range) => Some(match range.kvs.first().and_then(stored_of) {
-                Some(stored) => stored,
-                None => Stored {
-                    key: key.clone(),
-                    value: None,
-                    mod_revision: StoreRevision(0),
-                },
-            }),
+            TxnOpResponse::Range(range) => {
+                Some(match range.kvs.first().and_then(|kv| texts.stored(kv)) {
+                    Some(stored) => stored,
+                    None => Stored {
+                        key: key.clone(),
+                        value: None,
+                        mod_revision: StoreRevision(0),
+                    },
+                })
+            }
             TxnOpResponse::Put(_) | TxnOpResponse::DeleteRange(_) | TxnOpResponse::Txn(_) => None,
         })
         .collect()

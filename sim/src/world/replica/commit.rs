@@ -37,7 +37,11 @@ impl World {
                     return;
                 }
                 self.mark(Mark::CommitConflict);
-                let current = gets(keys, answer.responses.get(1..).unwrap_or_default());
+                let current = gets(
+                    &mut self.texts,
+                    keys,
+                    answer.responses.get(1..).unwrap_or_default(),
+                );
                 let revision = StoreRevision(answer.revision);
                 let fate = Fate::Conflict { revision, current };
                 self.feed(at, vec![Input::Commit { txn, fate }]);

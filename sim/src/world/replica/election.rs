@@ -16,7 +16,6 @@ use crate::marks::Mark;
 use crate::process::Process;
 use crate::world::World;
 
-use super::codec::stored_of;
 use super::{LEADER_KEY, LEASE, PAGE, Purpose, Standing};
 
 /// What is counted when the leadership key is made, as in production: records of workloads and
@@ -121,10 +120,13 @@ impl World {
         if *revision == 0 {
             *revision = page.revision;
         }
+        if records.is_empty() {
+            records.reserve(usize::try_from(page.count).unwrap_or_default());
+        }
         let mut last = None;
         for kv in &page.kvs {
             last = Some(kv.key.clone());
-            match stored_of(kv) {
+            match self.texts.stored(kv) {
                 Some(stored) if matches!(stored.key, Key::Leader(_)) => *led = true,
                 Some(stored) => records.push(stored),
                 None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),

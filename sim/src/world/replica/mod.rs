@@ -616,7 +616,7 @@ impl World {
             }
             (Purpose::ReadBack(txn, keys), Ok(kv::Response::Txn(answer))) => {
                 let revision = StoreRevision(answer.revision);
-                let records = gets(&keys, &answer.responses);
+                let records = gets(&mut self.texts, &keys, &answer.responses);
                 self.feed(
                     at,
                     vec![Input::ReadBack {

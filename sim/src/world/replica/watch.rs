@@ -62,7 +62,9 @@ impl World {
         self.replicas[at].heard_at = self.now;
         match output.kind {
             kv::WatchOutputKind::Events(events) => {
-                let records: Vec<Stored> = events.iter().filter_map(stored_of_event).collect();
+                let texts = &mut self.texts;
+                let records = events.iter().filter_map(|it| stored_of_event(texts, it));
+                let records: Vec<Stored> = records.collect();
                 let lost = events.iter().any(|event| {
                     event.kv.key == LEADER_KEY.as_bytes() && event.kind == kv::EventKind::Delete
                 });
