@@ -100,6 +100,9 @@ impl Api {
             let roots = reqwest::Certificate::from_pem_bundle(&read(path)?)
                 .map_err(|error| no_pem("--tls-ca", path, &error))?;
             client = client.tls_certs_only(roots);
+        } else if base.scheme() == "http" {
+            // Nobody shows a certificate: a machine that holds no authority's may ask all the same.
+            client = client.tls_certs_only([]);
         }
         if let (Some(cert), Some(key)) = (&connection.tls_cert, &connection.tls_key) {
             let mut pem = read(cert)?;
@@ -111,7 +114,7 @@ impl Api {
         }
         let client = client
             .build()
-            .map_err(|error| Failure::new(Exit::Error, format!("cannot set up HTTP: {error}")))?;
+            .map_err(|error| not_set_up(connection, &error))?;
         Ok(Self {
             base,
             client,
@@ -287,6 +290,20 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Failure> {
 fn no_pem(flag: &str, path: &std::path::Path, error: &reqwest::Error) -> Failure {
     let message = format!("{flag} {}: not PEM: {}", path.display(), root_cause(error));
     Failure::new(Exit::Error, message)
+}
+
+/// There is no way to speak to anybody, before anything was asked.
+fn not_set_up(connection: &Connection, error: &reqwest::Error) -> Failure {
+    let message = format!("cannot set up HTTPS: {}", root_cause(error));
+    let failure = Failure::new(Exit::Error, message);
+    if connection.tls_ca.is_some() {
+        return failure;
+    }
+    failure.hint(
+        "--tls-ca FILE (or BERTH_TLS_CA) names the authority of the server's certificate; without \
+         it, the system's are looked for: those of the package ca-certificates, or where \
+         SSL_CERT_FILE and SSL_CERT_DIR say",
+    )
 }
 
 fn root_cause(error: &reqwest::Error) -> String {

@@ -156,7 +156,8 @@ pub fn start_in(
 /// The way to the etcd of a configuration.
 ///
 /// # Errors
-/// A certificate cannot be read; the message names the file.
+/// A certificate cannot be read; the message names the file. No authority is named, and the system
+/// has none.
 pub fn etcd(config: &ServerConfig) -> anyhow::Result<Endpoints> {
     tls::install_crypto_provider();
     let secure = config.etcd.iter().any(|url| url.starts_with("https://"));
@@ -168,7 +169,9 @@ pub fn etcd(config: &ServerConfig) -> anyhow::Result<Endpoints> {
     let tls = match (secure, &config.etcd_tls.ca) {
         (false, _) => None,
         (true, Some(ca)) => Some(tls::client_config(ca, identity)?),
-        (true, None) => Some(tls::system_client_config(identity)?),
+        (true, None) => Some(tls::system_client_config(identity).context(
+            "etcd's certificate cannot be checked; --etcd-ca names the authority of it",
+        )?),
     };
     Ok(Endpoints {
         endpoints: config.etcd.clone(),

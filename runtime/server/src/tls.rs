@@ -116,11 +116,30 @@ pub fn client_config(
 /// The same, with the authorities of the system.
 ///
 /// # Errors
-/// A file cannot be read; the message names it.
+/// A file cannot be read; the message names it. The system has no authorities, or none that can be
+/// read.
 pub fn system_client_config(
     identity: Option<(&PathBuf, &PathBuf)>,
 ) -> anyhow::Result<ClientTlsConfig> {
-    with_identity(ClientTlsConfig::new().with_enabled_roots(), identity)
+    let found = rustls_native_certs::load_native_certs();
+    let why = found.errors.iter().map(ToString::to_string);
+    let config = trusting(&found.certs).with_context(|| {
+        let why: Vec<String> = std::iter::once("the system has no authorities".to_owned())
+            .chain(why)
+            .collect();
+        why.join(": ")
+    })?;
+    with_identity(config, identity)
+}
+
+/// A client that takes each of these certificates for an authority's; `None` if none can be one.
+fn trusting(authorities: &[CertificateDer<'static>]) -> Option<ClientTlsConfig> {
+    let anchor = |authority| {
+        let anchor = webpki::anchor_from_trusted_cert(authority).ok()?;
+        Some(anchor.to_owned())
+    };
+    let anchors: Vec<_> = authorities.iter().filter_map(anchor).collect();
+    (!anchors.is_empty()).then(|| ClientTlsConfig::new().trust_anchors(anchors))
 }
 
 fn with_identity(

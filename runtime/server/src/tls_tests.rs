@@ -93,6 +93,20 @@ async fn only_clients_with_a_certificate_of_ours_are_heard() {
         "the server is not theirs"
     );
     assert_eq!(script.seen().len(), 1);
+    // As the system's authorities, of which many are none of ours and some may be unreadable.
+    let unreadable = CertificateDer::from(vec![1, 2, 3]);
+    let mut system = vec![unreadable];
+    assert!(trusting(&system).is_none());
+    system.extend(certificates(&theirs.ca()).unwrap());
+    let identity = Some((&known.cert, &known.key));
+    let known_by = |system: &[_]| with_identity(trusting(system).unwrap(), identity).unwrap();
+    assert!(
+        call(port, known_by(&system)).await.is_err(),
+        "the server is not theirs"
+    );
+    system.extend(certificates(&ours.ca()).unwrap());
+    call(port, known_by(&system)).await.unwrap();
+    assert_eq!(script.seen().len(), 2);
     shutdown.cancel();
     bound.finished().await;
 }
