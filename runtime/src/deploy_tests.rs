@@ -339,6 +339,25 @@ fn the_commands_of_the_guide_are_understood() {
 }
 
 #[test]
+fn what_is_run_in_a_servers_container_is_understood() {
+    let page = read("deploy/README.md");
+    let inside = blocks(&page).join("\n");
+    let inside = inside
+        .lines()
+        .filter_map(|line| line.split_once(" berth-1 "));
+    let mut parsed = 0;
+    for (_, words) in inside {
+        parse(
+            &std::iter::once("berth")
+                .chain(words.split_whitespace())
+                .collect::<Vec<_>>(),
+        );
+        parsed += 1;
+    }
+    assert_eq!(parsed, 1);
+}
+
+#[test]
 fn the_settings_of_the_guide_exist() {
     let page = read("docs/operations.md");
     let command = Cli::command();

@@ -15,7 +15,7 @@ use crate::signals::Signals;
 pub(crate) async fn run(args: ServerArgs) -> anyhow::Result<()> {
     let config = args.resolve()?;
     init_log(config.log)?;
-    let store = berth_server::etcd(&config)?;
+    let store = berth_server::etcd(&config.store())?;
     let mut signals = Signals::take()?;
     let shutdown = CancellationToken::new();
     let running = berth_server::start(config, store, shutdown.clone()).await?;

@@ -2,7 +2,7 @@
 //! a scheduler: none leads then.
 
 use anyhow::anyhow;
-use berth_server::ServerArgs;
+use berth_server::StoreArgs;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -14,9 +14,9 @@ pub(crate) enum StoreCommand {
         /// One that no store had before, as the scheduler's refusal names it
         #[arg(long, value_name = "NUMBER")]
         generation: Option<u32>,
-        /// The way to the store is that of a scheduler
+        /// The way to the store, as schedulers go it
         #[command(flatten)]
-        server: Box<ServerArgs>,
+        store: Box<StoreArgs>,
     },
 }
 
@@ -25,8 +25,8 @@ pub(crate) enum StoreCommand {
 /// # Errors
 /// A wrong configuration, or what the store says.
 pub(crate) async fn run(command: StoreCommand) -> anyhow::Result<()> {
-    let StoreCommand::AcceptRestore { generation, server } = command;
-    let config = server.resolve()?;
+    let StoreCommand::AcceptRestore { generation, store } = command;
+    let config = store.resolve()?;
     let store = berth_server::etcd(&config)?;
     let accepted = berth_driver::store::accept_restore(&store, &config.prefix, generation)
         .await

@@ -44,8 +44,7 @@ fn https_says_that_there_are_none_and_what_to_do() {
 
 #[test]
 fn of_an_etcd_over_https_it_is_said_too() {
-    let words = ["store", "accept-restore", "--insecure", "--etcd", "https://127.0.0.1:1"];
-    let (code, said) = berth(&words);
+    let (code, said) = berth(&["store", "accept-restore", "--etcd", "https://127.0.0.1:1"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--etcd-ca"), "{said}");
     assert!(said.contains(NOWHERE), "{said}");

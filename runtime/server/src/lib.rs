@@ -29,6 +29,6 @@ mod testing;
 
 pub use api::{Api, ApiLimits};
 pub use call::{Call, Caller};
-pub use config::{CoreArgs, ServerArgs, ServerConfig};
+pub use config::{CoreArgs, ServerArgs, ServerConfig, StoreArgs, StoreConfig};
 pub use metrics::DriverSource;
 pub use serve::{Bound, Ports, Running, Surroundings, etcd, serve, serve_apis, start, start_in};

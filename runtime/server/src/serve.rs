@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::config::ServerConfig;
+use crate::config::{ServerConfig, StoreConfig};
 use crate::forward::Peers;
 use crate::grpc;
 use crate::listener::{Listener, Protocol};
@@ -153,20 +153,17 @@ pub fn start_in(
     })
 }
 
-/// The way to the etcd of a configuration.
+/// The way to the etcd of a configuration, as a driver takes it.
 ///
 /// # Errors
 /// A certificate cannot be read; the message names the file. No authority is named, and the system
 /// has none.
-pub fn etcd(config: &ServerConfig) -> anyhow::Result<Endpoints> {
+pub fn etcd(config: &StoreConfig) -> anyhow::Result<Endpoints> {
     tls::install_crypto_provider();
     let secure = config.etcd.iter().any(|url| url.starts_with("https://"));
-    let identity = config
-        .etcd_tls
-        .identity
-        .as_ref()
-        .map(|(cert, key)| (cert, key));
-    let tls = match (secure, &config.etcd_tls.ca) {
+    let identity = config.tls.identity.as_ref();
+    let identity = identity.map(|(cert, key)| (cert, key));
+    let tls = match (secure, &config.tls.ca) {
         (false, _) => None,
         (true, Some(ca)) => Some(tls::client_config(ca, identity)?),
         (true, None) => Some(tls::system_client_config(identity).context(

@@ -59,7 +59,7 @@ async fn a_restored_store_is_refused_until_the_operator_believes_it() {
 
     let generation = named_generation(&why);
     let output = Command::new(binary())
-        .args(["store", "accept-restore", "--insecure"])
+        .args(["store", "accept-restore"])
         .args(["--generation", &generation])
         .args(["--etcd", &scheduler.etcd.url()])
         .output()

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::draft::Draft;
 use super::file;
 use super::settings::{Group, Setting, settings};
-use super::{ConfigError, ServerConfig};
+use super::{ConfigError, ServerConfig, StoreConfig};
 
 /// The variable that names the file.
 const CONFIG_VARIABLE: &str = "BERTH_CONFIG";
@@ -17,6 +17,13 @@ const CONFIG_VARIABLE: &str = "BERTH_CONFIG";
 /// The flags of `berth server`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerArgs {
+    file: Option<PathBuf>,
+    given: BTreeMap<&'static str, String>,
+}
+
+/// The flags of the store alone, for an operator who talks to it and to no server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreArgs {
     file: Option<PathBuf>,
     given: BTreeMap<&'static str, String>,
 }
@@ -45,26 +52,52 @@ impl ServerArgs {
         self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<ServerConfig, ConfigError> {
-        let path = self
-            .file
-            .or_else(|| variable(CONFIG_VARIABLE).map(PathBuf::from));
-        let from_file = path
-            .as_deref()
-            .map(file::read)
-            .transpose()?
-            .unwrap_or_default();
-        let sources = Sources {
-            given: &self.given,
-            variable: &variable,
-            file: path.as_deref().unwrap_or(Path::new("")),
-            from_file: &from_file,
-        };
-        let mut draft = Draft::default();
-        for setting in settings() {
-            sources.apply(&setting, &mut draft)?;
-        }
-        draft.finish()
+        draft(self.file, &self.given, &variable, settings().into_iter())?.finish()
     }
+}
+
+impl StoreArgs {
+    /// The way to the store: flags, then the environment, then the file, then defaults. A server's
+    /// file may be named: what it says besides is not looked at.
+    ///
+    /// # Errors
+    /// As [`ServerArgs::resolve`].
+    pub fn resolve(self) -> Result<StoreConfig, ConfigError> {
+        self.resolve_with(process_variable)
+    }
+
+    /// The same, with an environment of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_with(
+        self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<StoreConfig, ConfigError> {
+        draft(self.file, &self.given, &variable, store_settings())?.store()
+    }
+}
+
+/// What flags, the environment and a file say of some settings.
+fn draft(
+    file: Option<PathBuf>,
+    given: &BTreeMap<&'static str, String>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    settings: impl Iterator<Item = Setting>,
+) -> Result<Draft, ConfigError> {
+    let path = file.or_else(|| variable(CONFIG_VARIABLE).map(PathBuf::from));
+    let from_file = path.as_deref().map(file::read).transpose()?;
+    let sources = Sources {
+        given,
+        variable,
+        file: path.as_deref().unwrap_or(Path::new("")),
+        from_file: &from_file.unwrap_or_default(),
+    };
+    let mut draft = Draft::default();
+    for setting in settings {
+        sources.apply(&setting, &mut draft)?;
+    }
+    Ok(draft)
 }
 
 impl CoreArgs {
@@ -96,6 +129,12 @@ fn core_settings() -> impl Iterator<Item = Setting> {
     settings()
         .into_iter()
         .filter(|setting| setting.group == Group::Core)
+}
+
+fn store_settings() -> impl Iterator<Item = Setting> {
+    settings()
+        .into_iter()
+        .filter(|setting| setting.group == Group::Store)
 }
 
 struct Sources<'a> {
@@ -136,7 +175,7 @@ fn argument(setting: &Setting) -> Arg {
         help.push_str(&format!(" [default: {default}]"));
     }
     let heading = match setting.group {
-        Group::Server => "Server",
+        Group::Store | Group::Server => "Server",
         Group::Core => "Scheduling",
     };
     let arg = Arg::new(setting.name)
@@ -173,16 +212,22 @@ fn collect(
     given
 }
 
+fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help(format!(
+            "A TOML file with settings by the names of the flags [env: {CONFIG_VARIABLE}]"
+        ))
+}
+
 impl clap::Args for ServerArgs {
     fn augment_args(command: Command) -> Command {
-        let file = Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .value_parser(clap::value_parser!(PathBuf))
-            .help(format!(
-                "A TOML file with settings by the names of the flags [env: {CONFIG_VARIABLE}]"
-            ));
-        command.arg(file).args(settings().iter().map(argument))
+        let arguments = settings();
+        command
+            .arg(config_argument())
+            .args(arguments.iter().map(argument))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -195,6 +240,31 @@ impl clap::FromArgMatches for ServerArgs {
         Ok(Self {
             file: matches.get_one::<PathBuf>("config").cloned(),
             given: collect(matches, settings().into_iter()),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for StoreArgs {
+    fn augment_args(command: Command) -> Command {
+        let arguments = store_settings().map(|setting| argument(&setting).help_heading("Store"));
+        command.arg(config_argument()).args(arguments)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for StoreArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            file: matches.get_one::<PathBuf>("config").cloned(),
+            given: collect(matches, store_settings()),
         })
     }
 

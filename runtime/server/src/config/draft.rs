@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_core::Config;
 
-use super::{ConfigError, EtcdTls, Log, LogFormat, LogLevel, ServerConfig};
+use super::{ConfigError, EtcdTls, Log, LogFormat, LogLevel, ServerConfig, StoreConfig};
 use crate::api::ApiLimits;
 use crate::tls::TlsFiles;
 
@@ -86,23 +86,29 @@ impl Draft {
     /// Checks what goes together.
     pub(super) fn finish(self) -> Result<ServerConfig, ConfigError> {
         self.check_core()?;
+        let store = self.store()?;
+        if self.grpc_addr == self.http_addr && self.grpc_addr.port() != 0 {
+            return together("--grpc-addr and --http-addr are the same");
+        }
+        let tls = self.tls()?;
+        Ok(self.with_tls(tls, store.tls))
+    }
+
+    /// The way to the store, checked.
+    pub(super) fn store(&self) -> Result<StoreConfig, ConfigError> {
         if self.etcd.is_empty() {
             return together(
                 "--etcd is missing: the addresses of etcd, such as --etcd http://10.0.0.1:2379. \
                  To try Berth without etcd, use berth dev",
             );
         }
-        if self.grpc_addr == self.http_addr && self.grpc_addr.port() != 0 {
-            return together("--grpc-addr and --http-addr are the same");
-        }
-        let tls = self.tls()?;
         let identity = match (self.etcd_cert.clone(), self.etcd_key.clone()) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert, key)),
             (Some(_), None) => return together("--etcd-cert needs --etcd-key"),
             (None, Some(_)) => return together("--etcd-key needs --etcd-cert"),
         };
-        let etcd_tls = EtcdTls {
+        let tls = EtcdTls {
             ca: self.etcd_ca.clone(),
             identity,
         };
@@ -114,10 +120,14 @@ impl Draft {
         if secure != 0 && secure != self.etcd.len() {
             return together("--etcd mixes http:// and https://");
         }
-        if secure == 0 && etcd_tls != EtcdTls::default() {
+        if secure == 0 && tls != EtcdTls::default() {
             return together("--etcd-ca, --etcd-cert and --etcd-key need https:// in --etcd");
         }
-        Ok(self.with_tls(tls, etcd_tls))
+        Ok(StoreConfig {
+            etcd: self.etcd.clone(),
+            tls,
+            prefix: self.prefix.clone(),
+        })
     }
 
     fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {

@@ -23,7 +23,7 @@ use berth_core::Config;
 use crate::api::ApiLimits;
 use crate::tls::TlsFiles;
 
-pub use args::{CoreArgs, ServerArgs};
+pub use args::{CoreArgs, ServerArgs, StoreArgs};
 pub(crate) use draft::host_name;
 pub use error::ConfigError;
 pub use settings::{Setting, settings};
@@ -60,6 +60,17 @@ pub struct ServerConfig {
     pub limits: ApiLimits,
     /// The core's.
     pub core: Config,
+}
+
+/// The way to the store, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The endpoints of etcd; at least one, except in `berth dev`.
+    pub etcd: Vec<String>,
+    /// How etcd is reached over TLS.
+    pub tls: EtcdTls,
+    /// In front of every key of the store; empty, or begins with `/`.
+    pub prefix: String,
 }
 
 /// Certificates for etcd, PEM.
@@ -105,5 +116,15 @@ impl ServerConfig {
     #[must_use]
     pub fn local() -> Self {
         draft::Draft::default().local()
+    }
+
+    /// The way to the store.
+    #[must_use]
+    pub fn store(&self) -> StoreConfig {
+        StoreConfig {
+            etcd: self.etcd.clone(),
+            tls: self.etcd_tls.clone(),
+            prefix: self.prefix.clone(),
+        }
     }
 }

@@ -6,6 +6,8 @@ use super::form;
 /// Who has a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
+    /// Whoever talks to the store: the server, and an operator past it.
+    Store,
     /// The server.
     Server,
     /// The core, wherever it runs: the server and `berth dev`.
@@ -82,9 +84,9 @@ macro_rules! number {
 }
 
 macro_rules! file {
-    ($name:literal, $field:ident, $help:literal) => {
+    ($group:ident $name:literal, $field:ident, $help:literal) => {
         setting!(
-            Server $name "FILE",
+            $group $name "FILE",
             $field,
             |text| form::path(text).map(Some),
             |path: &Option<std::path::PathBuf>| {
@@ -113,16 +115,16 @@ pub fn settings() -> Vec<Setting> {
 
 fn ports() -> Vec<Setting> {
     vec![
-        setting!(Server "etcd" "URLS", etcd, form::urls, |urls: &Vec<String>| urls.join(","),
+        setting!(Store "etcd" "URLS", etcd, form::urls, |urls: &Vec<String>| urls.join(","),
             "Where etcd is: URLs, separated by commas"),
         file!(
-            "etcd-ca",
+            Store "etcd-ca",
             etcd_ca,
             "The authority of etcd's certificate; without it, the system's"
         ),
-        file!("etcd-cert", etcd_cert, "Our certificate for etcd"),
-        file!("etcd-key", etcd_key, "Its private key"),
-        setting!(Server "prefix" "PATH", prefix, form::prefix, Clone::clone,
+        file!(Store "etcd-cert", etcd_cert, "Our certificate for etcd"),
+        file!(Store "etcd-key", etcd_key, "Its private key"),
+        setting!(Store "prefix" "PATH", prefix, form::prefix, Clone::clone,
             "Put in front of every key in etcd"),
         duration!(Server "lease-ttl", lease_ttl,
             "How long the leadership outlives a leader that is not heard of; whole seconds"),
@@ -131,7 +133,7 @@ fn ports() -> Vec<Setting> {
         setting!(Server "replica-id" "NAME", replica_id, form::replica, Clone::clone,
             "Tells replicas apart; without it, the host's name and the port of gRPC"),
         file!(
-            "seen-file",
+            Server "seen-file",
             seen_file,
             "Where it is remembered how far the store was seen, so that a restarted scheduler \
              notices a store that was restored meanwhile"
@@ -146,16 +148,16 @@ fn ports() -> Vec<Setting> {
         setting!(Server "insecure" "BOOL", insecure, form::flag, ToString::to_string,
             "No TLS and no client certificates, neither on the ports nor to agents: for tests"),
         file!(
-            "tls-ca",
+            Server "tls-ca",
             tls_ca,
             "The authority whose certificates clients and agents must show"
         ),
         file!(
-            "tls-cert",
+            Server "tls-cert",
             tls_cert,
             "Our certificate for both ports and for calls to agents"
         ),
-        file!("tls-key", tls_key, "Its private key"),
+        file!(Server "tls-key", tls_key, "Its private key"),
         setting!(Server "log-format" "FORMAT", log.format, form::log_format,
             |format: &super::LogFormat| format.name().to_owned(), "Lines of the log: text or json"),
         setting!(Server "log-level" "LEVEL", log.level, form::log_level,

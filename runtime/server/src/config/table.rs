@@ -26,13 +26,14 @@ heartbeat-interval = \"10s\"
 #[must_use]
 pub fn table() -> String {
     let mut out = HEAD.to_owned();
-    for (group, title) in [
-        (Group::Server, "The server"),
-        (Group::Core, "The scheduler (also flags of `berth dev`)"),
-    ] {
+    let parts: [(&[Group], &str); 2] = [
+        (&[Group::Store, Group::Server], "The server"),
+        (&[Group::Core], "The scheduler (also flags of `berth dev`)"),
+    ];
+    for (groups, title) in parts {
         out.push_str(&format!("## {title}\n\n"));
         out.push_str("| setting | variable | value | default | meaning |\n|---|---|---|---|---|\n");
-        for setting in settings().iter().filter(|setting| setting.group == group) {
+        for setting in settings().iter().filter(|s| groups.contains(&s.group)) {
             let default = match setting.default() {
                 text if text.is_empty() => "none".to_owned(),
                 text => format!("`{text}`"),

@@ -230,6 +230,42 @@ fn insecure_takes_a_value_or_none() {
 }
 
 #[test]
+fn the_store_alone() {
+    let command = StoreArgs::augment_args(Command::new("accept-restore"));
+    let of = |flags: &[&str], variables: &[(&str, &str)]| {
+        let words = std::iter::once("accept-restore").chain(flags.iter().copied());
+        let matches = command.clone().try_get_matches_from(words);
+        let args = StoreArgs::from_arg_matches(&matches.map_err(|error| error.to_string())?);
+        let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+        let variable = |name: &str| variables.get(name).map(ToString::to_string);
+        args.unwrap()
+            .resolve_with(variable)
+            .map_err(|error| error.to_string())
+    };
+    // Neither certificates of the ports nor a word that there are none.
+    let store = of(&["--etcd", "http://a:1", "--prefix", "/berth"], &[]).unwrap();
+    assert_eq!(
+        (store.etcd, &*store.prefix),
+        (vec!["http://a:1".to_owned()], "/berth")
+    );
+    // A server's file and its environment are understood: what is the server's alone does not matter.
+    let file = TempFile::new(
+        "store",
+        "etcd = \"https://a:1\"\netcd-ca = \"ca.pem\"\ntls-ca = \"half.pem\"\nlease-ttl = \"x\"\n",
+    );
+    let variables = [("BERTH_CONFIG", file.path()), ("BERTH_CALLS_MAX", "many")];
+    assert_eq!(of(&[], &variables).unwrap().tls.ca, Some("ca.pem".into()));
+    assert!(of(&[], &[]).unwrap_err().contains("--etcd is missing"));
+    let half = ["--etcd", "https://a:1", "--etcd-cert", "c.pem"];
+    assert!(of(&half, &[]).unwrap_err().contains("needs --etcd-key"));
+    assert!(
+        of(&["--grpc-addr", "a:1"], &[])
+            .unwrap_err()
+            .contains("--grpc-addr")
+    );
+}
+
+#[test]
 fn the_core_alone() {
     let command = CoreArgs::augment_args(Command::new("dev"));
     let flags = ["dev", "--heartbeat-interval", "1s"];
