@@ -41,6 +41,10 @@ async fn a_server_that_does_not_lead_serves_every_api() {
     let options = FakeAgentOptions::new("node-1", 8_000, 8_192);
     let agent = FakeAgent::start(servers[1].grpc(), options).await;
     wait_for("its node", secs(15), async || first.nodes_ready(1).await).await;
+    wait_for("its node", secs(15), async || second.nodes_ready(1).await).await;
+    // What follows a store that tells is as good as new.
+    let read = text_of(&berth(&lab, servers[1].http(), &["get", "nodes"]));
+    assert!(read.contains("node-1") && !read.contains("old"), "{read}");
     let _ = second
         .post("/workloads", &container("web", &["sleep"], 0.01, 8))
         .await
@@ -102,6 +106,12 @@ async fn a_server_that_does_not_lead_serves_every_api() {
         .expect("an answer");
     assert_eq!(refused.status, 503, "{}", refused.text);
     assert_eq!(refused.retry_after.as_deref(), Some("1"));
+    wait_for("reads to be called old", secs(20), async || {
+        let read = text_of(&berth(&lab, servers[1].http(), &["get", "nodes"]));
+        let old = read.contains("node-1") && read.contains("note: this may be old: ");
+        old.then_some(()).ok_or(read)
+    })
+    .await;
     etcd.resume();
 }
 

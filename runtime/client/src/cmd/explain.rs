@@ -8,7 +8,7 @@ use berth_core::placement::Explanation;
 use clap::Args;
 use serde_yaml_ng::Value;
 
-use super::{Format, Session, list};
+use super::{Format, Session, freshness, list};
 use crate::api::Connection;
 use crate::exit::Failure;
 use crate::output::table::{Cell, Table};
@@ -44,7 +44,7 @@ pub async fn run(session: &mut Session<'_>, args: &ExplainArgs) -> Result<(), Fa
     let head = view.as_ref().and_then(headline).unwrap_or_default();
     let text = render(&explanation, session.console.colored());
     session.console.text(&format!("{head}{text}"))?;
-    list::note_stale(session, explanation.freshness.stale)
+    freshness::note(session, explanation.freshness).await
 }
 
 /// What a workload is, when its place does not say it all.

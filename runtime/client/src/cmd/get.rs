@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::EventRecord;
+use berth_core::io::request::Freshness;
 use berth_core::io::view::{NodeView, WorkloadView};
 use berth_core::{NodeId, TenantId, Timestamp};
 use clap::Args;
 use serde_yaml_ng::Value;
 
 use super::list::{self, Page};
-use super::{Format, Kind, Session};
+use super::{Format, Kind, Session, freshness};
 use crate::api::Connection;
 use crate::exit::{Exit, Failure};
 use crate::output::table::{Cell, Table};
@@ -152,7 +153,7 @@ trait Rows {
     fn headings(&self) -> Vec<&'static str>;
     fn id(record: &Self::Record) -> String;
     fn cells(&self, record: &Self::Record, now: Timestamp) -> Vec<Cell>;
-    fn stale(record: &Self::Record) -> bool;
+    fn freshness(record: &Self::Record) -> Freshness;
     /// What must differ for a record to be printed again by `--watch`: the row without its ages.
     fn mark(&self, record: &Self::Record) -> Vec<Cell> {
         self.cells(record, Timestamp::ZERO)
@@ -167,13 +168,8 @@ async fn fetch<R: Rows>(
     match &args.id {
         Some(id) => {
             let record: R::Record = session.api.read(&[args.path(), id], &[]).await?;
-            let stale = R::stale(&record);
-            Ok(Page {
-                items: vec![record],
-                more: false,
-                next: None,
-                stale,
-            })
+            let freshness = R::freshness(&record);
+            Ok(Page::of_one(record, freshness))
         }
         None => list::all(session, args.path(), query, args.limit()).await,
     }
@@ -195,7 +191,7 @@ async fn tables<R: Rows>(
     for record in &page.items {
         table.row(rows.cells(record, now));
     }
-    list::note_stale(session, page.stale)?;
+    freshness::note(session, page.freshness()).await?;
     if table.is_empty() && !args.watch {
         session.console.note(R::NONE)?;
         return Ok(());
@@ -284,8 +280,8 @@ impl Rows for Workloads {
         record.record.id.to_string()
     }
 
-    fn stale(record: &WorkloadView) -> bool {
-        record.freshness.stale
+    fn freshness(record: &WorkloadView) -> Freshness {
+        record.freshness
     }
 
     fn cells(&self, view: &WorkloadView, now: Timestamp) -> Vec<Cell> {
@@ -338,8 +334,8 @@ impl Rows for Nodes {
         record.record.id.to_string()
     }
 
-    fn stale(record: &NodeView) -> bool {
-        record.freshness.stale
+    fn freshness(record: &NodeView) -> Freshness {
+        record.freshness
     }
 
     fn cells(&self, view: &NodeView, now: Timestamp) -> Vec<Cell> {

@@ -1,5 +1,7 @@
 //! Lists, page by page.
 
+use berth_core::StoreRevision;
+use berth_core::io::request::Freshness;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::Value;
@@ -28,9 +30,38 @@ pub struct Page<T> {
     /// The id to ask on from.
     #[serde(default)]
     pub next: Option<String>,
-    /// It may be old.
+    /// The server that answered does not lead.
     #[serde(default)]
     pub stale: bool,
+    /// How old it is, milliseconds: on several pages, the oldest.
+    #[serde(default)]
+    pub age_ms: u64,
+    /// The revision of the store that it reflects: on several pages, the oldest.
+    #[serde(default)]
+    pub revision: StoreRevision,
+}
+
+impl<T> Page<T> {
+    /// One record as a page.
+    pub(super) fn of_one(record: T, freshness: Freshness) -> Self {
+        Self {
+            items: vec![record],
+            more: false,
+            next: None,
+            stale: freshness.stale,
+            age_ms: freshness.age_ms,
+            revision: freshness.revision,
+        }
+    }
+
+    /// How old it is.
+    pub(super) const fn freshness(&self) -> Freshness {
+        Freshness {
+            revision: self.revision,
+            stale: self.stale,
+            age_ms: self.age_ms,
+        }
+    }
 }
 
 /// Everything that matches, or the first `limit`.
@@ -60,6 +91,8 @@ pub async fn all<T: DeserializeOwned>(
                 }
                 before.items.extend(page.items);
                 before.stale |= page.stale;
+                before.age_ms = before.age_ms.max(page.age_ms);
+                before.revision = before.revision.min(page.revision);
                 Page {
                     more: page.more,
                     next: page.next,
@@ -168,19 +201,6 @@ fn quoted(yaml: &str) -> String {
 fn is_truth(word: &str) -> bool {
     let words = ["y", "n", "yes", "no", "on", "off"];
     words.iter().any(|truth| word.eq_ignore_ascii_case(truth))
-}
-
-/// Says that a list may be old.
-///
-/// # Errors
-/// Those of the stream.
-pub fn note_stale(session: &mut Session<'_>, stale: bool) -> Result<(), Failure> {
-    if stale {
-        session
-            .console
-            .note("note: this may be old: the scheduler has no leader or its store is away")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

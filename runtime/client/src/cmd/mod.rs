@@ -5,6 +5,7 @@ pub mod delete;
 pub mod describe;
 pub mod events;
 pub mod explain;
+pub mod freshness;
 pub mod get;
 pub mod list;
 pub mod node;

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
+use super::freshness::{self, Health};
 use super::{Format, Session, list};
 use crate::api::Connection;
 use crate::exit::{Exit, Failure};
@@ -21,24 +22,6 @@ pub struct StatusArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connection: Connection,
-}
-
-/// What is read of `/health`; older and newer servers may say less or more.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Health {
-    mode: String,
-    reason: String,
-    leading: bool,
-    epoch: i64,
-    store: Store,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Store {
-    available: bool,
-    error: String,
 }
 
 /// What is read of `/status`.
@@ -68,7 +51,10 @@ pub async fn run(session: &mut Session<'_>, args: &StatusArgs) -> Result<(), Fai
     let health: Health = session.api.read(&["health"], &[]).await?;
     let text = render(&summary, &scheduler, &health, session.console.colored());
     session.console.text(&text)?;
-    list::note_stale(session, summary.freshness.stale)?;
+    if let Some(doubt) = freshness::doubt(summary.freshness, &health) {
+        let caution = freshness::caution(summary.freshness, &doubt);
+        session.console.note(&caution)?;
+    }
     if health.store.available {
         Ok(())
     } else {
@@ -234,10 +220,8 @@ In flight:  0 commits
         health.leading = false;
         health.mode = "degraded".into();
         health.reason = "no answer".into();
-        health.store = Store {
-            available: false,
-            error: "no answer".into(),
-        };
+        health.store.available = false;
+        health.store.error = "no answer".into();
         scheduler.eviction_paused = true;
         let text = render(&summary, &scheduler, &health, false);
         assert!(text.contains("Scheduler:  degraded: no answer\n"), "{text}");

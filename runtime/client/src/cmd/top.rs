@@ -3,8 +3,8 @@
 use berth_core::io::view::NodeView;
 use clap::{Args, ValueEnum};
 
-use super::Session;
 use super::list::{self, Page};
+use super::{Session, freshness};
 use crate::api::Connection;
 use crate::exit::Failure;
 use crate::output::table::{Cell, Table};
@@ -40,7 +40,7 @@ pub async fn run(session: &mut Session<'_>, args: &TopArgs) -> Result<(), Failur
     match args.kind {
         TopKind::Nodes => {
             let page: Page<NodeView> = list::all(session, "nodes", &[], None).await?;
-            list::note_stale(session, page.stale)?;
+            freshness::note(session, page.freshness()).await?;
             if page.items.is_empty() {
                 session
                     .console

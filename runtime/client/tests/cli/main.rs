@@ -1,5 +1,6 @@
 //! Commands from their arguments to their output and exit code, against a scripted server.
 
+mod reads;
 mod server;
 
 use berth_client::{ClientCommand, Console, Exit};
