@@ -93,8 +93,10 @@ pub struct NodeView {
     pub workloads: u32,
     /// Copies that must still be confirmed gone.
     pub tombstones: u32,
-    /// Workloads that it runs and this scheduler never assigned; left alone.
-    pub strangers: u32,
+    /// Workloads that it runs and this scheduler never assigned; left alone. `None`: not known, since
+    /// only who leads is told by the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strangers: Option<u32>,
     /// The revision of the store that wrote the record.
     pub resource_version: StoreRevision,
     /// How old this is.

@@ -222,7 +222,7 @@ impl Scheduler {
             usage: entity.usage,
             workloads: count(entity.assigned.len()),
             tombstones: count(entity.tombstones.len()),
-            strangers: count(entity.strangers.len()),
+            strangers: self.is_leading().then(|| count(entity.strangers.len())),
             resource_version: entity.revision,
             freshness: self.freshness(),
             record,

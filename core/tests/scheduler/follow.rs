@@ -100,7 +100,7 @@ fn seen(mut ask: impl FnMut(Query) -> Result<Response, RequestError>) -> Seen {
     for view in &mut nodes {
         view.freshness = Default::default();
         view.usage = Default::default();
-        view.strangers = 0;
+        view.strangers = None;
         view.record.last_heartbeat = Timestamp::ZERO;
     }
     summary.freshness = Default::default();
@@ -173,6 +173,13 @@ fn a_follower_says_how_old_its_image_is_and_refuses_to_decide() {
         panic!("a workload")
     };
     assert_eq!(view.freshness.age_ms, 0);
+    // What runs there besides, only the leader is told.
+    let Ok(Response::Node(view)) = follower.ask(later, Request::Read(Query::Node(node("n-0"))))
+    else {
+        panic!("a node")
+    };
+    assert_eq!(view.strangers, None);
+    assert_eq!(cluster.get_node("n-0").unwrap().strangers, Some(0));
     let unknown = follower.ask(later, Request::Read(Query::Workload(id("x"))));
     assert!(
         matches!(unknown, Err(RequestError::Unavailable { .. })),

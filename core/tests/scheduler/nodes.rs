@@ -452,7 +452,7 @@ fn a_stranger_is_left_alone_and_what_came_back_from_the_grave_is_not() {
         has.contains_key(&id("foreign")) && !has.contains_key(&id("w")),
         "{has:?}"
     );
-    assert_eq!(cluster.get_node("n-0").unwrap().strangers, 1);
+    assert_eq!(cluster.get_node("n-0").unwrap().strangers, Some(1));
     assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
 }
 

@@ -161,7 +161,7 @@ pub(crate) fn node(id: &str) -> NodeView {
         usage: Default::default(),
         workloads: 1,
         tombstones: 0,
-        strangers: 0,
+        strangers: Some(0),
         resource_version: StoreRevision(40),
         freshness: fresh(50),
     }

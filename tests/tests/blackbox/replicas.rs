@@ -45,6 +45,13 @@ async fn a_server_that_does_not_lead_serves_every_api() {
     // What follows a store that tells is as good as new.
     let read = text_of(&berth(&lab, servers[1].http(), &["get", "nodes"]));
     assert!(read.contains("node-1") && !read.contains("old"), "{read}");
+    // What its node says to the leader alone is not shown as nothing.
+    let describe = ["describe", "node", "node-1", "--strong"];
+    let here = text_of(&berth(&lab, servers[1].http(), &describe[..3]));
+    assert!(here.contains("Strangers:      -"), "{here}");
+    let strong = text_of(&berth(&lab, servers[1].http(), &describe));
+    assert!(strong.contains("Holds:          0"), "{strong}");
+    assert!(!strong.contains("Strangers:"), "{strong}");
     let _ = second
         .post("/workloads", &container("web", &["sleep"], 0.01, 8))
         .await

@@ -142,7 +142,7 @@ fn a_node_is_shown_in_cores() {
         usage: NodeUsage::default(),
         workloads: 1,
         tombstones: 0,
-        strangers: 0,
+        strangers: Some(0),
         resource_version: StoreRevision(1),
         freshness: Freshness::default(),
     };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use berth_core::io::request::Freshness;
 use berth_core::io::view::{NodeView, WorkloadView};
 use berth_core::placement::Explanation;
 use berth_core::{EventRecord, Timestamp};
@@ -9,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_yaml_ng::Value;
 
 use super::list::Page;
-use super::{Format, Session, events, explain, list};
+use super::{Format, Session, events, explain, freshness, list};
 use crate::api::Connection;
 use crate::exit::Failure;
 use crate::output::table::Table;
@@ -37,6 +38,9 @@ pub struct DescribeArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+    /// Ask the leader: the answer has every write that was acknowledged before, and what only nodes say
+    #[arg(long)]
+    pub strong: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub connection: Connection,
@@ -47,6 +51,9 @@ pub struct DescribeArgs {
 /// # Errors
 /// Those of the requests.
 pub async fn run(session: &mut Session<'_>, args: &DescribeArgs) -> Result<(), Failure> {
+    if args.strong {
+        session.api.read_strongly();
+    }
     let path = match args.kind {
         Kind::Workload => "workloads",
         Kind::Node => "nodes",
@@ -55,15 +62,15 @@ pub async fn run(session: &mut Session<'_>, args: &DescribeArgs) -> Result<(), F
         let value: Value = session.api.read(&[path, &args.id], &[]).await?;
         return list::print_raw(session, &value, args.output == Format::Yaml);
     }
-    let text = match args.kind {
+    let (text, freshness) = match args.kind {
         Kind::Node => node(session, &args.id).await?,
         Kind::Workload => workload(session, &args.id).await?,
     };
     session.console.text(&text)?;
-    Ok(())
+    freshness::note(session, freshness).await
 }
 
-async fn workload(session: &Session<'_>, id: &str) -> Result<String, Failure> {
+async fn workload(session: &Session<'_>, id: &str) -> Result<(String, Freshness), Failure> {
     let view: WorkloadView = session.api.read(&["workloads", id], &[]).await?;
     let path = ["workloads", id, "explain"];
     // Beside the record; what the record says does not hang on it.
@@ -78,10 +85,10 @@ async fn workload(session: &Session<'_>, id: &str) -> Result<String, Failure> {
         }
     }
     out.push_str(&render_events(happened, now, colored));
-    Ok(out)
+    Ok((out, view.freshness))
 }
 
-async fn node(session: &Session<'_>, id: &str) -> Result<String, Failure> {
+async fn node(session: &Session<'_>, id: &str) -> Result<(String, Freshness), Failure> {
     let view: NodeView = session.api.read(&["nodes", id], &[]).await?;
     let query = [("node", id.to_owned())];
     let holds: Page<WorkloadView> = list::all(session, "workloads", &query, None).await?;
@@ -104,7 +111,7 @@ async fn node(session: &Session<'_>, id: &str) -> Result<String, Failure> {
         out.push_str(&table.render(2, colored));
     }
     out.push_str(&render_events(happened, now, colored));
-    Ok(out)
+    Ok((out, view.freshness))
 }
 
 /// The last events about something; none when they cannot be read.
@@ -272,9 +279,13 @@ fn render_node(view: &NodeView, now: Timestamp, colored: bool) -> String {
         n => format!(", {n} copies not yet confirmed gone"),
     };
     facts.add("Holds", format!("{} workloads{tombstones}", view.workloads));
-    if view.strangers > 0 {
-        let note = "that this scheduler never assigned; left alone";
-        facts.add("Strangers", format!("{} {note}", view.strangers));
+    match view.strangers {
+        Some(0) => {}
+        Some(n) => {
+            let note = "that this scheduler never assigned; left alone";
+            facts.add("Strangers", format!("{n} {note}"));
+        }
+        None => facts.add("Strangers", "- (the leader knows: --strong asks it)"),
     }
     facts.add(
         "Created",
@@ -295,20 +306,22 @@ fn resources_of(view: &NodeView) -> Table {
         "AVAILABLE",
         "USED BY HOST",
     ]);
-    let (amounts, left, used) = (&record.resources, view.available, view.usage);
+    let (amounts, left) = (&record.resources, view.available);
+    let not_told = || ["-", "-", "-"].map(ToOwned::to_owned);
+    let [cpu_used, memory_used, disk_used] = text::used(view).unwrap_or_else(not_told);
     table.row(vec![
         "CPU".into(),
         text::cores(amounts.cpu_total).into(),
         text::cores(amounts.cpu_allocated).into(),
         text::cores(left.cpu).into(),
-        text::cores(used.cpu_used).into(),
+        cpu_used.into(),
     ]);
     table.row(vec![
         "memory".into(),
         text::memory(amounts.memory_total).into(),
         text::memory(amounts.memory_allocated).into(),
         text::memory(left.memory_mb).into(),
-        text::memory(used.memory_used).into(),
+        memory_used.into(),
     ]);
     let known = amounts.disk_total.is_some();
     let unknown = || "unknown".to_owned();
@@ -322,7 +335,7 @@ fn resources_of(view: &NodeView) -> Table {
             unknown()
         }
         .into(),
-        text::disk(used.disk_used).into(),
+        disk_used.into(),
     ]);
     table
 }
@@ -355,6 +368,21 @@ Spec:
                 restart_policy: no
 ";
         assert_eq!(text, golden);
+    }
+
+    /// What only the leader knows is not shown as none.
+    #[test]
+    fn what_a_follower_does_not_know_is_no_number() {
+        let mut view = sample::node("node-1");
+        view.strangers = None;
+        view.freshness.stale = true;
+        let text = render_node(&view, sample::now(), false);
+        for line in [
+            "Strangers:      - (the leader knows: --strong asks it)",
+            "  CPU       4      1          3          -",
+        ] {
+            assert!(text.contains(line), "{line}\nin\n{text}");
+        }
     }
 
     #[test]

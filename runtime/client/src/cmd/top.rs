@@ -68,12 +68,8 @@ fn table(nodes: &[NodeView]) -> Table {
     for view in nodes {
         let amounts = &view.record.resources;
         let disk_total = amounts.disk_total.map_or(0, |disk| disk.0);
-        let used = format!(
-            "{} CPU, {}, {}",
-            text::cores(view.usage.cpu_used),
-            text::memory(view.usage.memory_used),
-            text::disk(view.usage.disk_used)
-        );
+        let told = |[cpu, memory, disk]: [String; 3]| format!("{cpu} CPU, {memory}, {disk}");
+        let used = text::used(view).map_or_else(|| "-".to_owned(), told);
         table.row(vec![
             view.record.id.to_string().into(),
             text::bar(amounts.cpu_allocated.0, amounts.cpu_total.0, BAR),

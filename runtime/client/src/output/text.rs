@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use berth_core::Timestamp;
-use berth_core::io::view::DisplayStatus;
+use berth_core::io::view::{DisplayStatus, NodeView};
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::{Gibibytes, Mebibytes, Millicores, Resources};
 
@@ -81,6 +81,19 @@ pub fn duration(time: Duration) -> String {
         36_000..86_400 => format!("{}h", seconds / 3600),
         _ => two(seconds / 86_400, 'd', seconds % 86_400 / 3600, 'h'),
     }
+}
+
+/// What a node's host uses of CPU, memory and disk; `None` from a server that does not lead: no node
+/// tells it.
+#[must_use]
+pub fn used(view: &NodeView) -> Option<[String; 3]> {
+    let used = view.usage;
+    let told = [
+        cores(used.cpu_used),
+        memory(used.memory_used),
+        disk(used.disk_used),
+    ];
+    (!view.freshness.stale).then_some(told)
 }
 
 /// How long ago; `-` for never.
