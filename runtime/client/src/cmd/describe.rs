@@ -38,7 +38,7 @@ pub struct DescribeArgs {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
-    /// Ask the leader: the answer has every write that was acknowledged before, and what only nodes say
+    /// Ask the leader: it has every write that was acknowledged before, and what nodes tell
     #[arg(long)]
     pub strong: bool,
     #[command(flatten)]

@@ -1,8 +1,8 @@
 //! How old an answer may be, and when that deserves a word.
 //!
-//! A server that does not lead marks each answer as stale, and says how long ago its image was known
-//! to be the store's state. That alone is no trouble: while somebody leads and the store tells what
-//! changes, the image is seconds old at most. What is trouble is asked of the server itself.
+//! A server that does not lead marks each answer as stale, and says how long ago its image was
+//! known to be the store's state. That alone is no trouble: while somebody leads and the store
+//! tells what changes, the image is seconds old at most. What is trouble is asked of the server.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::Session;
 use crate::exit::Failure;
 use crate::output::text;
 
-/// An image of which nothing was heard for longer is old: twice the lease of the leadership, as long
-/// as it is 5 s, after which a server takes its watch of the store for broken.
+/// An image of which nothing was heard for longer is old: twice the lease of the leadership, if
+/// that is 5 s, after which a server takes its watch of the store for broken.
 pub const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What is read of `/health`; older and newer servers may say less or more.
@@ -42,6 +42,7 @@ pub(super) struct Store {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Standing {
+    quarantined: u32,
     health: Health,
 }
 
@@ -104,18 +105,46 @@ pub(super) fn caution(freshness: Freshness, doubt: &str) -> String {
 /// # Errors
 /// Those of the stream.
 pub(super) async fn note(session: &mut Session<'_>, freshness: Freshness) -> Result<(), Failure> {
-    if !freshness.stale {
-        return Ok(());
-    }
-    let standing = session.api.read::<Standing>(&["status"], &[]).await;
-    let doubt = match &standing {
-        Ok(standing) => doubt(freshness, &standing.health),
-        // The answer can be shown all the same.
-        Err(failure) => Some(format!("the scheduler does not say how it is: {failure}")),
-    };
-    if let Some(doubt) = doubt {
+    if freshness.stale
+        && let Some(doubt) = asked(session, freshness).await.0
+    {
         session.console.note(&caution(freshness, &doubt))?;
     }
+    Ok(())
+}
+
+/// What the server itself says: why its answer may be old, and how many records cannot be read.
+async fn asked(session: &Session<'_>, freshness: Freshness) -> (Option<String>, u32) {
+    match session.api.read::<Standing>(&["status"], &[]).await {
+        Ok(standing) => (doubt(freshness, &standing.health), standing.quarantined),
+        // The answer can be shown all the same.
+        Err(failure) => {
+            let doubt = format!("the scheduler does not say how it is: {failure}");
+            (Some(doubt), 0)
+        }
+    }
+}
+
+/// Says that a list of `what` is empty, and why: nothing is there, then `otherwise` says what to do
+/// about it; or it could not be read.
+///
+/// # Errors
+/// Those of the stream.
+pub(super) async fn nothing(
+    session: &mut Session<'_>,
+    freshness: Freshness,
+    what: &str,
+    otherwise: &str,
+) -> Result<(), Failure> {
+    let said = match asked(session, freshness).await {
+        (Some(doubt), _) => format!("no {what} are known\n{}", caution(freshness, &doubt)),
+        (None, 0) => format!("no {what}; {otherwise}"),
+        (None, records) => format!(
+            "no {what} are known; {records} records of the store cannot be read and are left \
+             alone: `berth status`"
+        ),
+    };
+    session.console.note(&said)?;
     Ok(())
 }
 

@@ -146,10 +146,14 @@ async fn events_raw(
     session.api.read(&["events"], &query).await
 }
 
+/// What to do when there are no nodes.
+pub(super) const NO_NODES: &str = "start some with `berth agent`";
+
 /// How records of a kind become rows.
 trait Rows {
     type Record: serde::de::DeserializeOwned;
-    const NONE: &'static str;
+    /// What to do when there are none.
+    const IF_NONE: &'static str;
     fn headings(&self) -> Vec<&'static str>;
     fn id(record: &Self::Record) -> String;
     fn cells(&self, record: &Self::Record, now: Timestamp) -> Vec<Cell>;
@@ -191,11 +195,10 @@ async fn tables<R: Rows>(
     for record in &page.items {
         table.row(rows.cells(record, now));
     }
-    freshness::note(session, page.freshness()).await?;
     if table.is_empty() && !args.watch {
-        session.console.note(R::NONE)?;
-        return Ok(());
+        return freshness::nothing(session, page.freshness(), args.path(), R::IF_NONE).await;
     }
+    freshness::note(session, page.freshness()).await?;
     let colored = session.console.colored();
     session.console.text(&table.render(0, colored))?;
     if page.more {
@@ -264,7 +267,7 @@ struct Workloads {
 
 impl Rows for Workloads {
     type Record = WorkloadView;
-    const NONE: &'static str = "no workloads; `berth apply -f FILE` creates some";
+    const IF_NONE: &'static str = "`berth apply -f FILE` creates some";
 
     fn headings(&self) -> Vec<&'static str> {
         let mut all = vec!["ID", "TYPE", "STATUS", "NODE", "REVISION", "TRIES", "AGE"];
@@ -320,7 +323,7 @@ struct Nodes {
 
 impl Rows for Nodes {
     type Record = NodeView;
-    const NONE: &'static str = "no nodes; start some with `berth agent`";
+    const IF_NONE: &'static str = NO_NODES;
 
     fn headings(&self) -> Vec<&'static str> {
         let mut all = vec!["ID", "STATUS", "CPU", "MEMORY", "DISK", "WORKLOADS", "AGE"];

@@ -127,8 +127,8 @@ pub async fn dispatch(command: ClientCommand, console: &mut Console) -> Result<(
         C::Events(args) => events::run(session, &args).await,
         C::Top(args) => top::run(session, &args).await,
         C::Drain(args) => node::drain(session, &args).await,
-        C::Cordon(args) => node::post(session, &args, "cordon", "cordoned").await,
-        C::Uncordon(args) => node::post(session, &args, "uncordon", "uncordoned").await,
+        C::Cordon(args) => node::cordon(session, &args).await,
+        C::Uncordon(args) => node::uncordon(session, &args).await,
         C::Fence(args) => node::fence(session, &args).await,
         C::Purge(args) => node::purge(session, &args).await,
     }

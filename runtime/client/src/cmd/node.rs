@@ -71,20 +71,45 @@ struct DrainBody {
     parallelism: Option<u32>,
 }
 
-/// Posts to a route of a node that takes no body.
+/// Runs `berth cordon`.
 ///
 /// # Errors
 /// A refusal.
-pub async fn post(
+pub async fn cordon(session: &mut Session<'_>, args: &NodeArgs) -> Result<(), Failure> {
+    let node = &args.node;
+    let next = format!(
+        "what runs there stays, and nothing new comes (`berth get nodes`); `berth uncordon {node}` \
+         ends it"
+    );
+    post(session, args, "cordon", ("cordoned", &next)).await
+}
+
+/// Runs `berth uncordon`.
+///
+/// # Errors
+/// A refusal.
+pub async fn uncordon(session: &mut Session<'_>, args: &NodeArgs) -> Result<(), Failure> {
+    let next = "it takes workloads again once it is ready; `berth get nodes` shows it";
+    post(session, args, "uncordon", ("uncordoned", next)).await
+}
+
+/// Posts to a route of a node that takes no body, and says what was done and what happens next.
+async fn post(
     session: &mut Session<'_>,
     args: &NodeArgs,
     route: &str,
-    done: &str,
+    (done, next): (&str, &str),
 ) -> Result<(), Failure> {
     let node = &args.node;
     let path = ["nodes", node.as_str(), route];
     session.api.send(Method::POST, &path, &[], None).await?;
     session.console.line(&format!("node/{node} {done}"))?;
+    hint(session, next)
+}
+
+/// What happens now, and what shows it.
+fn hint(session: &mut Session<'_>, next: &str) -> Result<(), Failure> {
+    session.console.note(&format!("hint: {next}"))?;
     Ok(())
 }
 
@@ -97,7 +122,9 @@ pub async fn purge(session: &mut Session<'_>, args: &NodeArgs) -> Result<(), Fai
     let path = ["nodes", node.as_str()];
     session.api.send(Method::DELETE, &path, &[], None).await?;
     session.console.line(&format!("node/{node} purged"))?;
-    Ok(())
+    let next =
+        "an agent that still runs there registers it anew; `berth get nodes` shows what is left";
+    hint(session, next)
 }
 
 /// Runs `berth fence`. Asks first: a node that is fenced and alive runs what runs elsewhere too.
@@ -113,7 +140,11 @@ pub async fn fence(session: &mut Session<'_>, args: &FenceArgs) -> Result<(), Fa
     let path = ["nodes", node.as_str(), "fence"];
     session.api.send(Method::POST, &path, &[], None).await?;
     session.console.line(&format!("node/{node} fenced"))?;
-    Ok(())
+    let next = format!(
+        "its workloads are placed elsewhere at once; when `berth get workloads --node {node}` \
+         shows none, `berth purge {node}` removes its record"
+    );
+    hint(session, &next)
 }
 
 fn confirmed(session: &mut Session<'_>, node: &NodeId) -> Result<bool, Failure> {
@@ -148,10 +179,19 @@ pub async fn drain(session: &mut Session<'_>, args: &DrainArgs) -> Result<(), Fa
         .send(Method::POST, &path, &[], Some(body))
         .await?;
     session.console.line(&format!("node/{node} draining"))?;
-    if args.wait {
+    let next = if args.wait {
         wait_drained(session, node, args.timeout).await?;
-    }
-    Ok(())
+        format!(
+            "nothing is left on it; stop its agent, then `berth fence {node}` and \
+             `berth purge {node}` remove it, or `berth uncordon {node}` takes it back"
+        )
+    } else {
+        format!(
+            "its workloads move elsewhere, few at a time; `berth describe node {node}` shows how \
+             far it is, and `berth uncordon {node}` ends it"
+        )
+    };
+    hint(session, &next)
 }
 
 async fn wait_drained(

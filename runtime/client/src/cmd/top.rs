@@ -3,6 +3,7 @@
 use berth_core::io::view::NodeView;
 use clap::{Args, ValueEnum};
 
+use super::get::NO_NODES;
 use super::list::{self, Page};
 use super::{Session, freshness};
 use crate::api::Connection;
@@ -40,13 +41,11 @@ pub async fn run(session: &mut Session<'_>, args: &TopArgs) -> Result<(), Failur
     match args.kind {
         TopKind::Nodes => {
             let page: Page<NodeView> = list::all(session, "nodes", &[], None).await?;
-            freshness::note(session, page.freshness()).await?;
+            let age = page.freshness();
             if page.items.is_empty() {
-                session
-                    .console
-                    .note("no nodes; start some with `berth agent`")?;
-                return Ok(());
+                return freshness::nothing(session, age, "nodes", NO_NODES).await;
             }
+            freshness::note(session, age).await?;
             let colored = session.console.colored();
             session
                 .console

@@ -374,14 +374,41 @@ async fn nodes_are_drained_with_what_was_asked_and_fenced_only_when_sure() {
     assert_eq!(server.seen(), [format!("POST /nodes/node-1/drain {body}")]);
     let ran = berth(server.url(), "drain node-1").await;
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    let next = "hint: its workloads move elsewhere, few at a time; `berth describe node node-1`";
+    assert!(ran.err.starts_with(next), "{}", ran.err);
     // What was not given is the server's to choose.
     assert_eq!(server.seen()[1], "POST /nodes/node-1/drain {}");
     let ran = berth(server.url(), "fence node-1").await;
     assert_eq!(ran.exit, Exit::Usage);
     assert_eq!(server.seen().len(), 2, "nothing was sent");
     server.always("POST", "/nodes/node-1/fence", Answer::json(200, json!({})));
-    let ran = berth(server.url(), "fence node-1 --yes").await;
-    assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+    server.always("DELETE", "/nodes/node-1", Answer::text(204, ""));
+    server.always("POST", "/nodes/node-1/cordon", Answer::json(200, json!({})));
+    server.always(
+        "POST",
+        "/nodes/node-1/uncordon",
+        Answer::json(200, json!({})),
+    );
+    for (line, done, shows) in [
+        (
+            "fence node-1 --yes",
+            "fenced",
+            "`berth get workloads --node node-1`",
+        ),
+        ("purge node-1", "purged", "`berth get nodes`"),
+        ("cordon node-1", "cordoned", "`berth get nodes`"),
+        ("uncordon node-1", "uncordoned", "`berth get nodes`"),
+    ] {
+        let ran = berth(server.url(), line).await;
+        assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
+        assert_eq!(ran.out, format!("node/node-1 {done}\n"));
+        assert!(ran.err.starts_with("hint: "), "{line}: {}", ran.err);
+        assert!(
+            ran.err.contains(shows) && ran.err.lines().count() == 1,
+            "{line}: {}",
+            ran.err
+        );
+    }
 }
 
 #[tokio::test]

@@ -59,3 +59,40 @@ async fn without_a_leader_or_a_store_it_is_said_why_an_answer_may_be_old() {
     assert_eq!(ran.exit, Exit::Done);
     assert!(ran.err.contains("does not say how it is"), "{}", ran.err);
 }
+
+#[tokio::test]
+async fn an_empty_list_says_whether_it_is_empty_or_could_not_be_read() {
+    let server = Server::start().await;
+    let none = |stale: bool| {
+        let page = json!({"items": [], "more": false, "revision": 0, "stale": stale, "age_ms": 0});
+        Answer::json(200, page)
+    };
+    let leads = |quarantined: u32| {
+        let store = json!({"available": true, "state": "fine"});
+        let health = json!({"mode": "normal", "leading": true, "leader": "one", "store": store});
+        Answer::json(200, json!({"quarantined": quarantined, "health": health}))
+    };
+    let refused = json!({"available": false, "state": "refused", "why": "it was restored"});
+    for line in ["get nodes", "top"] {
+        server.on("GET", "/nodes", none(false));
+        server.on("GET", "/status", leads(0));
+        let ran = berth(server.url(), line).await;
+        assert_eq!(
+            ran.err, "no nodes; start some with `berth agent`\n",
+            "{line}"
+        );
+        server.on("GET", "/nodes", none(false));
+        server.on("GET", "/status", leads(3));
+        let ran = berth(server.url(), line).await;
+        let says = "no nodes are known; 3 records of the store cannot be read";
+        assert!(ran.err.starts_with(says), "{line}: {}", ran.err);
+        server.on("GET", "/nodes", none(true));
+        server.on("GET", "/status", follows(None, refused.clone()));
+        let ran = berth(server.url(), line).await;
+        assert_eq!(
+            ran.err,
+            "no nodes are known\nnote: this may be old: the store is refused: it was restored; \
+             nothing was read from it yet\n"
+        );
+    }
+}
