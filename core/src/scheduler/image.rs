@@ -14,7 +14,7 @@ use crate::model::workload::{DesiredState, TombstoneRecord};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
-use super::commit::{Staged, share_of};
+use super::commit::{InFlight, Staged, share_of};
 use super::node::{Hold, Share, Tombstone};
 use super::pool::CallPool;
 use super::workload::{Durable, Workload};
@@ -198,6 +198,10 @@ impl Scheduler {
             }
             return;
         }
+        if self.is_own_tombstone(&stored) && self.take(&stored).is_ok() {
+            // The echo of its creation, for the same reason.
+            return;
+        }
         self.stats.records_adopted += 1;
         let was = match &stored.key {
             Key::Node(id) => self.nodes.get(id).and_then(|node| node.record.clone()),
@@ -328,6 +332,17 @@ impl Scheduler {
         };
         let tombstone = self.nodes.get(node).and_then(|n| n.tombstones.get(id));
         stored.value.is_none() && tombstone.is_some_and(|t| t.staged.is_some())
+    }
+
+    /// The watch tells of a tombstone while our transaction that adds it by itself has no answer yet.
+    fn is_own_tombstone(&self, stored: &Stored) -> bool {
+        let writes = |in_flight: &InFlight| {
+            let mut writes = in_flight.writes.iter();
+            writes.any(|(key, value)| *key == stored.key && *value == stored.value)
+        };
+        matches!(stored.key, Key::Tombstone(..))
+            && stored.value.is_some()
+            && self.in_flight.values().any(writes)
     }
 
     /// A value that we removed since: the watch may tell of a write after the commit of its

@@ -1,7 +1,8 @@
 //! Transactions that conflict, vanish, are refused, or are overtaken; leaders that come and go.
 
+use berth_core::io::agent::AgentState;
 use berth_core::io::request::{Query, Request, RequestError, Response};
-use berth_core::io::{Deposed, Fate, Op, Stored};
+use berth_core::io::{Deposed, Fate, Op, Stored, Txn};
 use berth_core::model::workload::DesiredState;
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
@@ -345,4 +346,51 @@ fn the_echo_of_an_own_removal_frees_what_was_held() {
     assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
     assert_eq!(cluster.count(EventType::RecordAdopted), 0);
     assert!(!cluster.store.contains_key(&key));
+}
+
+/// S11: so may the echo of a tombstone that is added by itself, for a copy that came back.
+#[test]
+fn the_echo_of_an_own_tombstone_is_nobody_elses() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(2));
+    let revision = cluster.get_workload("w").unwrap().record.revision_id;
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(2));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    agent.has.insert(id("w"), (revision, AgentState::Running));
+    cluster.next_commit = NextCommit::Held;
+    cluster.pass(seconds(90));
+    let key = Key::Tombstone(node("n-0"), id("w"));
+    let wrote = |txn: &Txn| {
+        txn.ops.iter().find_map(|op| match op {
+            Op::Put { key: put, value } if *put == key => Some(value.clone()),
+            _ => None,
+        })
+    };
+    let mut held = cluster.held.iter().map(wrote).zip(1..);
+    let (value, after) = held
+        .find(|(value, _)| value.is_some())
+        .expect("it is to be buried");
+    let at = StoreRevision(cluster.revision + after);
+    let records = vec![Stored {
+        key: key.clone(),
+        value,
+        mod_revision: at,
+    }];
+    cluster.feed(Input::Changed {
+        revision: at,
+        records,
+    });
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 1);
+    cluster.release();
+    let mut told = cluster.changes.iter();
+    let told = told.find(|(revision, _)| *revision == at.0);
+    let buried = told.is_some_and(|(_, told)| told.iter().any(|stored| stored.key == key));
+    assert!(buried, "its answer told of another revision");
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
+    assert!(!cluster.agents[&node("n-0")].has.contains_key(&id("w")));
+    assert_eq!(cluster.count(EventType::RecordAdopted), 0);
 }
