@@ -376,7 +376,7 @@ fn the_echo_of_an_own_tombstone_is_nobody_elses() {
     let at = StoreRevision(cluster.revision + after);
     let records = vec![Stored {
         key: key.clone(),
-        value,
+        value: value.map(Into::into),
         mod_revision: at,
     }];
     cluster.feed(Input::Changed {
