@@ -36,7 +36,7 @@ struct Shared {
 
 /// A record of any kind.
 #[derive(Clone)]
-enum Record {
+pub(crate) enum Record {
     Workload(Arc<WorkloadRecord>),
     Assignment(Arc<AssignmentRecord>),
     Intent(Arc<IntentRecord>),
@@ -49,22 +49,18 @@ enum Record {
 /// A kind of record.
 pub(crate) trait Kind: DeserializeOwned + Clone {
     /// As one of any kind.
-    #[allow(private_interfaces)]
     fn into_record(self: Arc<Self>) -> Record;
     /// Back, if it is of this kind.
-    #[allow(private_interfaces)]
     fn of_record(record: &Record) -> Option<&Arc<Self>>;
 }
 
 macro_rules! kinds {
     ($($variant:ident: $record:ty,)*) => {$(
         impl Kind for $record {
-            #[allow(private_interfaces)]
-            fn into_record(self: Arc<Self>) -> Record {
+                    fn into_record(self: Arc<Self>) -> Record {
                 Record::$variant(self)
             }
-            #[allow(private_interfaces)]
-            fn of_record(record: &Record) -> Option<&Arc<Self>> {
+                    fn of_record(record: &Record) -> Option<&Arc<Self>> {
                 match record {
                     Record::$variant(record) => Some(record),
                     _ => None,
