@@ -338,7 +338,9 @@ impl Scheduler {
     fn is_own_tombstone(&self, stored: &Stored) -> bool {
         let writes = |in_flight: &InFlight| {
             let mut writes = in_flight.writes.iter();
-            writes.any(|(key, value)| *key == stored.key && value.as_deref() == stored.value.as_deref())
+            writes.any(|(key, value)| {
+                *key == stored.key && value.as_deref() == stored.value.as_deref()
+            })
         };
         matches!(stored.key, Key::Tombstone(..))
             && stored.value.is_some()
