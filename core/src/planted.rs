@@ -118,6 +118,8 @@ bugs! {
         "the first wait is already doubled"
     TakesOverTooSoon "takes-over-too-soon" "S3"
         "who followed leads before its watch has told what was written before it won"
+    ReadBackUnverified "read-back-unverified" "S15"
+        "after a commit of unknown fate the store is read without a look whether it is still the same"
     CountUnchecked "count-unchecked" "S1"
         "who followed leads over its image although the store holds another number of records"
     RetryLostAtTakeover "retry-lost-at-takeover" "S7"
@@ -206,6 +208,8 @@ bugs! {
         "a node that heartbeats what it runs is left because it cannot be called"
     DrainedTooEarly "drained-too-early" "S20"
         "a drain is complete when nothing is assigned, whatever still runs"
+    GravesForgotten "graves-forgotten" "S20"
+        "a new leader takes a copy that the events tell of for a stranger"
     PendingInSilence "pending-in-silence" "S21"
         "a workload that becomes pending again says nothing about why"
     PendingWithoutFigures "pending-without-figures" "S21"
@@ -262,8 +266,10 @@ impl Bug {
             Self::CountUnchecked => Some("untold-removal"),
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
+            Self::GravesForgotten => Some("purged-node-comes-back"),
             Self::LeaderUnverified => Some("restored-in-silence"),
             Self::OlderListingBelieved => Some("old-listing"),
+            Self::ReadBackUnverified => Some("restored-while-unknown"),
             Self::RestoreForgotten => Some("restart-over-a-restored-store"),
             Self::TakesOverTooSoon => Some("reign-between"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),

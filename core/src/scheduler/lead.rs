@@ -138,8 +138,22 @@ impl Scheduler {
         self.timers
             .set(Timer::Pass, now + self.config.reconcile_interval);
         self.eviction.restart(now);
+        self.remember_graves();
         self.restore_moves();
         self.note_cluster_health();
+    }
+
+    /// What was somewhere once, as the events tell, is no stranger there: a node that was purged may
+    /// come back with it when another one leads.
+    fn remember_graves(&mut self) {
+        if planted(Bug::GravesForgotten) {
+            return;
+        }
+        for event in self.events.values() {
+            if let (Some(node), Some(workload)) = (&event.node_id, &event.workload_id) {
+                self.graves.bury(node, workload, event.timestamp);
+            }
+        }
     }
 
     /// One pass over all workloads, of which there may be many, while nobody leads.

@@ -51,7 +51,8 @@ pub(crate) struct Committer {
 pub(crate) struct Work {
     queue: VecDeque<Pending>,
     in_flight: JoinSet<Attempt>,
-    reads: JoinSet<FromStore>,
+    /// `None`: another store answered.
+    reads: JoinSet<Option<FromStore>>,
     waiting_reads: VecDeque<(TxnId, Vec<Key>)>,
 }
 
@@ -90,6 +91,8 @@ impl Committer {
                 }
                 Some(read) = self.work.reads.join_next() => {
                     let Ok(read) = read else { return End::Fault };
+                    // The next look says what is wrong with it.
+                    let Some(read) = read else { return End::Refused };
                     if self.answers.send(read).await.is_err() {
                         return End::Stopped;
                     }
@@ -151,14 +154,14 @@ impl Committer {
             };
             let (client, layout) = (self.client.clone(), self.keys.clone());
             let (config, epoch) = (Arc::clone(&self.config), self.epoch);
-            let metrics = Arc::clone(&self.metrics);
+            let (metrics, memory) = (Arc::clone(&self.metrics), self.memory.clone());
             self.work.reads.spawn(async move {
-                let input = read_back(client, &layout, &config, txn, keys).await;
+                let input = read_back(client, &layout, &config, &memory, txn, keys).await?;
                 DriverMetrics::count(&metrics.read_backs);
-                FromStore {
+                Some(FromStore {
                     source: Source::Term(epoch),
                     input,
-                }
+                })
             });
         }
     }

@@ -410,7 +410,7 @@ impl World {
                 success: gets.collect(),
                 ..TxnRequest::default()
             };
-            let purpose = Purpose::ReadBack(txn, keys);
+            let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
             self.ask_store(at, kv::Request::Txn(request), purpose);
             self.twist_output(at);
         }
@@ -530,7 +530,7 @@ impl World {
                     }],
                 );
             }
-            Purpose::ReadBack(txn, keys) => {
+            Purpose::ReadBack(txn, keys, _) => {
                 let gets = keys
                     .iter()
                     .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
@@ -538,7 +538,8 @@ impl World {
                     success: gets.collect(),
                     ..TxnRequest::default()
                 };
-                self.ask_store(at, kv::Request::Txn(request), Purpose::ReadBack(txn, keys));
+                let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
+                self.ask_store(at, kv::Request::Txn(request), purpose);
             }
             Purpose::Verify(_, Next::Watch(from)) => self.resume_watch(at, from),
             Purpose::KeepAlive { .. }
@@ -614,7 +615,11 @@ impl World {
                     self.commit_answered(at, txn, &keys, result);
                 }
             }
-            (Purpose::ReadBack(txn, keys), Ok(kv::Response::Txn(answer))) => {
+            (Purpose::ReadBack(txn, keys, before), Ok(kv::Response::Txn(answer))) => {
+                let unverified = planted(Bug::ReadBackUnverified);
+                if !unverified && !self.is_believed(at, before, answer.revision) {
+                    return;
+                }
                 let revision = StoreRevision(answer.revision);
                 let records = gets(&mut self.texts, &keys, &answer.responses);
                 self.feed(

@@ -64,7 +64,7 @@ pub(super) enum Purpose {
         asked_at: Timestamp,
     },
     Commit(TxnId, Vec<Key>, Option<Sight>),
-    ReadBack(TxnId, Vec<Key>),
+    ReadBack(TxnId, Vec<Key>, Option<Sight>),
     Watch,
     /// Keeps everybody from leading.
     Hold,

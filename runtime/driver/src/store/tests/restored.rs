@@ -67,6 +67,22 @@ async fn a_store_that_was_restored_is_refused_until_the_operator_accepts_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_restored_store_says_of_a_commit_is_not_believed() {
+    let (net, restored) = (Net::new(), older().await);
+    let mut subject = Subject::start(&net, "a", config());
+    let (term, _) = subject.leads().await;
+    goes_on(&mut subject, &term).await;
+    // Its fate was unknown, and before it is read back the store is another one.
+    net.point_at(&restored);
+    let keys = vec![workload("w")];
+    term.orders.send(Order::ReadBack(TxnId(9), keys)).unwrap();
+    assert_eq!(subject.deposed().await, Deposed::StoreRefused);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let told = subject.answers.try_recv();
+    assert!(told.is_err(), "told what the other store says: {told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_right_store_is_used_again_without_a_word() {
     let (net, restored) = (Net::new(), older().await);
     let mut subject = Subject::start(&net, "a", config());
