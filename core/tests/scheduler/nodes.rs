@@ -457,6 +457,27 @@ fn a_stranger_is_left_alone_and_what_came_back_from_the_grave_is_not() {
 }
 
 #[test]
+fn a_new_leader_knows_from_the_events_what_was_where() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(2));
+    let revision = cluster.get_workload("w").unwrap().record.revision_id;
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(2));
+    cluster.restart(20);
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    for name in ["foreign", "w"] {
+        let copy = (revision.clone(), AgentState::Running);
+        agent.has.insert(id(name), copy);
+    }
+    cluster.pass(seconds(90));
+    let has: Vec<_> = cluster.agents[&node("n-0")].has.keys().collect();
+    assert_eq!(has, [&id("foreign")]);
+    assert_eq!(cluster.get_node("n-0").unwrap().strangers, Some(1));
+}
+
+#[test]
 fn registering_again_resets_nothing() {
     let mut cluster = Cluster::new();
     cluster.nodes(1);
