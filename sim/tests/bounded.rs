@@ -10,8 +10,8 @@ const MINUTE: u64 = 60;
 /// What each part of a small world (4 nodes, 12 workloads, 2 clients) keeps at most.
 fn most(part: &str) -> usize {
     match part {
-        // Ten minutes of changes.
-        "store: versions" => 5_000,
+        // Ten minutes of changes; a text is kept for as long as the store has it.
+        "store: versions" | "store: texts" => 5_000,
         "store: watches" => 16,
         "store: copies" => 8,
         "store: twists" => 0,
