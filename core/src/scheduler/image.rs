@@ -10,7 +10,7 @@ use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::units::Resources;
-use crate::model::workload::{DesiredState, TombstoneRecord};
+use crate::model::workload::{DesiredState, IntentOutcome, IntentRecord, TombstoneRecord};
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
@@ -283,11 +283,15 @@ impl Scheduler {
             let counted = workload.durable.retry.is_some()
                 && workload.desired() == Some(DesiredState::Running);
             let rests = matches!(workload.phase, Phase::GivenUp | Phase::BackingOff(_));
-            // What is under way without a record of it is decided anew.
-            let unrecorded = workload.durable.intent.is_none()
+            // What is under way without a record of it is decided anew; and what failed by the record,
+            // for instance in a transaction that had been given up and came late, fails once.
+            let is_over = |intent: &Arc<IntentRecord>| intent.outcome != IntentOutcome::Open;
+            let unrecorded = workload.durable.intent.as_ref().is_none_or(is_over)
                 && workload.call.is_none()
                 && workload.phase.is_under_way();
-            if rests && !counted || unrecorded {
+            if unrecorded && counted {
+                workload.phase = workload.durable.resting_phase(self.now);
+            } else if rests && !counted || unrecorded && workload.durable.intent.is_none() {
                 workload.phase = Phase::Idle;
             }
         }

@@ -1,8 +1,10 @@
 //! What came to nothing: a change that was taken back, a delete that was lost, a record that could
 //! not be read and was written anew.
 
+use berth_core::io::AgentState;
 use berth_core::io::request::Request;
-use berth_core::{Config, Epoch, EventType, Input, Key, Scheduler};
+use berth_core::model::workload::FailureKind;
+use berth_core::{Config, Epoch, EventType, Input, Key, Scheduler, StoreRevision};
 
 use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
 use crate::review::edit;
@@ -32,6 +34,42 @@ fn a_loss_that_came_to_nothing_makes_room() {
     assert_eq!(cluster.count(EventType::NodeLost), 0);
     assert_eq!(cluster.seen("w").1, "n-0");
     assert_eq!(cluster.core.counters().rescued_by_pass, 0);
+}
+
+/// S11: the record of a failure that was given up comes late, while its node is looked at anew: that
+/// is one failure, not two.
+#[test]
+fn a_failure_whose_record_comes_late_counts_once() {
+    let applied = |result| {
+        let mut cluster = Cluster::new();
+        cluster.nodes(1);
+        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+        (agent.result, agent.failure) = (result, FailureKind::ImageNotFound);
+        cluster.apply("w", 100).unwrap();
+        cluster
+    };
+    // What one writes who saw it fail ...
+    let mut first = applied(AgentState::Failed);
+    first.next_commit = NextCommit::Held;
+    while first.held.is_empty() {
+        first.pass(seconds(1));
+    }
+    // ... comes to one who has not.
+    let mut cluster = applied(AgentState::Pending);
+    cluster.held = first.held;
+    cluster.release();
+    let (revision, records) = cluster.changes.last().cloned().unwrap();
+    let revision = StoreRevision(revision);
+    cluster.feed(Input::Changed { revision, records });
+    assert_eq!(cluster.seen("w").0, "Failed");
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    for (_, state) in agent.has.values_mut() {
+        *state = AgentState::Failed;
+    }
+    cluster.pass(seconds(90));
+    let record = cluster.get_workload("w").unwrap().record;
+    assert_eq!(record.retry.attempts, 1);
+    assert_eq!(cluster.count(EventType::WorkloadFailed), 0);
 }
 
 /// L3: a tombstone that cannot be read is left alone; written anew with a later move, it can.
