@@ -14,11 +14,7 @@ impl Scheduler {
         }
         self.give_up(Deposed::LostLeadership);
         self.load_image(&snapshot);
-        let ids: Vec<WorkloadId> = self.workloads.keys().cloned().collect();
-        for id in &ids {
-            self.reserve_assigned(id);
-            self.note_waiting(id);
-        }
+        self.reserve_all();
         self.reserve_hidden();
         self.mirrors = true;
         self.current_at = self.now;

@@ -1,11 +1,10 @@
-//! The image of the store: loaded, kept up by own commits, and corrected by what somebody else
-//! changes.
+//! The image of the store: kept up by own commits, and corrected by what somebody else changes.
 
 use std::sync::Arc;
 
 use crate::io::request::{Effect, RequestError};
 use crate::io::value::Kind;
-use crate::io::{Deposed, Output, Snapshot, Stored, Value};
+use crate::io::{Deposed, Output, Stored, Value};
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
@@ -17,74 +16,10 @@ use crate::reconcile::{Observed, Phase};
 use super::commit::{InFlight, Staged, share_of};
 use super::node::{Hold, Share, Tombstone};
 use super::pool::CallPool;
-use super::workload::{Durable, Workload};
+use super::workload::{Durable, Part, Workload};
 use super::{Leadership, Scheduler};
 
 impl Scheduler {
-    /// The image is what the snapshot says, and nothing else.
-    pub(super) fn load_image(&mut self, snapshot: &Snapshot) {
-        let newest = snapshot
-            .records
-            .iter()
-            .rev()
-            .find_map(|stored| match &stored.key {
-                Key::Event(id) => id.time(),
-                _ => None,
-            });
-        self.event_floor = newest.unwrap_or_default();
-        self.revision = snapshot.revision;
-        self.events.clear();
-        self.quarantined.clear();
-        self.clear_image();
-        for stranger in &snapshot.strangers {
-            self.quarantined.insert(
-                Key::Meta(stranger.clone()),
-                "not a key of the layout".into(),
-            );
-        }
-        // Nodes first: who is assigned to each is not looked for among all workloads, but reserved
-        // when every record is in. Tombstones last: they need both.
-        let turn = |stored: &Stored| match stored.key {
-            Key::Node(_) => 0,
-            Key::Tombstone(..) => 2,
-            _ => 1,
-        };
-        for now in 0..=2 {
-            let records = snapshot.records.iter();
-            for stored in records.filter(|stored| turn(stored) == now) {
-                if matches!(stored.key, Key::Retry(_)) && planted(Bug::RetryLostAtTakeover) {
-                    continue;
-                }
-                self.load(stored);
-            }
-        }
-    }
-
-    /// Nothing is known of workloads and nodes, and nothing is left of what was to be done.
-    pub(super) fn clear_image(&mut self) {
-        self.workloads.clear();
-        self.nodes.clear();
-        self.tombs.clear();
-        self.graves.clear();
-        self.hidden.clear();
-        self.stranded.clear();
-        self.unsettled.clear();
-        self.waiting_for_room.clear();
-        self.suggestions.clear();
-        self.moves.clear();
-        self.room.clear();
-        // Whatever is told from now on is newer than the image.
-        self.removed.clear();
-        self.removed_order.clear();
-    }
-
-    /// Takes one record of a snapshot.
-    fn load(&mut self, stored: &Stored) {
-        if let Err(problem) = self.take(stored) {
-            self.quarantined.insert(stored.key.clone(), problem);
-        }
-    }
-
     pub(super) fn reserve_assigned(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get(id) else {
             return;
@@ -361,47 +296,15 @@ impl Scheduler {
 
     /// Puts one record into the image.
     pub(super) fn take(&mut self, stored: &Stored) -> Result<(), String> {
-        let revision = match stored.value {
-            Some(_) => stored.mod_revision,
-            None => StoreRevision(0),
-        };
+        let revision = written_at(stored);
         let value = stored.value.as_ref();
         match &stored.key {
-            Key::Workload(id) => {
-                let record = decode(value)?;
-                let entity = self
-                    .workloads
-                    .entry(id.clone())
-                    .or_insert_with(Workload::unknown);
-                entity.durable.record = record;
-                entity.revisions.record = revision;
-            }
-            Key::Assignment(id) => {
-                let record = decode(value)?;
-                let entity = self
-                    .workloads
-                    .entry(id.clone())
-                    .or_insert_with(Workload::unknown);
-                entity.durable.assignment = record;
-                entity.revisions.assignment = revision;
-            }
-            Key::Intent(id) => {
-                let record = decode(value)?;
-                let entity = self
-                    .workloads
-                    .entry(id.clone())
-                    .or_insert_with(Workload::unknown);
-                entity.durable.intent = record;
-                entity.revisions.intent = revision;
-            }
-            Key::Retry(id) => {
-                let record = decode(value)?;
-                let entity = self
-                    .workloads
-                    .entry(id.clone())
-                    .or_insert_with(Workload::unknown);
-                entity.durable.retry = record;
-                entity.revisions.retry = revision;
+            Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
+                let part = Part::read(&stored.key, value)?;
+                let workloads = self.workloads.entry(id.clone());
+                workloads
+                    .or_insert_with(Workload::unknown)
+                    .put(part, revision);
             }
             Key::Node(id) => {
                 let record = decode(value)?;
@@ -539,6 +442,15 @@ impl Scheduler {
     }
 }
 
-fn decode<T: Kind>(value: Option<&Value>) -> Result<Option<Arc<T>>, String> {
+/// The revision that wrote what is there; 0: nothing is.
+pub(super) fn written_at(stored: &Stored) -> StoreRevision {
+    match stored.value {
+        Some(_) => stored.mod_revision,
+        None => StoreRevision(0),
+    }
+}
+
+/// What a record says; `None`: it is absent.
+pub(super) fn decode<T: Kind>(value: Option<&Value>) -> Result<Option<Arc<T>>, String> {
     value.map(Value::read).transpose()
 }

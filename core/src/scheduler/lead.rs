@@ -9,7 +9,6 @@ use crate::model::node::NodeStatus;
 use crate::model::workload::{ActualState, DesiredState};
 use crate::planted::{Bug, planted};
 
-use super::commit::share_of;
 use super::node::Node;
 use super::timers::Timer;
 use super::workload::Workload;
@@ -156,23 +155,12 @@ impl Scheduler {
         }
     }
 
-    /// One pass over all workloads, of which there may be many, while nobody leads.
+    /// There may be many workloads, and nobody leads meanwhile.
     fn settle_workloads(&mut self) {
-        for (id, workload) in &mut self.workloads {
+        for workload in self.workloads.values_mut() {
             workload.resume(self.now, &self.config);
-            if let Some(share) = share_of(&workload.durable)
-                && let Some(node) = workload.durable.node().and_then(|n| self.nodes.get_mut(n))
-            {
-                node.hold(id, |hold| hold.assigned = Some(share));
-            }
-            if let Some(entry) = workload
-                .place_in_line(id)
-                .filter(|_| !planted(Bug::WaitingForgotten))
-            {
-                workload.waits_as = Some(entry.clone());
-                self.waiting_for_room.insert(entry);
-            }
         }
+        self.reserve_all();
         self.unsettled = self.workloads.keys().cloned().collect();
         let to_look_at = self
             .workloads

@@ -17,6 +17,7 @@ mod graves;
 mod health;
 mod image;
 mod lead;
+mod load;
 mod node;
 mod observe;
 mod operator;

@@ -52,6 +52,11 @@ impl Hold {
         .chain(&self.ghosts)
     }
 
+    /// Who must not come beside it, for each of its shares.
+    fn groups(&self) -> impl Iterator<Item = &String> {
+        self.shares().filter_map(|share| share.group.as_ref())
+    }
+
     /// A transaction may still assign it there.
     pub(super) fn may_come(&self) -> bool {
         self.staged.is_some() || !self.ghosts.is_empty()
@@ -267,7 +272,7 @@ impl Node {
         let mut after = before.clone();
         change(&mut after);
         let (old, new) = (before.resources(), after.resources());
-        for group in before.shares().filter_map(|share| share.group.as_ref()) {
+        for group in before.groups() {
             if let Some(members) = self.groups.get_mut(group) {
                 members.remove(workload);
                 if members.is_empty() {
@@ -275,7 +280,7 @@ impl Node {
                 }
             }
         }
-        for group in after.shares().filter_map(|share| share.group.as_ref()) {
+        for group in after.groups() {
             self.groups
                 .entry(group.clone())
                 .or_default()
@@ -287,13 +292,9 @@ impl Node {
             self.assigned.remove(workload);
         }
         self.reserved = self.reserved - old + new;
-        let groups = |hold: &Hold| -> BTreeSet<String> {
-            hold.shares()
-                .filter_map(|share| share.group.clone())
-                .collect()
-        };
+        let leaves = |group| !after.groups().any(|other| other == group);
         let freed = before != after
-            && (!groups(&before).is_subset(&groups(&after))
+            && (before.groups().any(leaves)
                 || old.cpu > new.cpu
                 || old.memory_mb > new.memory_mb
                 || old.disk_gb > new.disk_gb

@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::Config;
-use crate::io::Stored;
 use crate::io::request::ApplyWorkload;
 use crate::io::view::DisplayStatus;
+use crate::io::{Stored, Value};
 use crate::model::id::{CallId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId};
+use crate::model::key::Key;
 use crate::model::time::Timestamp;
 use crate::model::workload::{
     Action, ActualState, AssignmentRecord, DesiredState, IntentOutcome, IntentRecord, RetryRecord,
@@ -16,6 +17,8 @@ use crate::model::workload::{
 };
 use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
+
+use super::image::decode;
 
 /// The order of those that wait for room: priority, age, id.
 pub(super) type WaitingKey = (Reverse<i32>, Timestamp, WorkloadId);
@@ -99,6 +102,30 @@ impl Durable {
             && intent.outcome == IntentOutcome::Open
         {
             Arc::make_mut(intent).outcome = outcome;
+        }
+    }
+}
+
+/// One of a workload's records, read; `None`: it is absent.
+#[derive(Debug)]
+pub(super) enum Part {
+    Record(Option<Arc<WorkloadRecord>>),
+    Assignment(Option<Arc<AssignmentRecord>>),
+    Intent(Option<Arc<IntentRecord>>),
+    Retry(Option<Arc<RetryRecord>>),
+}
+
+impl Part {
+    /// Reads what is stored at a workload's key.
+    pub(super) fn read(key: &Key, value: Option<&Value>) -> Result<Self, String> {
+        match key {
+            Key::Workload(_) => decode(value).map(Self::Record),
+            Key::Assignment(_) => decode(value).map(Self::Assignment),
+            Key::Intent(_) => decode(value).map(Self::Intent),
+            Key::Retry(_) => decode(value).map(Self::Retry),
+            Key::Node(_) | Key::Tombstone(..) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => {
+                Err(format!("{key} is no record of a workload"))
+            }
         }
     }
 }
@@ -250,6 +277,28 @@ impl Workload {
         })?;
         let since = record.metadata.created_at;
         Some((Reverse(record.priority), since, id.clone()))
+    }
+
+    /// One of its records is now this, written at that revision.
+    pub(super) fn put(&mut self, part: Part, revision: StoreRevision) {
+        match part {
+            Part::Record(record) => {
+                self.durable.record = record;
+                self.revisions.record = revision;
+            }
+            Part::Assignment(record) => {
+                self.durable.assignment = record;
+                self.revisions.assignment = revision;
+            }
+            Part::Intent(record) => {
+                self.durable.intent = record;
+                self.revisions.intent = revision;
+            }
+            Part::Retry(record) => {
+                self.durable.retry = record;
+                self.revisions.retry = revision;
+            }
+        }
     }
 
     /// Takes up what depends on the records after they changed.

@@ -5,7 +5,7 @@
 //! the least version that it can have. The scheduler's own writes are part of the model: they make
 //! the version grow at any time, and remove a record whose deletion was asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_core::Timestamp;
 use berth_core::model::workload::DesiredState;
@@ -130,7 +130,8 @@ pub(crate) fn explain(starts: &BTreeSet<End>, calls: &[Call]) -> Found {
 /// False: gave up.
 fn search(start: State, calls: &[Call], tried: &mut usize, ends: &mut BTreeSet<End>) -> bool {
     let certain = |call: &Call| call.answer != Answer::Unknown;
-    let mut known = BTreeSet::from([(0_u64, start)]);
+    let mut known = Known::default();
+    known.is_new(0, start);
     let mut todo = vec![(0_u64, start)];
     while let Some((done, state)) = todo.pop() {
         *tried += 1;
@@ -155,9 +156,9 @@ fn search(start: State, calls: &[Call], tried: &mut usize, ends: &mut BTreeSet<E
                 continue;
             }
             for next in after(&calls[at], state) {
-                let next = (done | 1 << at, next);
-                if known.insert(next) {
-                    todo.push(next);
+                let done = done | 1 << at;
+                if known.is_new(done, next) {
+                    todo.push((done, next));
                 }
             }
         }
@@ -178,32 +179,51 @@ pub(crate) fn expire(
             living.insert(end);
             continue;
         }
+        if end.open.len() > CALLS_MAX {
+            return None;
+        }
         // One that is not too old may have taken effect between two that are.
-        let mut known = BTreeSet::from([end.clone()]);
-        let mut todo = vec![end];
-        while let Some(End { state, open }) = todo.pop() {
+        let all = u64::MAX.checked_shr(u64::BITS - end.open.len() as u32);
+        let all = all.unwrap_or_default();
+        let mut known = Known::default();
+        known.is_new(all, end.state);
+        let mut todo = vec![(all, end.state)];
+        while let Some((open, state)) = todo.pop() {
             tried += 1;
             if tried > TRIED_MAX {
                 return None;
             }
-            for (at, call) in open.iter().enumerate() {
-                let mut rest = open.clone();
-                rest.remove(at);
+            let left = end.open.iter().enumerate();
+            let left = left.filter(|(at, _)| open & (1 << at) != 0);
+            for (at, call) in left.clone() {
+                let rest = open & !(1 << at);
                 for state in after(call, state) {
-                    let next = End {
-                        state,
-                        open: rest.clone(),
-                    };
-                    if known.insert(next.clone()) {
-                        todo.push(next);
+                    if known.is_new(rest, state) {
+                        todo.push((rest, state));
                     }
                 }
             }
-            let open = open.into_iter().filter(&held_up).collect();
+            let open = left.map(|(_, call)| *call).filter(&held_up).collect();
             living.insert(End { state, open });
         }
     }
     (living.len() <= ENDS_MAX).then_some(living)
+}
+
+/// The configurations that a search came to: a set of its calls, and a state. There are many sets and
+/// few states, so each state has a number.
+#[derive(Default)]
+struct Known {
+    states: BTreeMap<State, u32>,
+    reached: BTreeSet<(u64, u32)>,
+}
+
+impl Known {
+    fn is_new(&mut self, calls: u64, state: State) -> bool {
+        let next = self.states.len() as u32;
+        let state = *self.states.entry(state).or_insert(next);
+        self.reached.insert((calls, state))
+    }
 }
 
 impl Call {
@@ -214,15 +234,15 @@ impl Call {
 }
 
 /// The states that a call can lead to; none: not from here.
-fn after(call: &Call, state: State) -> Vec<State> {
-    let mut nexts: Vec<State> = one(call, state).into_iter().collect();
+fn after(call: &Call, state: State) -> impl Iterator<Item = State> {
     // The scheduler may have removed what was being deleted.
-    if let State::Is(record) = state
-        && record.content.desired == DesiredState::Deleted
-    {
-        nexts.extend(one(call, State::Absent));
-    }
-    nexts
+    let removed = match state {
+        State::Is(record) if record.content.desired == DesiredState::Deleted => {
+            one(call, State::Absent)
+        }
+        State::Is(_) | State::Anything | State::Absent => None,
+    };
+    one(call, state).into_iter().chain(removed)
 }
 
 fn one(call: &Call, state: State) -> Option<State> {

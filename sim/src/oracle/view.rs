@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::io::{Fate, Input, Op, Stored, Txn};
-use berth_core::model::Extra;
 use berth_core::model::node::NodeRecord;
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{AssignmentRecord, TombstoneRecord, WorkloadRecord};
-use berth_core::{Epoch, EventRecord, Key, NodeId, StoreRevision, Timestamp, TxnId, WorkloadId};
+use berth_core::{EventRecord, Key, NodeId, StoreRevision, Timestamp, TxnId, WorkloadId};
 
 use super::avoidance::Avoidance;
 use super::memo::{Last, Memo};
+
+mod load;
 
 /// One transaction on its way.
 #[derive(Debug, Clone)]
@@ -97,15 +98,7 @@ impl View {
             .retain(|id, ghosts| workloads.contains_key(id) || !ghosts.iter().all(late));
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
-                *self = Self::default();
-                snapshot
-                    .records
-                    .iter()
-                    .for_each(|stored| self.take(stored, memo));
-                snapshot
-                    .records
-                    .iter()
-                    .for_each(|stored| self.guess(stored));
+                *self = Self::of(&snapshot.records, memo);
             }
             Input::TakeOver { .. } | Input::Deposed { .. } => {
                 if matches!(input, Input::TakeOver { .. }) {
@@ -126,31 +119,6 @@ impl View {
             Input::Request { .. } | Input::Agent { .. } | Input::Wake => {}
         }
         None
-    }
-
-    /// An assignment that cannot be read, and of which nothing was known before, counts as the
-    /// workload's own record has it.
-    fn guess(&mut self, stored: &Stored) {
-        let Key::Assignment(id) = &stored.key else {
-            return;
-        };
-        let unread = stored.value.is_some() && !self.assignments.contains_key(id);
-        let record = self.workloads.get(id).filter(|_| unread);
-        let home = record.and_then(|record| {
-            Some(AssignmentRecord {
-                workload_id: id.clone(),
-                node_id: record.assigned_node.clone()?,
-                resources: record.resources,
-                revision_id: record.revision_id.clone(),
-                assigned_at: Timestamp::ZERO,
-                epoch: Epoch(0),
-                moved_from: Vec::new(),
-                extra: Extra::new(),
-            })
-        });
-        if home.is_some() {
-            self.assign(id, home.map(Arc::new));
-        }
     }
 
     fn fate(&mut self, txn: TxnId, fate: &Fate, memo: &mut Memo) {

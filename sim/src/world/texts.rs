@@ -24,32 +24,58 @@ struct Text {
     value: Value,
 }
 
+impl Text {
+    fn at(&self, revision: i64) -> Stored {
+        Stored {
+            key: self.key.clone(),
+            value: Some(self.value.clone()),
+            mod_revision: StoreRevision(revision),
+        }
+    }
+}
+
 impl Texts {
     /// A record as a scheduler takes it in; `None` if it is not of the layout, or no text.
     pub(super) fn stored(&mut self, kv: &kv::KeyValue) -> Option<Stored> {
-        let mod_revision = StoreRevision(kv.mod_revision);
         if let Some(text) = self.of.get(&kv.key)
             && is_same(&text.bytes, &kv.value)
         {
-            return Some(Stored {
-                key: text.key.clone(),
-                value: Some(text.value.clone()),
-                mod_revision,
-            });
+            return Some(text.at(kv.mod_revision));
         }
         let key = Key::parse(std::str::from_utf8(&kv.key).ok()?)?;
         let value = Value::shared(std::str::from_utf8(&kv.value).ok()?);
         let text = Text {
             bytes: kv.value.clone(),
-            key: key.clone(),
-            value: value.clone(),
-        };
-        self.of.insert(kv.key.clone(), text);
-        Some(Stored {
             key,
-            value: Some(value),
-            mod_revision,
-        })
+            value,
+        };
+        let stored = text.at(kv.mod_revision);
+        self.of.insert(kv.key.clone(), text);
+        Some(stored)
+    }
+
+    /// Many records, in the order of their keys, as one page of the store has them.
+    pub(super) fn page(&mut self, page: &[kv::KeyValue]) -> Vec<Option<Stored>> {
+        let Some(first) = page.first() else {
+            return Vec::new();
+        };
+        // Both are in order: what is known is walked along once, not looked up each time.
+        let mut known = self.of.range(first.key.clone()..).peekable();
+        let mut stored: Vec<Option<Stored>> = Vec::with_capacity(page.len());
+        let mut unknown = Vec::new();
+        for (at, kv) in page.iter().enumerate() {
+            while known.next_if(|(key, _)| **key < kv.key).is_some() {}
+            let text = known.next_if(|(key, _)| **key == kv.key);
+            let text = text.filter(|(_, text)| is_same(&text.bytes, &kv.value));
+            stored.push(text.map(|(_, text)| text.at(kv.mod_revision)));
+            if text.is_none() {
+                unknown.push(at);
+            }
+        }
+        for at in unknown {
+            stored[at] = self.stored(&page[at]);
+        }
+        stored
     }
 
     /// What the store holds no more is forgotten.
@@ -93,6 +119,27 @@ mod tests {
             assert_eq!(stored.mod_revision, StoreRevision(2));
         }
         assert_eq!(texts.size(), 1);
+    }
+
+    #[test]
+    fn a_page_says_what_each_of_its_records_says() {
+        let bytes: Vec<Bytes> = ["{}", "[]", "1", "2"].map(Bytes::from).into();
+        let keys = ["/elsewhere", "/nodes/a", "/nodes/b", "/nodes/d"];
+        let page: Vec<_> = keys
+            .iter()
+            .zip(&bytes)
+            .map(|(key, it)| kv(key, it))
+            .collect();
+        let mut texts = Texts::default();
+        // One is known, one was another, one is not on the page, and one stands before it.
+        for (key, at) in [("/nodes/a", 1), ("/nodes/b", 0), ("/nodes/c", 0), ("/a", 0)] {
+            texts.stored(&kv(key, &bytes[at]));
+        }
+        let mut one_by_one = Texts::default();
+        let wanted: Vec<_> = page.iter().map(|kv| one_by_one.stored(kv)).collect();
+        assert_eq!(texts.page(&page), wanted);
+        assert_eq!(texts.page(&page), wanted);
+        assert_eq!(texts.page(&[]), []);
     }
 
     #[test]

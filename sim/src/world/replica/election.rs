@@ -123,10 +123,9 @@ impl World {
         if records.is_empty() {
             records.reserve(usize::try_from(page.count).unwrap_or_default());
         }
-        let mut last = None;
-        for kv in &page.kvs {
-            last = Some(kv.key.clone());
-            match self.texts.stored(kv) {
+        let last = page.kvs.last().map(|kv| kv.key.clone());
+        for (kv, stored) in page.kvs.iter().zip(self.texts.page(&page.kvs)) {
+            match stored {
                 Some(stored) if matches!(stored.key, Key::Leader(_)) => *led = true,
                 Some(stored) => records.push(stored),
                 None => strangers.push(String::from_utf8_lossy(&kv.key).into_owned()),
