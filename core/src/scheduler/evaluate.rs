@@ -180,7 +180,18 @@ impl Scheduler {
         if !entity.callable() {
             return;
         }
+        let crowded = entity.assigned.len() > 2;
         if self.drain_step(id, node, desired) {
+            return;
+        }
+        if planted(Bug::MovesForNoReason)
+            && crowded
+            && self
+                .workloads
+                .get(id)
+                .is_some_and(|w| w.says(ActualState::Running))
+            && self.move_away(id, "there are better nodes")
+        {
             return;
         }
         if self.workloads.get(id).is_none_or(|w| w.call.is_some()) {

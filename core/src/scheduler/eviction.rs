@@ -1,12 +1,14 @@
 //! Lost nodes: what they ran is placed elsewhere, with care. The rate is bounded, and when a large
 //! share of the cluster vanishes at once the observer is the likelier fault (S18).
 
+use std::sync::Arc;
+
 use crate::io::agent::AgentState;
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{NodeId, WorkloadId};
 use crate::model::node::{NodeReason, NodeStatus};
 use crate::model::time::Timestamp;
-use crate::model::workload::{ActualState, DesiredState};
+use crate::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use crate::placement;
 use crate::planted::{Bug, planted};
 
@@ -62,12 +64,17 @@ impl Scheduler {
         };
         let mut next = workload.durable.clone();
         let tombstones: Vec<_> = self.leave_home(&mut next).into_iter().collect();
+        let is_stopped =
+            |record: &Arc<WorkloadRecord>| record.status.actual_state == ActualState::Stopped;
+        let mut events = Vec::new();
+        if !next.record.as_ref().is_some_and(is_stopped) || planted(Bug::StoppedTwice) {
+            events.push(super::commit::Draft::new(
+                EventType::WorkloadStopped,
+                tombstones.first().map(|tombstone| &tombstone.node_id),
+                "its node was lost while it was to be stopped",
+            ));
+        }
         next.set_status(ActualState::Stopped, "", self.now);
-        let events = vec![super::commit::Draft::new(
-            EventType::WorkloadStopped,
-            tombstones.first().map(|tombstone| &tombstone.node_id),
-            "its node was lost while it was to be stopped",
-        )];
         self.stage_workload(
             id,
             Plan {

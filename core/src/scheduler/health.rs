@@ -92,9 +92,12 @@ impl Scheduler {
             incarnation: String::new(),
             extra: Extra::new(),
         });
-        record.resources.cpu_total = from.cpu_total;
-        record.resources.memory_total = from.memory_total;
-        record.resources.disk_total = from.disk_total;
+        if now.is_none() || !planted(Bug::CapacityUnrecorded) {
+            record.resources.cpu_total = from.cpu_total;
+            record.resources.memory_total = from.memory_total;
+            record.resources.disk_total = from.disk_total;
+        }
+        record.schedulable |= planted(Bug::CordonUndone);
         record.labels.clone_from(&from.labels);
         record.agent_endpoint.clone_from(&from.endpoint);
         record.agent_version.clone_from(&from.agent_version);

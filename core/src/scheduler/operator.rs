@@ -136,6 +136,9 @@ impl Scheduler {
             return (record, Vec::new());
         }
         record.schedulable = on;
+        if planted(Bug::CordonEventMissing) {
+            return (record, Vec::new());
+        }
         let event = if on {
             EventType::NodeUncordoned
         } else {
@@ -444,7 +447,14 @@ impl Scheduler {
             }
         }
         let node = tombstones.first().map(|tombstone| &tombstone.node_id);
-        let events = vec![Draft::new(EventType::Rescheduled, node, reason)];
+        let mut events = vec![Draft::new(EventType::Rescheduled, node, reason)];
+        let now = next
+            .record
+            .as_ref()
+            .map(|record| record.status.actual_state);
+        if now == Some(ActualState::Stopped) && record.status.actual_state != ActualState::Stopped {
+            events.push(Draft::new(EventType::WorkloadStopped, node, reason));
+        }
         let (observed, phase) = (
             Some(crate::reconcile::Observed::Missing),
             Some(crate::reconcile::Phase::Idle),

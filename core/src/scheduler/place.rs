@@ -116,7 +116,8 @@ impl Scheduler {
             }
             let known = record.status.placement.as_ref();
             let told = planted(Bug::PendingInSilence) || !record.status.failure_reason.is_empty();
-            if !told || !known.is_some_and(|known| says_the_same(known, &note)) {
+            let anyway = planted(Bug::PendingRewritten);
+            if anyway || !told || !known.is_some_and(|known| says_the_same(known, &note)) {
                 let never = known.is_none_or(|known| known.node.is_some());
                 if never || record.status.failure_reason != text {
                     events.push(Draft::new(EventType::WorkloadUnschedulable, None, &*text));
@@ -130,12 +131,17 @@ impl Scheduler {
             }
             return None;
         };
+        let node = if planted(Bug::HomeBesideNote) {
+            let mut others = self.nodes.iter().rev().filter(|(_, node)| node.callable());
+            others.next().map_or(node, |(id, _)| id.clone())
+        } else {
+            node
+        };
         self.settle_in(next, &node, note);
-        events.push(Draft::new(
-            EventType::WorkloadScheduled,
-            Some(&node),
-            &*text,
-        ));
+        if !planted(Bug::ScheduledEventMissing) {
+            let event = EventType::WorkloadScheduled;
+            events.push(Draft::new(event, Some(&node), &*text));
+        }
         let resting = next.resting_phase(self.now);
         if leaving || resting != Phase::Idle || self.blocked_by_tombstones(id, &node) {
             return None;

@@ -56,6 +56,8 @@ impl Oracle {
                 }),
             );
         }
+        let check = super::s17_bounded::at_end(&self.image);
+        self.judge(Rule::S17, check);
         let check = self.nodes_are_back(end);
         self.judge(Rule::L1, check);
         let check = self.orphans(end);

@@ -15,6 +15,7 @@ mod s05_exact_placement;
 mod s06_idempotency;
 mod s07_retry_law;
 mod s08_no_lost_writes;
+mod s08_nodes;
 mod s09_no_phantom_writes;
 mod s10_deletion;
 mod s11_events;
@@ -25,6 +26,7 @@ mod s15_linearizable;
 mod s16_drain;
 mod s17_bounded;
 mod s18_eviction;
+mod s18_moves;
 mod s19_dry_run;
 mod s20_drained;
 mod s21_pending_is_explained;
@@ -73,6 +75,7 @@ pub(crate) struct Oracle {
     fencing: s02_fencing::Fencing,
     capacity: s03_capacity::Capacity,
     register: s08_no_lost_writes::Register,
+    nodes: s08_nodes::Nodes,
     asked: s09_no_phantom_writes::Asked,
     events: s11_events::Events,
     pace: s12_no_hot_loop::Pace,
@@ -113,6 +116,7 @@ impl Oracle {
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
             register: s08_no_lost_writes::Register::default(),
+            nodes: s08_nodes::Nodes::default(),
             asked: s09_no_phantom_writes::Asked::default(),
             events: s11_events::Events::default(),
             pace: s12_no_hot_loop::Pace::default(),
@@ -137,7 +141,7 @@ impl Oracle {
             ("memo", self.memo.size()),
             ("image: events", self.image.events.len()),
             ("views", self.views.values().map(view::View::size).sum()),
-            ("S8", self.register.size()),
+            ("S8", self.register.size() + self.nodes.size()),
             ("S9", self.asked.size()),
             ("S11", self.events.size()),
             ("S12", self.pace.size()),
@@ -240,6 +244,7 @@ impl Oracle {
                 s07_retry_law::committed(&commit, &self.image, &self.config),
             ),
             (Rule::S8, self.register.committed(&commit)),
+            (Rule::S8, self.nodes.committed(self.now, &commit)),
             (Rule::S9, self.asked.committed(&commit)),
             (
                 Rule::S10,
@@ -405,7 +410,10 @@ impl Oracle {
     /// A step of a scheduler begins.
     pub(crate) fn step_begins(&mut self, server: s15_linearizable::Server, input: &Input) {
         match input {
-            Input::Request { id, request } => self.foretold.comes(server, *id, request),
+            Input::Request { id, request } => {
+                self.foretold.comes(server, *id, request);
+                self.nodes.asked(self.now, server, *id, request);
+            }
             Input::Lead { .. }
             | Input::TakeOver { .. }
             | Input::Follow { .. }
@@ -425,6 +433,7 @@ impl Oracle {
         id: RequestId,
         result: &Result<Response, RequestError>,
     ) {
+        self.nodes.answered(server, id, result);
         let check = self.foretold.answers(server, id, result);
         self.judge(Rule::S19, check);
     }
@@ -452,8 +461,10 @@ impl Oracle {
         let foretold = self.foretold.asks(replica, view, &flight);
         avoidance::learn(view, &flight, clock, self.config.runtime_exclusion);
         let check = s05_exact_placement::asked(view, &flight, clock);
+        let moves = s18_moves::asked(view, &flight, clock);
         view.asks(flight);
         self.judge(Rule::S5, check);
+        self.judge(Rule::S18, moves);
         self.judge(Rule::S19, foretold);
     }
 

@@ -53,6 +53,28 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
             return Err(Finding::new(expected, seen).of(id));
         }
     }
+    homes(view, flight, clock)
+}
+
+/// A new home is the one that was chosen in this very decision.
+fn homes(view: &View, flight: &Flight, clock: Timestamp) -> Check {
+    for (id, home) in &flight.homes {
+        let Some(home) = home else { continue };
+        let known = view.assignments.get(id);
+        if known.is_some_and(|known| known.node_id == home.node_id) {
+            continue;
+        }
+        let record = flight.workloads.get(id);
+        let note = record.and_then(|record| record.status.placement.as_ref());
+        let chosen = note
+            .filter(|note| note.decided_at == clock)
+            .and_then(|note| note.node.as_ref());
+        if chosen != Some(&home.node_id) {
+            let expected = format!("the home that was chosen: {chosen:?}");
+            let seen = format!("{} ({note:?})", home.node_id);
+            return Err(Finding::new(expected, seen).of(id));
+        }
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_core::io::Op;
 use berth_core::model::workload::{
-    Action, ActualState, FailureClass, IntentOutcome, RetryRecord, WorkloadRecord,
+    Action, ActualState, FailureClass, FailureKind, IntentOutcome, RetryRecord, WorkloadRecord,
 };
 use berth_core::{Config, EventType, Key, Timestamp};
 
@@ -84,7 +84,7 @@ fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) ->
         before.map_or(0, |before| before.state.attempts),
     );
     let again = before.is_none_or(|before| before.last_failure_at != after.last_failure_at);
-    let counted = match after.last_failure.class() {
+    let counted = match class(after.last_failure) {
         FailureClass::Infrastructure => 0,
         FailureClass::Workload | FailureClass::Permanent => 1,
     };
@@ -101,13 +101,13 @@ fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) ->
         ));
     }
     let over = now.attempts >= now.max_attempts && counted == 1
-        || after.last_failure.class() == FailureClass::Permanent;
+        || class(after.last_failure) == FailureClass::Permanent;
     if again && now.exhausted != over {
         let expected = format!("the tries to be over: {over}");
         return Err(Finding::new(expected, format!("{after:?}")));
     }
     // What is nobody's fault is tried again ever later, too, whatever the attempts are.
-    let waits = match after.last_failure.class() {
+    let waits = match class(after.last_failure) {
         FailureClass::Infrastructure => config.retry_backoff_min..=config.retry_backoff_max,
         FailureClass::Workload | FailureClass::Permanent => {
             let wait = law(now.attempts, config);
@@ -126,6 +126,23 @@ fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) ->
         return Err(Finding::new(expected, format!("{after:?}")));
     }
     Ok(())
+}
+
+/// How a failure counts: written down a second time on purpose.
+const fn class(failure: FailureKind) -> FailureClass {
+    match failure {
+        FailureKind::ImageNotFound | FailureKind::InvalidSpec => FailureClass::Permanent,
+        FailureKind::NodeUnreachable | FailureKind::RuntimeUnavailable => {
+            FailureClass::Infrastructure
+        }
+        FailureKind::ImagePullFailed
+        | FailureKind::InsufficientResources
+        | FailureKind::RuntimeError
+        | FailureKind::NetworkError
+        | FailureKind::StorageError
+        | FailureKind::VmBootFailed
+        | FailureKind::StartTimeout => FailureClass::Workload,
+    }
 }
 
 /// 5, 10, 20, 40 … seconds, capped: written down a second time on purpose.

@@ -65,7 +65,10 @@ impl Register {
                 && before.desired_state == after.desired_state
                 && before.resources == after.resources
                 && before.labels == after.labels
-                && before.constraints == after.constraints;
+                && before.constraints == after.constraints
+                && before.spec == after.spec
+                && before.tenant == after.tenant
+                && before.priority == after.priority;
             if !lineage || is < was || is > was + 1 || (is == was && !same) {
                 let expected = "one generation for each client's change, and none lost";
                 let seen = format!("generation {was} became {is}: {before:?} became {after:?}");

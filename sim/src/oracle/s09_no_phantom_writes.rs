@@ -93,6 +93,8 @@ fn explains(request: &Request, before: Option<&WorkloadRecord>, after: &Workload
                     && spec.resources == after.resources
                     && spec.labels == after.labels
                     && spec.constraints == after.constraints
+                    && spec.tenant == after.tenant
+                    && spec.priority == after.priority
                     && after.desired_state != DesiredState::Deleted
             }
             None => {

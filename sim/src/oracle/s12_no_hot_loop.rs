@@ -68,7 +68,14 @@ impl Pace {
         image: &Image,
         config: &Config,
     ) -> Check {
-        if !self.is_idle(now) || commit.writer == Writer::Stranger {
+        if commit.writer == Writer::Stranger {
+            return Ok(());
+        }
+        if let Some((id, pair)) = commit.workloads.iter().find(|it| is_the_same(commit, *it)) {
+            let expected = "a record to be written again when something is new";
+            return Err(Finding::new(expected, format!("{pair:?}")).of(id));
+        }
+        if !self.is_idle(now) {
             return Ok(());
         }
         let touched = commit.workloads.keys().chain(commit.intents.keys());
@@ -113,6 +120,31 @@ impl Pace {
     fn is_idle(&self, now: Timestamp) -> bool {
         self.idle_from.is_some_and(|from| now >= from)
     }
+}
+
+/// The record says what it said, but for the time: that it still waits, for instance.
+fn is_the_same(commit: &Commit, (id, pair): (&WorkloadId, &Pair<WorkloadRecord>)) -> bool {
+    let (Some(before), Some(after)) = (&pair.before, &pair.after) else {
+        return false;
+    };
+    let alone = !commit.assignments.contains_key(id)
+        && !commit.intents.contains_key(id)
+        && !commit.retries.contains_key(id)
+        && !commit.tombstones.keys().any(|(_, of)| of == id)
+        && !commit
+            .events
+            .iter()
+            .any(|it| it.workload_id.as_ref() == Some(id));
+    if !alone || before.metadata.generation != after.metadata.generation {
+        return false;
+    }
+    let mut again = WorkloadRecord::clone(after);
+    again.status.last_updated = before.status.last_updated;
+    if let (Some(note), Some(was)) = (&mut again.status.placement, &before.status.placement) {
+        note.decided_at = was.decided_at;
+        note.at_revision = was.at_revision;
+    }
+    again == **before
 }
 
 /// It has run for so long that its tries are forgotten: that is written once, however late in a

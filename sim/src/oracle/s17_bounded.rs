@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use berth_core::{Config, Timestamp};
+use berth_core::{Config, Key, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
@@ -55,18 +55,30 @@ impl Bounded {
     }
 }
 
-/// Nothing is left of a workload that is gone.
+/// Nothing is left of a workload that is gone, and nothing comes later.
 fn remains(commit: &Commit, image: &Image) -> Check {
-    let orphans = commit
-        .workloads
-        .keys()
-        .filter(|id| !image.workloads.contains_key(*id))
-        .find(|id| {
-            image.assignments.contains_key(*id)
-                || image.intents.contains_key(*id)
-                || image.retries.contains_key(*id)
-        });
-    match orphans {
+    let written = commit.workloads.keys().chain(commit.assignments.keys());
+    let written = written.chain(commit.intents.keys());
+    orphan(written.chain(commit.retries.keys()), image)
+}
+
+/// At the end: of no workload a record is left that belongs to nothing.
+pub(crate) fn at_end(image: &Image) -> Check {
+    let held = image.assignments.keys().chain(image.intents.keys());
+    orphan(held.chain(image.retries.keys()), image)
+}
+
+fn orphan<'a>(mut ids: impl Iterator<Item = &'a WorkloadId>, image: &Image) -> Check {
+    // A record that cannot be read is there all the same.
+    let is_gone = |id: &WorkloadId| {
+        !image.workloads.contains_key(id) && !image.unread.contains(&Key::Workload(id.clone()))
+    };
+    let is_left = |id: &WorkloadId| {
+        image.assignments.contains_key(id)
+            || image.intents.contains_key(id)
+            || image.retries.contains_key(id)
+    };
+    match ids.find(|id| is_gone(id) && is_left(id)) {
         None => Ok(()),
         Some(id) => {
             let seen = "an assignment, intent or retry record without its workload";
