@@ -1,9 +1,12 @@
 //! The systematic search: every single thing that can go wrong at every point of a short script.
 
-use crate::script::{Counters, Script, Twist};
+use serde::Serialize;
+
+use crate::script::{Counters, Script, Span, Twist};
+use crate::world::{DOWN, LATE, PAUSED, RESYNC};
 
 /// The kinds of twist, by name.
-pub const KINDS: [&str; 10] = [
+pub const KINDS: [&str; 11] = [
     "crash after a write",
     "crash after an output",
     "message lost",
@@ -14,10 +17,57 @@ pub const KINDS: [&str; 10] = [
     "commit unknown and committed",
     "commit unknown and not committed",
     "pause longer than the lease",
+    "agent crash between an act and its record",
 ];
 
 /// A stale read goes back at most so many revisions, one by one.
 const BACK_MAX: u64 = 8;
+
+/// How far the search goes: what is beyond was not tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bounds {
+    /// So many things go wrong in a case.
+    pub twists_a_case: u64,
+    /// An old read is answered from at most so many revisions back.
+    pub read_revisions_back_max: u64,
+    /// A scheduler or an agent that dies is started again after so long.
+    pub down: Span,
+    /// What is late comes so much later.
+    pub late: Span,
+    /// What a watch tells is held back for so long.
+    pub hidden: Span,
+    /// A scheduler that stands still does so for so long.
+    pub paused: Span,
+}
+
+/// What is tried.
+pub const BOUNDS: Bounds = Bounds {
+    twists_a_case: 1,
+    read_revisions_back_max: BACK_MAX,
+    down: Span::of(DOWN),
+    late: Span::of(LATE),
+    hidden: Span::of(RESYNC),
+    paused: Span::of(PAUSED),
+};
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            twists_a_case,
+            read_revisions_back_max,
+            down,
+            late,
+            hidden,
+            paused,
+        } = self;
+        write!(
+            f,
+            "{twists_a_case} thing goes wrong in a case, before the faults stop; reads from at most \
+             {read_revisions_back_max} older revisions; crashes of schedulers and agents of {down}; \
+             messages {late} late; watches silent for {hidden}; pauses of {paused}"
+        )
+    }
+}
 
 /// Every twist of a run that passed so many points, with its kind's place in [`KINDS`].
 #[must_use]
@@ -35,6 +85,7 @@ pub fn twists(counters: &Counters) -> Vec<(usize, Twist)> {
     each(7, counters.commits, Twist::UnknownDone);
     each(8, counters.commits, Twist::UnknownNotDone);
     each(9, counters.steps, Twist::Pause);
+    each(10, counters.deeds, Twist::CrashAgent);
     let reads = (0..counters.reads)
         .flat_map(|read| (1..=BACK_MAX).map(move |back| (6, Twist::StaleRead { read, back })));
     all.extend(reads);
@@ -65,11 +116,12 @@ mod tests {
             reads: 5,
             commits: 6,
             steps: 7,
+            deeds: 8,
         };
         let twists = twists(&counters);
         assert_eq!(
             twists.len() as u64,
-            1 + 2 + 3 * 3 + 4 + 5 * BACK_MAX + 2 * 6 + 7
+            1 + 2 + 3 * 3 + 4 + 5 * BACK_MAX + 2 * 6 + 7 + 8
         );
         let kinds: std::collections::BTreeSet<_> = twists.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds.len(), KINDS.len());

@@ -24,7 +24,7 @@ pub mod world;
 
 pub use marks::{Coverage, Mark};
 pub use options::Options;
-pub use oracle::{Rule, Violation};
+pub use oracle::{Rule, Violation, Windows};
 pub use record::Recording;
 pub use script::Script;
 pub use search::{Failure, Tally, Verdict};

@@ -261,6 +261,13 @@ impl Coverage {
         }
     }
 
+    /// Adds one for each mark that another run reached, however often.
+    pub fn add_once(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += u64::from(count > 0);
+        }
+    }
+
     /// All marks with their counts, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> + '_ {
         Mark::ALL.iter().map(|mark| (*mark, self.count(*mark)))
@@ -295,6 +302,10 @@ mod tests {
         all.add(&one);
         all.add(&one);
         assert_eq!(all.count(Mark::Partition), 2);
+        let mut runs = Coverage::default();
+        runs.add_once(&all);
+        runs.add_once(&Coverage::default());
+        assert_eq!(runs.count(Mark::Partition), 1, "one of two runs reached it");
         let excused = all.out_of_reach().count();
         assert_eq!(all.holes().count() + excused, Mark::ALL.len() - 1);
         assert!(all.holes().all(|mark| mark.out_of_reach().is_none()));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::marks::{Coverage, Mark};
-use crate::oracle::Violation;
+use crate::oracle::{Violation, Windows};
 use crate::trace::Mixer;
 use crate::world::Outcome;
 
@@ -99,13 +99,17 @@ pub struct Tally {
     pub failed: u64,
     /// The first of these, by seed.
     pub failures: Vec<Failure>,
-    /// What was reached.
+    /// What was reached, and how often.
     pub coverage: Coverage,
+    /// How many seeds reached it.
+    pub reached_by: Coverage,
+    /// How much of what clients were told was judged (S15).
+    pub windows: Windows,
     hashes: u128,
 }
 
 /// Failures that are told in full.
-const FAILURES_MAX: usize = 10;
+pub const FAILURES_MAX: usize = 10;
 
 impl Tally {
     /// Adds a run that came to its end; answers whether it failed. `again`: the command line that
@@ -115,6 +119,8 @@ impl Tally {
         self.steps += outcome.steps;
         self.elapsed_ms += u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
         self.coverage.add(&outcome.coverage);
+        self.reached_by.add_once(&outcome.coverage);
+        self.windows.add(outcome.windows);
         let failure = Failure::of(outcome, again);
         let failed = failure.is_some();
         self.failed += u64::from(failed);
@@ -155,6 +161,8 @@ impl Tally {
         self.elapsed_ms += other.elapsed_ms;
         self.failed += other.failed;
         self.coverage.add(&other.coverage);
+        self.reached_by.add(&other.reached_by);
+        self.windows.add(other.windows);
         self.hashes = self.hashes.wrapping_add(other.hashes);
         self.failures.extend(other.failures);
         self.trim();

@@ -6,6 +6,20 @@ use std::fmt;
 
 use berth_core::Timestamp;
 
+/// Midnight of some day: virtual time begins there.
+pub const BEGINNING: Timestamp = Timestamp::from_millis(1_770_000_000_000);
+
+/// An instant as scripts have it: the time since the beginning, `+9.000s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since(pub Timestamp);
+
+impl fmt::Display for Since {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.since(BEGINNING);
+        write!(f, "+{}.{:03}s", since.as_secs(), since.subsec_millis())
+    }
+}
+
 /// A line of a trace.
 pub trait Line: fmt::Display {
     /// What the line says, as bytes of the hash.
@@ -107,7 +121,9 @@ impl Trace {
         self.mixer.word(at.as_millis());
         line.digest(&mut self.mixer);
         if let Some(kept) = &mut self.kept {
-            kept.push(format!("{} {} {line}", self.steps, at.as_millis()));
+            // The time since the beginning, as scripts have it, and the one that records have.
+            let (steps, since, ms) = (self.steps, Since(at), at.as_millis());
+            kept.push(format!("{steps} {since} {ms} {line}"));
         }
         self.steps += 1;
     }
@@ -139,6 +155,21 @@ mod tests {
         let mut mixer = Mixer::default();
         parts.iter().for_each(|part| mixer.bytes(part));
         mixer.hex()
+    }
+
+    #[test]
+    fn a_line_tells_the_time_as_scripts_do_and_its_hash_does_not() {
+        let at = BEGINNING + std::time::Duration::from_millis(9_050);
+        let mut traces = [true, false].map(Trace::new);
+        for trace in &mut traces {
+            trace.note(at, &format_args!("heal"));
+        }
+        let [kept, hashed] = traces;
+        assert_eq!(kept.hash(), hashed.hash());
+        // Of this line since there are traces: whatever is told besides leaves it alone.
+        assert_eq!(kept.hash(), "HASH");
+        assert_eq!(kept.into_lines(), ["0 +9.050s 1770000009050 heal"]);
+        assert_eq!(Since(Timestamp::ZERO).to_string(), "+0.000s");
     }
 
     #[test]

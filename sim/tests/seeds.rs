@@ -1,6 +1,6 @@
 //! A handful of seeds, and the same seed twice.
 
-use berth_sim::{Options, World};
+use berth_sim::{Options, Windows, World};
 
 fn run(seed: u64, faults: bool) -> berth_sim::Outcome {
     World::new(Options {
@@ -39,6 +39,22 @@ fn a_world_with_faults_holds_every_rule() {
             outcome.violation.unwrap()
         );
     }
+}
+
+/// S15 looks away from what somebody else edits and from what is too wide: neither may be much.
+#[test]
+fn most_of_what_clients_are_told_is_judged() {
+    let mut windows = Windows::default();
+    for seed in 0..20 {
+        let of_one = run(seed, true).windows;
+        assert!(of_one.judged > 0, "seed {seed}: {of_one}");
+        windows.add(of_one);
+    }
+    assert!(windows.judged * 10 >= windows.all() * 8, "{windows}");
+    assert!(windows.gave_up * 50 <= windows.all(), "{windows}");
+    assert!(windows.muted > 0, "somebody edits: {windows}");
+    let calm = run(1, false).windows;
+    assert_eq!((calm.muted, calm.all()), (0, calm.judged + calm.gave_up));
 }
 
 /// S22: one seed, one trace.

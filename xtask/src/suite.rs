@@ -53,7 +53,7 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
 
 /// [`lint`], then every test of the workspace, the black-box tests among them, then the core's
 /// recorded history once more in an optimised build: its recorded answers hold in both. Last, the
-/// simulator's short forms.
+/// simulator's short forms, and a few of its traces in both.
 ///
 /// # Errors
 /// When a check or a test fails, or has no end.
@@ -92,7 +92,10 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     step("determinism of the core, optimised", || {
         determinism::optimised(root)
     })?;
-    step("simulation", || simulate::run(root))
+    step("simulation", || simulate::run(root))?;
+    step("traces, debug and optimised", || {
+        simulate::traces_in_short(root)
+    })
 }
 
 /// Runs a step under a heading, and says how long it took.

@@ -1,20 +1,21 @@
 //! `berth sim hunt`: bugs are planted in the product, and the simulator must find each.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use berth_sim::Verdict;
 use berth_sim::hunt::{AVAILABLE, Bag, Bug, By, Caught, Hunted, attempt, is_clean};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::out::{json as print_json, stdout};
 use super::play::{Progress, each, guarded, threads};
 use super::search::seeds;
 use super::source::{Source, WorldArgs};
-use super::{Format, OutputArgs, print_json};
+use super::{Format, OutputArgs};
 
 pub(super) const NOT_AVAILABLE: &str = "\
 no bug can be planted in this build; hunt in one that is made for it:
@@ -82,17 +83,23 @@ pub(super) fn hunt(args: &HuntArgs) -> anyhow::Result<ExitCode> {
     };
     match args.output.output {
         Format::Json => print_json(&bag_json(&bag)?)?,
-        Format::Text => print(&bag),
+        Format::Text => print(&bag, &mut stdout())?,
     }
     if let Some(path) = &args.table {
         let text = bag.markdown();
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let verdict = match bag.missed().next() {
-        None => Verdict::Clean,
-        Some(_) => Verdict::Safety,
-    };
-    Ok(ExitCode::from(verdict.exit_code()))
+    Ok(if is_complete(&bag, args.bug.is_empty()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Every bug was noticed; and of the whole list, each rule that can noticed one first: what the
+/// others are worth nobody knows.
+fn is_complete(bag: &Bag, whole: bool) -> bool {
+    bag.missed().next().is_none() && (!whole || bag.idle_rules().next().is_none())
 }
 
 /// Hunts one bug, until a seed finds it that is clean without it.
@@ -138,8 +145,9 @@ fn list(format: Format) -> anyhow::Result<()> {
             print_json(&all.collect())
         }
         Format::Text => {
+            let mut out = stdout();
             for bug in Bug::ALL {
-                println!("{bug:<28} {:<4} {}", bug.rule(), bug.wrong());
+                writeln!(out, "{bug:<28} {:<4} {}", bug.rule(), bug.wrong())?;
             }
             Ok(())
         }
@@ -149,8 +157,11 @@ fn list(format: Format) -> anyhow::Result<()> {
 /// The longest message that is told: a rule may quote whole records.
 const MESSAGE_MAX: usize = 160;
 
-fn print(bag: &Bag) {
-    println!("bug                          seeds  CPU s  noticed first by");
+fn print(bag: &Bag, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "bug                          seeds  CPU s  for it  noticed first by"
+    )?;
     for hunt in &bag.hunts {
         let by = match &hunt.caught {
             None => "NOBODY".to_owned(),
@@ -160,9 +171,10 @@ fn print(bag: &Bag) {
             }
         };
         let (bug, seeds, cpu) = (hunt.bug, hunt.seeds, hunt.cpu.as_secs_f64());
-        println!("{bug:<28} {seeds:>5} {cpu:>6.1}  {by}");
+        let expected = hunt.expected;
+        writeln!(out, "{bug:<28} {seeds:>5} {cpu:>6.1}  {expected:<6}  {by}")?;
     }
-    println!("\n{bag}");
+    writeln!(out, "\n{bag}")
 }
 
 fn bag_json(bag: &Bag) -> anyhow::Result<Value> {
@@ -180,11 +192,48 @@ fn bag_json(bag: &Bag) -> anyhow::Result<Value> {
 
 #[cfg(test)]
 mod tests {
+    use berth_sim::Rule;
+
     use super::*;
 
     #[test]
     fn bugs_are_known_by_their_ids() {
         assert_eq!(bug("tie-break"), Ok(Bug::TieBreak));
         assert!(bug("no-such-bug").is_err());
+    }
+
+    /// A bag in which each of these rules noticed a bug first, and the last bug is missed or not.
+    fn bag(rules: &[Rule], missed: bool) -> Bag {
+        let caught = |rule: &Rule| Hunted {
+            caught: Some(Caught {
+                by: By::Rule(*rule),
+                seed: 1,
+                message: "seen".to_owned(),
+            }),
+            ..Hunted::new(Bug::TieBreak)
+        };
+        let missed = missed.then(|| Hunted::new(Bug::NoGrace));
+        Bag {
+            hunts: rules.iter().map(caught).chain(missed).collect(),
+        }
+    }
+
+    #[test]
+    fn a_rule_that_noticed_nothing_first_fails_the_whole_list_and_no_part_of_it() {
+        let cannot = [Rule::L8, Rule::Scene];
+        let all = Rule::ALL.iter().copied();
+        let all: Vec<_> = all.filter(|rule| !cannot.contains(rule)).collect();
+        assert!(is_complete(&bag(&all, false), true));
+        assert!(!is_complete(&bag(&all, true), true), "a bug is left");
+        assert!(!is_complete(&bag(&all[1..], false), true), "a rule is left");
+        assert!(is_complete(&bag(&all[1..], false), false), "of some bugs");
+    }
+
+    #[test]
+    fn the_rule_for_a_bug_stands_beside_the_one_that_noticed() {
+        let mut text = Vec::new();
+        print(&bag(&[Rule::L2], false), &mut text).expect("memory takes it");
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.contains("S5      L2    in seed 1: seen"), "{text}");
     }
 }

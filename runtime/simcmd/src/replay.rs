@@ -19,7 +19,7 @@ const FILE_MAX: u64 = 256 * 1024 * 1024;
 pub(super) struct ReplayArgs {
     /// The nodes of a trace: sn,cpu_milli,memory_mib,gpu,…
     #[arg(long, value_name = "CSV", requires = "trace_workloads", conflicts_with_all = [
-        "scenario", "nodes", "workloads", "clients", "duration", "no_faults",
+        "scenario", "nodes", "workloads", "clients", "duration", "no_faults", "twist",
     ])]
     trace_nodes: Option<PathBuf>,
     /// Its pods: name,cpu_milli,memory_mib,num_gpu,…,creation_time,deletion_time,scheduled_time

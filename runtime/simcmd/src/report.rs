@@ -1,5 +1,6 @@
 //! `berth sim report`: one run as a page that needs nothing else.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,14 +28,16 @@ pub struct ReportArgs {
     seed: Option<u64>,
     #[command(flatten)]
     world: WorldArgs,
-    #[command(flatten)]
-    replay: ReplayArgs,
     /// Plant this bug first, to see what it does; only in a build that is made for it
     #[arg(long, value_name = "ID", value_parser = bug)]
     bug: Option<Bug>,
     /// Where the page is written
-    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    #[arg(short, long, value_name = "FILE", default_value = "report.html",
+          value_parser = super::output_file)]
     output: PathBuf,
+    // Last: its heading goes on to the end.
+    #[command(flatten)]
+    replay: ReplayArgs,
 }
 
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
@@ -43,6 +46,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     }
     let _planting = args.bug.and_then(plant);
     let (mut world, seed, mut again) = world(args)?;
+    let what = args.world.what(seed);
     if let Some(bug) = args.bug {
         again = format!("berth sim report --seed {seed} --bug {bug}");
     }
@@ -68,18 +72,20 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let page = page(&recording).context("cannot write the recording as text")?;
     std::fs::write(&args.output, &page)
         .with_context(|| format!("cannot write {}", args.output.display()))?;
+    let mut out = super::out::stdout();
     match (&violation, &recording.header.crash) {
-        (Some(violation), _) => println!("seed {seed}: {violation}"),
-        (None, Some(message)) => println!("seed {seed}: it panicked: {message}"),
-        (None, None) => println!("seed {seed}: every rule held"),
+        (Some(violation), _) => writeln!(out, "{what}: {violation}")?,
+        (None, Some(message)) => writeln!(out, "{what}: it panicked: {message}")?,
+        (None, None) => writeln!(out, "{what}: every rule held")?,
     }
-    println!(
+    writeln!(
+        out,
         "{}: {} items of {} lanes, {} KiB",
         args.output.display(),
         recording.items.len(),
         recording.lanes.len(),
         page.len() / 1_024
-    );
+    )?;
     Ok(ExitCode::from(verdict.exit_code()))
 }
 

@@ -1,5 +1,6 @@
 //! `berth sim shrink`: what a failure needs, as a scenario file.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ pub struct ShrinkArgs {
     #[command(flatten)]
     world: WorldArgs,
     /// Where the scenario is written; standard output by default
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = super::output_file)]
     output: Option<PathBuf>,
     /// At most so many runs
     #[arg(long, default_value_t = 5_000)]
@@ -51,7 +52,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<ExitCode> {
     let text = small.to_yaml();
     let name = match &args.output {
         None => {
-            print!("{text}");
+            write!(super::out::stdout(), "{text}")?;
             "FILE".to_owned()
         }
         Some(path) => {
@@ -60,10 +61,11 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<ExitCode> {
             path.display().to_string()
         }
     };
-    eprintln!(
-        "{what}; {} of {before} acts are left after {runs} runs\n\nagain:\n  berth sim run --scenario {name}",
+    let again = super::source::scenario_line(&name);
+    super::out::aside(&format!(
+        "{what}; {} of {before} acts are left after {runs} runs\n\nagain:\n  {again}\n",
         small.acts.len()
-    );
+    ));
     Ok(ExitCode::from(Verdict::Clean.exit_code()))
 }
 

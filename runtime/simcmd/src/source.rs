@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use berth_sim::script::{Span, draw};
+use berth_sim::exhaust::twisted;
+use berth_sim::script::{Span, Twist, draw};
 use berth_sim::{Options, Script, scenarios};
 use clap::Args;
 
@@ -33,6 +34,10 @@ pub(super) struct WorldArgs {
     /// Nothing breaks
     #[arg(long)]
     no_faults: bool,
+    /// One thing more goes wrong, at a counted point, and what a scenario expects besides the
+    /// rules is not judged: as `exhaust` tells of a failing case, such as drop:17
+    #[arg(long, value_name = "KIND:POINT")]
+    twist: Option<Twist>,
 }
 
 /// Where scripts come from.
@@ -41,7 +46,11 @@ pub(super) enum Source<'a> {
     /// Each seed draws its own.
     Drawn(&'a WorldArgs),
     /// One script; a seed decides its delays and losses.
-    Scenario { name: &'a str, script: Box<Script> },
+    Scenario {
+        name: &'a str,
+        script: Box<Script>,
+        twist: Option<Twist>,
+    },
 }
 
 impl WorldArgs {
@@ -55,6 +64,21 @@ impl WorldArgs {
             schedulers: 1,
             duration: Span::secs(1),
             no_faults: false,
+            twist: None,
+        }
+    }
+
+    /// Everything that can be reached should be, by enough seeds: of a scenario, or without
+    /// faults, most of it cannot.
+    pub(super) const fn should_reach_all(&self) -> bool {
+        self.scenario.is_none() && !self.no_faults
+    }
+
+    /// What is run, for people.
+    pub(super) fn what(&self, seed: u64) -> String {
+        match &self.scenario {
+            None => format!("seed {seed}"),
+            Some(name) => format!("scenario {name}, seed {seed}"),
         }
     }
 
@@ -68,6 +92,7 @@ impl WorldArgs {
             Some(name) => Ok(Source::Scenario {
                 name,
                 script: Box::new(read(name)?),
+                twist: self.twist,
             }),
         }
     }
@@ -99,6 +124,7 @@ impl Source<'static> {
         Ok(Self::Scenario {
             name,
             script: Box::new(scenarios::named(name).map_err(anyhow::Error::msg)?),
+            twist: None,
         })
     }
 }
@@ -107,11 +133,14 @@ impl Source<'_> {
     /// The script of a seed; a scenario has one of its own, for those who do not say.
     pub(super) fn script(&self, seed: Option<u64>) -> Script {
         match self {
-            Self::Drawn(args) => draw(&args.options(seed.unwrap_or_default())),
-            Self::Scenario { script, .. } => {
+            Self::Drawn(args) => {
+                let script = draw(&args.options(seed.unwrap_or_default()));
+                with(script, args.twist)
+            }
+            Self::Scenario { script, twist, .. } => {
                 let mut script = Script::clone(script);
                 script.world.seed = seed.unwrap_or(script.world.seed);
-                script
+                with(script, *twist)
             }
         }
     }
@@ -119,10 +148,84 @@ impl Source<'_> {
     /// The command that runs this again.
     pub(super) fn command_line(&self, seed: u64) -> String {
         match self {
-            Self::Drawn(args) => args.options(seed).command_line(),
-            Self::Scenario { name, .. } => {
-                format!("berth sim run --scenario {name} --seed {seed}")
+            Self::Drawn(args) => args.options(seed).command_line() + &twist_option(args.twist),
+            Self::Scenario { name, twist, .. } => {
+                let scenario = scenario_line(name);
+                format!("{scenario} --seed {seed}{}", twist_option(*twist))
             }
         }
+    }
+}
+
+fn with(script: Script, twist: Option<Twist>) -> Script {
+    match twist {
+        None => script,
+        Some(twist) => twisted(&script, twist),
+    }
+}
+
+/// The command that runs a scenario, with the seed of its own.
+pub(super) fn scenario_line(name: &str) -> String {
+    format!("berth sim run --scenario {}", word(name))
+}
+
+/// The option that twists a run.
+pub(super) fn twist_option(twist: Option<Twist>) -> String {
+    twist.map_or_else(String::new, |twist| format!(" --twist {twist}"))
+}
+
+/// A word as a shell reads it.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        world: WorldArgs,
+    }
+
+    /// The command that is told for what these options ran.
+    fn again(options: &[&str]) -> String {
+        let line = Line::try_parse_from([&["run"], options].concat()).expect("options");
+        let source = line.world.source().expect("a source");
+        source.command_line(7)
+    }
+
+    #[test]
+    fn the_line_to_paste_says_what_was_run() {
+        assert_eq!(again(&[]), "berth sim run --seed 7");
+        assert_eq!(
+            again(&["--twist", "drop:17"]),
+            "berth sim run --seed 7 --twist drop:17"
+        );
+        assert_eq!(
+            again(&["--scenario", "agent-amnesia", "--twist", "stale-read:4-2"]),
+            "berth sim run --scenario agent-amnesia --seed 7 --twist stale-read:4-2"
+        );
+        assert_eq!(
+            scenario_line("/my scenes/it's.yaml"),
+            r"berth sim run --scenario '/my scenes/it'\''s.yaml'"
+        );
+    }
+
+    #[test]
+    fn a_twisted_run_is_the_case_that_exhaust_ran() {
+        let twist = Twist::Drop(17);
+        let options = ["run", "--scenario", "agent-amnesia", "--twist", "drop:17"];
+        let line = Line::try_parse_from(options).expect("options");
+        let script = line.world.source().expect("a source").script(None);
+        let plain = scenarios::named("agent-amnesia").expect("a scenario");
+        assert_eq!(script, twisted(&plain, twist));
     }
 }

@@ -43,6 +43,7 @@ use berth_core::{Config, Epoch, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
 pub use rule::{Check, Finding, Rule, Violation};
+pub use s15_linearizable::Windows;
 
 use image::{Commit, Image, Writer};
 
@@ -154,6 +155,11 @@ impl Oracle {
                 self.touched.len() + self.unrecorded.len() + self.placed.len(),
             ),
         ]
+    }
+
+    /// How much of what clients were told was judged.
+    pub(crate) const fn windows(&self) -> Windows {
+        self.histories.windows()
     }
 
     /// How long a workload must run until its tries are forgotten.

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use berth_core::Timestamp;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+
+use crate::trace::{BEGINNING, Since};
 
 macro_rules! rules {
     ($($rule:ident => $title:literal,)+) => {
@@ -130,7 +133,7 @@ impl Finding {
 pub type Check = Result<(), Finding>;
 
 /// A rule that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
@@ -141,16 +144,34 @@ pub struct Violation {
     /// Whom it concerns.
     pub entities: Vec<String>,
     /// When, in virtual time.
-    #[serde(rename = "at_ms", serialize_with = "as_millis")]
     pub at: Timestamp,
     /// At which step.
     pub step: u64,
 }
 
-// The signature is serde's.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn as_millis<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(at.as_millis())
+/// `at_ms` is the virtual time as records have it, `elapsed_ms` the time since the beginning, as
+/// scripts have it.
+impl Serialize for Violation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            rule,
+            expected,
+            seen,
+            entities,
+            at,
+            step,
+        } = self;
+        let elapsed = u64::try_from(at.since(BEGINNING).as_millis()).unwrap_or(u64::MAX);
+        let mut fields = serializer.serialize_struct("Violation", 7)?;
+        fields.serialize_field("rule", rule)?;
+        fields.serialize_field("expected", expected)?;
+        fields.serialize_field("seen", seen)?;
+        fields.serialize_field("entities", entities)?;
+        fields.serialize_field("at_ms", &at.as_millis())?;
+        fields.serialize_field("elapsed_ms", &elapsed)?;
+        fields.serialize_field("step", step)?;
+        fields.end()
+    }
 }
 
 impl fmt::Display for Violation {
@@ -163,10 +184,40 @@ impl fmt::Display for Violation {
             at,
             step,
         } = self;
-        write!(f, "{rule} ({}) at {at}, step {step}", rule.title())?;
+        let since = Since(*at);
+        write!(
+            f,
+            "{rule} ({}) at {since} ({at}), step {step}",
+            rule.title()
+        )?;
         if !entities.is_empty() {
             write!(f, ", {}", entities.join(", "))?;
         }
         write!(f, ": expected {expected}; seen: {seen}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_violation_tells_the_time_as_scripts_do_and_as_records_do() {
+        let violation = Violation {
+            rule: Rule::S3,
+            expected: "room".to_owned(),
+            seen: "none".to_owned(),
+            entities: vec!["node-0".to_owned()],
+            at: BEGINNING + std::time::Duration::from_secs(9),
+            step: 12,
+        };
+        assert_eq!(
+            violation.to_string(),
+            "S3 (capacity) at +9.000s (2026-02-02T02:40:09.000Z), step 12, node-0: \
+             expected room; seen: none"
+        );
+        let json = serde_json::to_value(&violation).expect("text and numbers");
+        assert_eq!(json["at_ms"], 1_770_000_009_000_u64);
+        assert_eq!(json["elapsed_ms"], 9_000);
     }
 }

@@ -11,12 +11,14 @@
 //! so many calls are open that the orders cannot all be tried.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use berth_core::io::request::{ApplyWorkload, Query, Request, RequestError, Response};
 use berth_core::io::view::WorkloadView;
 use berth_core::model::workload::WorkloadRecord;
 use berth_core::{StoreRevision, Timestamp, WorkloadId};
+use serde::Serialize;
 
 use crate::trace::Mixer;
 
@@ -45,8 +47,49 @@ pub(crate) struct Histories {
     /// Reads that wait for an answer, by when they began.
     reads: BTreeMap<CallName, (u64, Timestamp)>,
     sessions: BTreeMap<(usize, Server), Session>,
-    /// Windows that were too wide to judge.
-    pub(crate) gave_up: u64,
+    windows: Windows,
+}
+
+/// How much of what clients were told was judged. A window is what happened to one workload until
+/// nobody waited for an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Windows {
+    /// An order was sought that explains every answer.
+    pub judged: u64,
+    /// Somebody else edited the workload's records.
+    pub muted: u64,
+    /// So many calls were open that the orders could not all be tried.
+    pub gave_up: u64,
+}
+
+impl Windows {
+    /// Adds another run's.
+    pub const fn add(&mut self, other: Self) {
+        self.judged += other.judged;
+        self.muted += other.muted;
+        self.gave_up += other.gave_up;
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn all(self) -> u64 {
+        self.judged + self.muted + self.gave_up
+    }
+}
+
+impl fmt::Display for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            judged,
+            muted,
+            gave_up,
+        } = self;
+        write!(
+            f,
+            "{judged} windows of calls judged, {muted} muted by somebody else's edits, \
+             {gave_up} given up as too wide"
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +133,7 @@ impl Histories {
             return Ok(());
         };
         let history = self.of.entry(workload.clone()).or_default();
-        let check = history.go_on(now, &mut self.gave_up);
+        let check = history.go_on(now, &mut self.windows);
         history.calls.push(Call {
             asked,
             answer: Answer::Unknown,
@@ -192,6 +235,11 @@ impl Histories {
         history.muted_until = Some(until);
     }
 
+    /// How much was judged so far.
+    pub(crate) const fn windows(&self) -> Windows {
+        self.windows
+    }
+
     /// How much is kept that grows with what is asked and not answered.
     pub(crate) fn size(&self) -> usize {
         let calls = self.of.values().map(|history| history.calls.len());
@@ -202,7 +250,7 @@ impl Histories {
     pub(crate) fn end(&mut self, now: Timestamp) -> Check {
         for (workload, history) in &mut self.of {
             history
-                .judge(now, &mut self.gave_up)
+                .judge(now, &mut self.windows)
                 .map_err(|finding| finding.of(workload))?;
         }
         Ok(())
@@ -216,16 +264,17 @@ const LIVES_KEPT: u64 = 4;
 
 impl History {
     /// Ends the window, if none of its calls waits for an answer.
-    fn go_on(&mut self, now: Timestamp, gave_up: &mut u64) -> Check {
+    fn go_on(&mut self, now: Timestamp, windows: &mut Windows) -> Check {
         let waits = |call: &Call| call.until.is_none() && now.since(call.asked_at) < WAITS_MAX;
         if self.calls.is_empty() || self.calls.iter().any(waits) {
             return Ok(());
         }
-        self.judge(now, gave_up)
+        self.judge(now, windows)
     }
 
-    fn judge(&mut self, now: Timestamp, gave_up: &mut u64) -> Check {
+    fn judge(&mut self, now: Timestamp, windows: &mut Windows) -> Check {
         let calls = std::mem::take(&mut self.calls);
+        let one = u64::from(!calls.is_empty());
         let held_up = |call: &Call| now.since(call.asked_at) < HELD_UP_MAX;
         let unknown = |call: &&Call| call.answer == Answer::Unknown;
         let open = |starts: &BTreeSet<End>| {
@@ -237,6 +286,7 @@ impl History {
             all.into_iter().filter(held_up).collect::<Vec<_>>()
         };
         if let Some(until) = self.muted_until {
+            windows.muted += one;
             self.starts = one_end(State::Anything, open(&self.starts));
             self.muted_until = Some(until).filter(|until| now < *until);
             return Ok(());
@@ -244,19 +294,21 @@ impl History {
         match explain(&self.starts, &calls) {
             Found::Ends(ends) => {
                 if let Some(living) = expire(ends, held_up) {
+                    windows.judged += one;
                     self.starts = living;
                 } else {
-                    *gave_up += 1;
+                    windows.gave_up += one;
                     self.starts = one_end(State::Anything, open(&self.starts));
                 }
                 Ok(())
             }
             Found::TooMany => {
-                *gave_up += 1;
+                windows.gave_up += one;
                 self.starts = one_end(State::Anything, open(&self.starts));
                 Ok(())
             }
             Found::Nothing => {
+                windows.judged += one;
                 let seen = format!("from {:?}: {calls:?}", self.starts);
                 let expected = "an order of the calls that explains every answer";
                 Err(Finding::new(expected, seen))

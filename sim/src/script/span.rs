@@ -29,6 +29,12 @@ impl Span {
         Self(s * 1_000)
     }
 
+    /// This long; a fraction of a millisecond is left out.
+    #[must_use]
+    pub const fn of(duration: Duration) -> Self {
+        Self(duration.as_secs() * 1_000 + duration.subsec_millis() as u64)
+    }
+
     /// In milliseconds.
     #[must_use]
     pub const fn as_millis(self) -> u64 {

@@ -23,6 +23,13 @@ use super::clock::Clock;
 use super::message::{AgentMessage, Body, ControlMessage, ControlReply, RefusedCall};
 use super::said::Said;
 
+/// Whether an agent's process goes on after an order of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alive {
+    Yes,
+    No,
+}
+
 /// So many calls of an agent to a scheduler wait for an answer at most.
 const CONTROL_MAX: usize = 64;
 
@@ -99,7 +106,7 @@ impl AgentProcess {
         let machine = AgentMachine::new(
             config.clone(),
             Restored {
-                now: super::BEGINNING,
+                now: crate::trace::BEGINNING,
                 life: 0,
                 ..Restored::default()
             },
@@ -190,7 +197,10 @@ impl World {
         loop {
             let agent = &mut self.agents[at];
             if let Some(output) = agent.machine.poll_output() {
-                self.agent_output(at, output);
+                if self.agent_output(at, output) == Alive::No {
+                    self.oracle.node_stepped(at, &self.agents[at].runtime);
+                    return;
+                }
             } else if let Some(news) = agent.runtime.poll_news() {
                 if let (Some(meter), Some(workload)) = (&mut self.meter, started(&news)) {
                     meter.started(now, workload);
@@ -226,8 +236,12 @@ impl World {
         );
     }
 
-    fn agent_output(&mut self, at: usize, output: AgentOutput) {
+    fn agent_output(&mut self, at: usize, output: AgentOutput) -> Alive {
         let now = self.now;
+        // It dies before it records what it did, or right after it did something.
+        if matches!(output, AgentOutput::Write { .. }) && self.twist_deed(at) {
+            return Alive::No;
+        }
         let agent = &mut self.agents[at];
         match output {
             AgentOutput::Write { id, write } => {
@@ -257,10 +271,14 @@ impl World {
                 if let Some(workload) = started {
                     self.note_copy(at, &workload);
                 }
+                if self.twist_deed(at) {
+                    return Alive::No;
+                }
             }
             AgentOutput::Reply { id, reply } => self.agent_reply(at, id, reply),
             AgentOutput::Control { id, call } => self.agent_control(at, id, call),
         }
+        Alive::Yes
     }
 
     fn agent_reply(&mut self, at: usize, id: RequestId, reply: AgentReply) {

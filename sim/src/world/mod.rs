@@ -31,11 +31,11 @@ use berth_core::{CallId, Config, Timestamp, WorkloadId};
 use crate::cluster_trace::{Measures, Meter, Plan};
 use crate::marks::{Coverage, Mark};
 use crate::options::Options;
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::{Oracle, Violation, Windows};
 use crate::process::Process;
 use crate::rng::Streams;
 use crate::script::{self, Act, Counters, Deed, Pace, Script};
-use crate::trace::{Line, Trace};
+use crate::trace::{BEGINNING, Line, Trace};
 
 use agent::AgentProcess;
 use camera::Camera;
@@ -49,6 +49,7 @@ use replica::Replica;
 use store::StoreProcess;
 use texts::Texts;
 use twist::Detour;
+pub(crate) use twist::{DOWN, LATE, PAUSED, RESYNC};
 
 /// What a run came to.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// How often each point was passed at which a twist is possible.
     pub counters: Counters,
+    /// How much of what clients were told was judged (S15).
+    pub windows: Windows,
     /// What a replayed trace came to, if this was one.
     pub measures: Option<Box<Measures>>,
 }
@@ -123,6 +126,8 @@ enum Happening {
     Next(Box<Deed>),
     /// A process that a twist ended is started again.
     Restart { replica: usize },
+    /// An agent's process that a twist ended is started again, unless somebody did so before.
+    RestartAgent { agent: usize, life: u64 },
     /// A process that a twist stopped goes on.
     Resume { replica: usize },
     /// A connection to the store that a twist broke is made anew.
@@ -174,9 +179,6 @@ pub struct World {
 
 /// After the faults have stopped somebody leads within a lease, and what a campaign takes.
 const LED_WITHIN: Duration = Duration::from_secs(20);
-
-/// Midnight of some day: virtual time begins there.
-const BEGINNING: Timestamp = Timestamp::from_millis(1_770_000_000_000);
 
 impl World {
     /// A world that has not begun.
@@ -373,6 +375,7 @@ impl World {
             elapsed: self.now.since(BEGINNING),
             coverage: self.coverage,
             counters: self.counters,
+            windows: self.oracle.windows(),
         }
     }
 
@@ -446,6 +449,11 @@ impl World {
                 }
             }
             Happening::Restart { replica } => self.start_replica(replica),
+            Happening::RestartAgent { agent, life } => {
+                if self.agents[agent].life == life && !self.agents[agent].off {
+                    self.start_agent(agent);
+                }
+            }
             Happening::Resume { replica } => self.resume_replica(replica),
             Happening::Reconnect { replica } => self.reconnect_store(replica),
             Happening::Expect(number) => self.judge_expectation(number),

@@ -80,7 +80,7 @@ impl Default for StoreProcess {
         debug_assert!(watching.is_ok(), "an empty store takes a watch");
         Self {
             model,
-            cut_at: super::BEGINNING,
+            cut_at: crate::trace::BEGINNING,
             cut_before: 0,
             stalled: false,
             held: Vec::new(),

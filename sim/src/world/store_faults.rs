@@ -8,7 +8,9 @@ use berth_kv as kv;
 use crate::marks::Mark;
 
 use super::replica::LEADER_KEY;
-use super::{BEGINNING, World};
+use crate::trace::BEGINNING;
+
+use super::World;
 
 /// For so long after the store lost its leader, requests are still carried out; their answers are
 /// lost.

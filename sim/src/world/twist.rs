@@ -10,13 +10,13 @@ use super::message::Envelope;
 use super::{Happening, World};
 
 /// How long after it died a process is started again.
-const DOWN: Duration = Duration::from_secs(2);
+pub(crate) const DOWN: Duration = Duration::from_secs(2);
 /// What is delayed is later than what follows it.
-const LATE: Duration = Duration::from_secs(4);
+pub(crate) const LATE: Duration = Duration::from_secs(4);
 /// A watch is not believed for longer than this without a new connection.
-const RESYNC: Duration = Duration::from_secs(15);
+pub(crate) const RESYNC: Duration = Duration::from_secs(15);
 /// Longer than a leader's lease.
-const PAUSED: Duration = Duration::from_secs(9);
+pub(crate) const PAUSED: Duration = Duration::from_secs(9);
 
 /// What a twist means for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,22 @@ impl World {
         self.crash_replica(replica);
         let start = Happening::Restart { replica };
         self.queue.push(self.now + DOWN, start);
+    }
+
+    /// An agent gives an order: to its runtime, or to its disk. Answers whether its
+    /// process dies in that moment.
+    pub(super) fn twist_deed(&mut self, agent: usize) -> bool {
+        let number = self.pass(|counters| &mut counters.deeds);
+        let dies = self.twisted(number.map(Twist::CrashAgent));
+        if dies {
+            self.mark(Mark::AgentCrash);
+            self.agents[agent].crash();
+            self.let_sleep(Process::Agent(agent));
+            let life = self.agents[agent].life;
+            let start = Happening::RestartAgent { agent, life };
+            self.queue.push(self.now + DOWN, start);
+        }
+        dies
     }
 
     /// A message that is not to or from the store.

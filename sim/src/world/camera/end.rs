@@ -6,7 +6,8 @@ use crate::marks::Coverage;
 use crate::oracle::Violation;
 use crate::record::{Broken, Header, Recording, Table, Tone, clock, deed_words};
 use crate::script::{Lasting, Links, Script};
-use crate::world::{BEGINNING, World};
+use crate::trace::BEGINNING;
+use crate::world::World;
 
 use super::{Camera, millis};
 
@@ -133,7 +134,7 @@ fn facts(script: &Script) -> Vec<(String, String)> {
         fact("network", network(links)),
     ];
     if let Some(twist) = &script.twist {
-        facts.push(fact("twist", format!("{twist:?}")));
+        facts.push(fact("twist", twist.to_string()));
     }
     facts
 }
