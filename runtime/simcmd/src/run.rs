@@ -10,7 +10,7 @@ use berth_sim::{Coverage, Outcome, Verdict, World};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::out::{json as print_json, stdout};
+use super::out::{aside, json as print_json, stdout};
 use super::play::live;
 use super::replay::{self, ReplayArgs};
 use super::source::WorldArgs;
@@ -69,6 +69,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     if let Some(path) = &args.trace {
         write_trace(path, &ran).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(twist) = args.world.missed_twist(&ran.outcome.counters) {
+        aside(&format!(
+            "this run has no such point: {twist} did not happen\n"
+        ));
     }
     match args.output.output {
         Format::Json => print_json(&ran.json())?,
@@ -218,7 +223,7 @@ mod tests {
         let crash = crash.json();
         assert_eq!(crash["verdict"], "crash");
         assert_eq!(crash["message"], "panicked: so it goes");
-        assert_eq!(crash["virtual_ms"], 1_000);
+        assert_eq!(crash["virtual_ms"], clean.json()["virtual_ms"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use berth_sim::exhaust::twisted;
-use berth_sim::script::{Span, Twist, draw};
+use berth_sim::script::{Counters, Span, Twist, draw};
 use berth_sim::{Options, Script, scenarios};
 use clap::Args;
 
@@ -72,6 +72,11 @@ impl WorldArgs {
     /// faults, most of it cannot.
     pub(super) const fn should_reach_all(&self) -> bool {
         self.scenario.is_none() && !self.no_faults
+    }
+
+    /// The twist, if a run that passed so many points did not come to it.
+    pub(super) fn missed_twist(&self, counters: &Counters) -> Option<Twist> {
+        self.twist.filter(|twist| !twist.is_reached(counters))
     }
 
     /// What is run, for people.

@@ -56,6 +56,23 @@ impl Twist {
             Self::CrashAgent(at) => ("crash-agent", at),
         }
     }
+
+    /// Whether a run that passed so many points came to this one.
+    #[must_use]
+    pub const fn is_reached(self, counters: &Counters) -> bool {
+        let (_, at) = self.parts();
+        let passed = match self {
+            Self::CrashAfterWrite(_) => counters.writes,
+            Self::CrashAfterOutput(_) => counters.outputs,
+            Self::Drop(_) | Self::Double(_) | Self::Delay(_) => counters.messages,
+            Self::HideWatch(_) => counters.watched,
+            Self::StaleRead { .. } => counters.reads,
+            Self::UnknownDone(_) | Self::UnknownNotDone(_) => counters.commits,
+            Self::Pause(_) => counters.steps,
+            Self::CrashAgent(_) => counters.deeds,
+        };
+        at < passed
+    }
 }
 
 /// As [`FromStr`] reads it: `drop:17`; an old read says how many revisions back: `stale-read:4-2`.
@@ -150,6 +167,8 @@ mod tests {
         for (_, twist) in all {
             let text = twist.to_string();
             assert_eq!(text.parse(), Ok(twist), "{text}");
+            assert!(twist.is_reached(&counters), "{text}");
+            assert!(!twist.is_reached(&Counters::default()), "{text}");
             assert!(!text.contains(char::is_whitespace), "{text} is one word");
         }
         assert_eq!(Twist::Drop(17).to_string(), "drop:17");
