@@ -188,6 +188,8 @@ bugs! {
         "that a node was chosen is written into no event"
     CordonEventMissing "cordon-event-missing" "S11"
         "that a node was closed or opened is written into no event"
+    StoppedInSilence "stopped-in-silence" "S11"
+        "that a drain stops a workload is written into no event"
     StoppedTwice "stopped-twice" "S11"
         "a stopped workload whose node is lost is said to be stopped once more"
     DeletesWithoutPause "deletes-without-pause" "S12"

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rng::Streams;
+
 /// The options of a run. Everything else follows from the seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -41,10 +43,28 @@ impl Options {
         }
     }
 
-    /// The command that runs this again: only what differs from a small world is said.
+    /// A world of this seed, whose shape the seed draws too: how many there are of everything.
+    #[must_use]
+    pub fn drawn(seed: u64) -> Self {
+        let mut shape = Streams::new(seed).fork("shape");
+        let mut one_of = |counts: &[usize]| shape.pick(counts).copied().unwrap_or(1);
+        let schedulers = one_of(&[1, 2, 2, 2, 2, 2, 3, 3, 4, 5]);
+        let nodes = one_of(&[1, 2, 3, 3, 4, 4, 4, 5, 6, 8]);
+        let clients = one_of(&[1, 2, 2, 3]);
+        let workloads = shape.between(3, 6 * nodes as u64) as usize;
+        Self {
+            schedulers,
+            nodes,
+            workloads,
+            clients,
+            ..Self::small(seed)
+        }
+    }
+
+    /// The command that runs this again: only what differs from what the seed draws is said.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let usual = Self::small(self.seed);
+        let usual = Self::drawn(self.seed);
         let mut line = format!("berth sim run --seed {}", self.seed);
         let mut say = |name: &str, value: usize, usual: usize| {
             if value != usual {
@@ -67,15 +87,27 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
+    fn worlds_of_many_shapes_are_drawn() {
+        let drawn: Vec<_> = (0..200).map(Options::drawn).collect();
+        let counts = |of: fn(&Options) -> usize| drawn.iter().map(of).collect::<BTreeSet<_>>();
+        assert_eq!(counts(|it| it.schedulers), BTreeSet::from([1, 2, 3, 4, 5]));
+        assert_eq!(counts(|it| it.nodes), BTreeSet::from([1, 2, 3, 4, 5, 6, 8]));
+        assert_eq!(counts(|it| it.clients), BTreeSet::from([1, 2, 3]));
+        assert!(drawn.iter().all(|it| (3..=48).contains(&it.workloads)));
+    }
+
+    #[test]
     fn the_command_says_what_is_unusual() {
-        assert_eq!(Options::small(7).command_line(), "berth sim run --seed 7");
+        assert_eq!(Options::drawn(7).command_line(), "berth sim run --seed 7");
         let options = Options {
             nodes: 9,
             faults: false,
-            ..Options::small(7)
+            ..Options::drawn(7)
         };
         assert_eq!(
             options.command_line(),

@@ -33,7 +33,7 @@ const QUICK: [Bug; 14] = [
 fn quick_bugs_are_noticed_by_the_rules_that_are_there_for_them() {
     for bug in QUICK {
         let noticed = (0..SEEDS).find_map(|seed| {
-            let script = draw(&Options::small(seed));
+            let script = draw(&Options::drawn(seed));
             let violation = attempt(bug, &script, seed == 0)?;
             is_clean(&script).then_some(violation)
         });

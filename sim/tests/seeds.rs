@@ -5,7 +5,7 @@ use berth_sim::{Options, Windows, World};
 fn run(seed: u64, faults: bool) -> berth_sim::Outcome {
     World::new(Options {
         faults,
-        ..Options::small(seed)
+        ..Options::drawn(seed)
     })
     .run()
 }

@@ -452,7 +452,10 @@ impl Scheduler {
             .record
             .as_ref()
             .map(|record| record.status.actual_state);
-        if now == Some(ActualState::Stopped) && record.status.actual_state != ActualState::Stopped {
+        if now == Some(ActualState::Stopped)
+            && record.status.actual_state != ActualState::Stopped
+            && !planted(Bug::StoppedInSilence)
+        {
             events.push(Draft::new(EventType::WorkloadStopped, node, reason));
         }
         let (observed, phase) = (

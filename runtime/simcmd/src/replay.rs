@@ -82,7 +82,7 @@ impl ReplayArgs {
         let pods = cluster_trace::pods(&named(pods), &read(pods)?)?;
         let options = ReplayOptions {
             seed: seed.unwrap_or(0),
-            schedulers: world.schedulers.into(),
+            schedulers: world.schedulers.map_or(2, usize::from),
             from: self.trace_from.as_millis() / 1_000,
             duration: self.trace_duration.map(|span| span.as_millis() / 1_000),
             speedup: self.trace_speedup,
@@ -127,10 +127,7 @@ impl ReplayArgs {
             "trace-skip",
             self.trace_skip.map(|Skip::Gpu| "gpu".to_owned()),
         );
-        say(
-            "schedulers",
-            (world.schedulers != 2).then(|| world.schedulers.to_string()),
-        );
+        say("schedulers", world.schedulers.map(|n| n.to_string()));
         for (name, on) in [("trace-stay", self.trace_stay), ("faults", self.faults)] {
             if on {
                 line.push_str(&format!(" --{name}"));

@@ -16,18 +16,18 @@ pub(super) struct WorldArgs {
         "nodes", "workloads", "clients", "schedulers", "duration", "no_faults",
     ])]
     pub(super) scenario: Option<String>,
-    /// Nodes
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
-    nodes: u16,
-    /// Workloads that clients play with
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..))]
-    workloads: u32,
-    /// Clients
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
-    clients: u16,
-    /// Schedulers that compete for leadership
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(super) schedulers: u16,
+    /// Nodes; the seed draws how many, 1 to 8
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    nodes: Option<u16>,
+    /// Workloads that clients play with; the seed draws how many, 3 to 48
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    workloads: Option<u32>,
+    /// Clients; the seed draws how many, 1 to 3
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    clients: Option<u16>,
+    /// Schedulers that compete for leadership; the seed draws how many, 1 to 5 (2 for a trace)
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) schedulers: Option<u16>,
     /// How long anything may break, in virtual time; a calm follows
     #[arg(long, default_value = "3m")]
     duration: Span,
@@ -58,10 +58,10 @@ impl WorldArgs {
     pub(super) fn scenario(name: &str) -> Self {
         Self {
             scenario: Some(name.to_owned()),
-            nodes: 1,
-            workloads: 1,
-            clients: 1,
-            schedulers: 1,
+            nodes: None,
+            workloads: None,
+            clients: None,
+            schedulers: None,
             duration: Span::secs(1),
             no_faults: false,
             twist: None,
@@ -103,14 +103,16 @@ impl WorldArgs {
     }
 
     fn options(&self, seed: u64) -> Options {
+        let drawn = Options::drawn(seed);
+        let pinned = |count: Option<u16>, drawn| count.map_or(drawn, usize::from);
         Options {
-            schedulers: self.schedulers.into(),
-            nodes: self.nodes.into(),
-            workloads: self.workloads as usize,
-            clients: self.clients.into(),
+            schedulers: pinned(self.schedulers, drawn.schedulers),
+            nodes: pinned(self.nodes, drawn.nodes),
+            workloads: self.workloads.map_or(drawn.workloads, |n| n as usize),
+            clients: pinned(self.clients, drawn.clients),
             chaos: self.duration.duration(),
             faults: !self.no_faults,
-            ..Options::small(seed)
+            ..drawn
         }
     }
 }

@@ -259,9 +259,18 @@ impl Adversary {
             }
             Kind::Compaction => Deed::HideWatch { scheduler },
             Kind::Edits => {
-                let edit = Edit::ALL[index(stream, Edit::ALL.len())];
-                let which = stream.below(1_000);
-                Deed::EditStore { edit, which }
+                // One kind for all that somebody else may do: it has several tries.
+                for _ in 0..3 {
+                    let edit = Edit::ALL[index(stream, Edit::ALL.len())];
+                    let which = stream.below(1_000);
+                    let later = stream.below(3_000);
+                    self.acts.push(Act {
+                        at: Span::millis(at.as_millis() + later),
+                        lasting: None,
+                        deed: Deed::EditStore { edit, which },
+                    });
+                }
+                return;
             }
             Kind::WorkloadDeath => Deed::KillWorkload {
                 node,
