@@ -105,6 +105,7 @@ pub fn twisted(script: &Script, twist: Twist) -> Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Mark, World};
 
     #[test]
     fn every_point_of_every_kind_is_a_case() {
@@ -127,5 +128,25 @@ mod tests {
         assert_eq!(kinds.len(), KINDS.len());
         let distinct: std::collections::BTreeSet<_> = twists.iter().map(|(_, t)| *t).collect();
         assert_eq!(distinct.len(), twists.len());
+    }
+
+    #[test]
+    fn every_kind_happens_once_where_it_is_asked_for() {
+        let script = crate::scenarios::named("there-and-back").expect("a scenario");
+        let twist_lines = |twist: Twist| {
+            let outcome = World::play(twisted(&script, twist), true).run();
+            assert_eq!(outcome.violation, None, "{twist}");
+            let lines = outcome.trace.iter();
+            let told = lines.filter(|line| line.contains(" twist Some("));
+            (told.count(), outcome.coverage.count(Mark::AgentCrash))
+        };
+        let plain = World::play(script.clone(), false).run();
+        let all = twists(&plain.counters);
+        for kind in 0..KINDS.len() {
+            let (_, twist) = all.iter().find(|(of, _)| *of == kind).expect("a point");
+            let crashes = plain.coverage.count(Mark::AgentCrash);
+            let crashes = crashes + u64::from(matches!(twist, Twist::CrashAgent(_)));
+            assert_eq!(twist_lines(*twist), (1, crashes), "{twist}");
+        }
     }
 }

@@ -39,7 +39,7 @@ pub fn attempt(bug: Bug, script: &Script, twice: bool) -> Option<Violation> {
             expected,
             seen,
             entities,
-            at: berth_core::Timestamp::ZERO,
+            at: crate::trace::BEGINNING,
             step: again.steps,
         }
     })
