@@ -17,7 +17,7 @@ const EXHAUSTED: [&str; 3] = ["delete-during-apply", "there-and-back", "paused-l
 /// Seeds whose traces are compared.
 const TRACED: &str = "0..40";
 /// And in every run of the tests: a debug build is slow.
-const TRACED_SHORT: &str = "0..6";
+const TRACED_SHORT: &str = "0..20";
 
 /// S22: the same seeds have the same traces in debug and optimised, on one thread and on two, with
 /// assertions and overflow checks and, in `release`, without.
