@@ -6,6 +6,12 @@ pub const FIELD_BYTES_MAX: usize = 4 * 1024;
 /// The most statuses that are taken from one heartbeat or listing.
 pub const STATUSES_MAX: usize = 10_000;
 
+/// Bytes of a request over gRPC other than a heartbeat; what is larger cannot be stored anyway.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a body over REST, unless the server is told otherwise.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
 /// Stands at the end of a text that was cut.
 pub const CUT_MARK: &str = "… [cut]";
 

@@ -189,6 +189,33 @@ pub fn apply_response(refused: Option<&RequestError>) -> control::ApplyWorkloadR
     }
 }
 
+/// The answer to a deletion: accepted, or refused in band.
+#[must_use]
+pub fn delete_response(refused: Option<&RequestError>) -> control::DeleteWorkloadResponse {
+    control::DeleteWorkloadResponse {
+        success: refused.is_none(),
+        error_message: refused.map_or_else(String::new, ToString::to_string),
+    }
+}
+
+/// The answer to a manual retry. The contract has no word for why it was refused.
+#[must_use]
+pub const fn retry_response(refused: Option<&RequestError>) -> control::RetryWorkloadResponse {
+    control::RetryWorkloadResponse {
+        accepted: refused.is_none(),
+    }
+}
+
+/// The answer to a heartbeat.
+#[must_use]
+pub fn heartbeat_response(drain: bool, lease: Timestamp) -> control::HeartbeatResponse {
+    control::HeartbeatResponse {
+        acknowledged: true,
+        drain_node: drain,
+        lease_expires_at: Some(timestamp(lease)),
+    }
+}
+
 /// The answer to an accepted registration.
 #[must_use]
 pub fn register_response(interval: Duration, lease: Timestamp) -> control::RegisterNodeResponse {

@@ -5,6 +5,8 @@
 //!
 //! - [`control_in`]: what clients and agents ask of the scheduler;
 //! - [`control_out`]: what they are answered;
+//! - [`status`]: how a request that was not granted is told over gRPC;
+//! - [`rest`]: what REST has beside the core's values;
 //! - [`agent_out`]: what the scheduler asks of an agent;
 //! - [`agent_in`]: what an agent answers.
 
@@ -16,6 +18,8 @@ pub mod bound;
 pub mod control_in;
 pub mod control_out;
 pub mod failure;
+pub mod rest;
+pub mod status;
 #[cfg(test)]
 mod tests;
 pub(crate) mod vm_blob;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth_core::io::request::{Effect, Query, Request, RequestError, Response};
+use berth_core::wire::bound::BODY_BYTES_MAX;
 use berth_core::{EventId, NodeId, StoreRevision, WorkloadId};
 use berth_driver::{CoreHandle, Replica};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,7 +49,7 @@ impl Default for ApiLimits {
             forwards_max: 512,
             watchers_max: 256,
             request_timeout: Duration::from_secs(30),
-            body_bytes_max: 1 << 20,
+            body_bytes_max: BODY_BYTES_MAX,
             connections_max: 16_384,
             page_max: 1000,
             drain_deadline: Duration::from_secs(600),

@@ -8,9 +8,11 @@ use berth_core::model::workload::{ActualState, DesiredState};
 use berth_core::{StoreRevision, WorkloadId};
 
 use crate::marks::Mark;
+use crate::oracle::Rule;
 use crate::process::Process;
 use crate::script::Deed;
 
+use super::door::{ClientAnswer, ClientMessage};
 use super::message::{Body, RefusedCall};
 use super::{Happening, World};
 
@@ -21,6 +23,11 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// So many of its calls wait for an answer at most.
 const OUTSTANDING_MAX: usize = 128;
+
+/// Every fourth call goes over REST, the others over gRPC if the contract has words for them.
+const fn speaks_grpc(client: usize, call: u64) -> bool {
+    !(client as u64 + call).is_multiple_of(4)
+}
 
 /// A client.
 #[derive(Debug, Default)]
@@ -61,6 +68,12 @@ impl World {
                 Request::Delete { if_match, .. } => *if_match = version,
                 _ => {}
             }
+        }
+        if let Request::Apply(apply) = &mut request
+            && speaks_grpc(*client, self.clients[*client].next_call)
+        {
+            // What an apply means there that says nothing of it.
+            apply.desired_state.get_or_insert(DesiredState::Running);
         }
         if self.script.world.orderly {
             return self.stand_in_line(*client, workload, request);
@@ -119,7 +132,8 @@ impl World {
         }
         let body = Body::ClientCall {
             call,
-            request: Box::new(request),
+            message: ClientMessage::of(&request, speaks_grpc(at, call)),
+            meant: Box::new(request),
         };
         self.send(Process::Client(at), to, body);
         call
@@ -157,7 +171,7 @@ impl World {
             return;
         }
         let (call, answer) = match body {
-            Body::ClientAnswered { call, answer } => (call, *answer),
+            Body::ClientAnswered { call, answer } => (call, self.hear(*answer)),
             Body::Refused {
                 call: RefusedCall::Client(call),
             } => {
@@ -211,6 +225,15 @@ impl World {
         if self.script.world.orderly {
             self.next_in_line(at, &request);
         }
+    }
+
+    /// What is read of an answer: it must be what the scheduler said.
+    pub(super) fn hear(&mut self, answer: ClientAnswer) -> Result<Response, RequestError> {
+        let (answer, agrees) = answer.heard();
+        if let Err(seen) = agrees {
+            self.violate(Rule::S8, "an answer to be read as it was meant", seen);
+        }
+        answer
     }
 
     /// What is asked for once everything works must be so in time.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::io::request::Request;
 use berth_core::{CallId, Epoch};
 use berth_kv as kv;
 use bytes::Bytes;
 
 use crate::process::Process;
 use crate::trace::{Line, Mixer};
+
+use super::door::{ClientAnswer, ClientMessage};
 
 /// Which call to an agent, with the bytes of its message.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,11 +75,13 @@ pub(super) enum Body {
     },
     ClientCall {
         call: u64,
-        request: Box<Request>,
+        message: ClientMessage,
+        /// What it is to say: for the oracle and the recording, not for the scheduler.
+        meant: Box<Request>,
     },
     ClientAnswered {
         call: u64,
-        answer: Box<Result<Response, RequestError>>,
+        answer: Box<ClientAnswer>,
     },
     /// Nobody listens there: what a connection to a dead process is told.
     Refused {
@@ -209,19 +213,13 @@ impl Body {
                     }
                 }
             }
-            Self::ClientCall { call, request } => {
+            Self::ClientCall { call, message, .. } => {
                 head(8, *call);
-                digest_client(request, into);
+                message.digest(into);
             }
             Self::ClientAnswered { call, answer } => {
                 head(9, *call);
-                match &**answer {
-                    Ok(Response::Workload(view)) => {
-                        into.word(view.resource_version.0.unsigned_abs());
-                    }
-                    Ok(_) => into.word(0),
-                    Err(error) => into.bytes(error.to_string().as_bytes()),
-                }
+                answer.digest(into);
             }
             Self::Refused { call } => match call {
                 RefusedCall::Store => head(10, 0),
@@ -231,26 +229,6 @@ impl Body {
             },
         }
     }
-}
-
-fn digest_client(request: &Request, into: &mut Mixer) {
-    let (kind, name) = match request {
-        Request::Apply(apply) => (1 + u64::from(apply.spec.is_some()), apply.workload.as_str()),
-        Request::Delete { workload, .. } => (3, workload.as_str()),
-        Request::Retry { workload } => (4, workload.as_str()),
-        Request::SetSchedulable { node, schedulable } => {
-            (5 + u64::from(*schedulable), node.as_str())
-        }
-        Request::Drain { node, .. } => (7, node.as_str()),
-        Request::CancelDrain { node } => (8, node.as_str()),
-        Request::Fence { node } => (9, node.as_str()),
-        Request::Purge { node } => (10, node.as_str()),
-        Request::Register(_) | Request::Heartbeat(_) | Request::Suggest(_) | Request::Read(_) => {
-            (11, "")
-        }
-    };
-    into.word(kind);
-    into.bytes(name.as_bytes());
 }
 
 fn digest_request(request: &kv::Request, into: &mut Mixer) {

@@ -6,6 +6,7 @@ mod camera;
 mod client;
 mod clock;
 mod deeds;
+mod door;
 mod edits;
 mod expect;
 mod inspect;
@@ -576,8 +577,8 @@ impl World {
     }
 
     fn oracle_sees_double(&mut self, body: &Body) {
-        if let Body::ClientCall { request, .. } = body {
-            self.oracle.client_doubled(request);
+        if let Body::ClientCall { meant, .. } = body {
+            self.oracle.client_doubled(meant);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::process::Process;
 use crate::script::Deed;
 
 use super::World;
+use super::door::ClientMessage;
 use super::message::{Body, RefusedCall};
 
 /// So many of its calls wait for an answer at most.
@@ -92,7 +93,8 @@ impl World {
         let to = Process::Replica(self.operator.scheduler);
         let body = Body::ClientCall {
             call,
-            request: Box::new(request),
+            message: ClientMessage::of(&request, false),
+            meant: Box::new(request),
         };
         self.send(Process::Client(self.clients.len()), to, body);
     }
@@ -100,8 +102,11 @@ impl World {
     pub(super) fn operator_receive(&mut self, body: Body) {
         let (call, told) = match body {
             Body::ClientAnswered { call, answer } => {
-                let refused = matches!(*answer, Err(RequestError::Unavailable { .. }));
-                (call, !refused)
+                let answer = self.hear(*answer);
+                (
+                    call,
+                    !matches!(answer, Err(RequestError::Unavailable { .. })),
+                )
             }
             Body::Refused {
                 call: RefusedCall::Client(call),

@@ -8,15 +8,13 @@ use berth_core::io::request::{
     NodeFilter, Query, Request as Ask, RequestError, Response as Answer, SuggestedAction,
     WorkloadFilter,
 };
-use berth_core::wire::{WireError, control_in, control_out};
+use berth_core::wire::{WireError, control_in, control_out, status};
 use berth_proto::control::v1::{self as wire, agent_control_server::AgentControl};
 use berth_proto::metadata::{BOOT_ID, INCARNATION};
-use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::REQUEST_BYTES_MAX;
-use super::reply::{dated, status_of};
+use super::reply::{dated, said, status_of};
 use crate::api::{Api, AskError, expect_answer};
 use crate::health::now;
 
@@ -39,8 +37,7 @@ impl ControlService {
     async fn mutate(&self, request: Ask) -> Result<Result<Answer, RequestError>, Status> {
         match self.api.ask(request).await {
             Ok(answer) => Ok(Ok(answer)),
-            Err(AskError::Core(error @ RequestError::Unavailable { .. })) => Err(status_of(&error)),
-            Err(AskError::Core(error)) => Ok(Err(error)),
+            Err(AskError::Core(error)) => status::mutated(Err(error)).map_err(said),
             Err(error) => Err(error.into()),
         }
     }
@@ -52,10 +49,7 @@ impl ControlService {
 
 /// What stands in the way of a mutation: in band, or as a code.
 fn in_band(error: WireError) -> Result<RequestError, Status> {
-    match error {
-        WireError::Malformed(error) => Err(status_of(&error)),
-        WireError::InvalidSpec(error) | WireError::NotAccepted(error) => Ok(error),
-    }
+    status::in_band(error).map_err(said)
 }
 
 /// For ids in reads, whatever is wrong with them.
@@ -64,13 +58,8 @@ fn as_status(error: WireError) -> Status {
 }
 
 /// Only heartbeats may be larger than what can be stored.
-fn bounded(message: &impl Message) -> Result<(), Status> {
-    let size = message.encoded_len();
-    if size <= REQUEST_BYTES_MAX {
-        return Ok(());
-    }
-    let text = format!("the request has {size} bytes; at most {REQUEST_BYTES_MAX} are accepted");
-    Err(Status::invalid_argument(text))
+fn bounded(message: &impl prost::Message) -> Result<(), Status> {
+    status::bounded(message).map_err(|error| status_of(&error))
 }
 
 fn metadata_text<'a>(metadata: &'a MetadataMap, key: &str) -> &'a str {
@@ -118,11 +107,7 @@ impl AgentControl for ControlService {
         // Not in band: an agent registers again on an error, and only then.
         let answer = self.api.ask(Ask::Heartbeat(heartbeat)).await?;
         let response = expect_answer!(answer, Answer::HeartbeatAck { drain, lease_expires_at } => {
-            wire::HeartbeatResponse {
-                acknowledged: true,
-                drain_node: drain,
-                lease_expires_at: Some(control_out::timestamp(lease_expires_at)),
-            }
+            control_out::heartbeat_response(drain, lease_expires_at)
         })?;
         Ok(Response::new(response))
     }
@@ -146,10 +131,9 @@ impl AgentControl for ControlService {
         bounded(request.get_ref())?;
         let ask = control_in::delete_request(request.get_ref()).map_err(as_status)?;
         let refused = self.mutate(ask).await?.err();
-        Ok(Response::new(wire::DeleteWorkloadResponse {
-            success: refused.is_none(),
-            error_message: refused.map_or_else(String::new, |error| error.to_string()),
-        }))
+        Ok(Response::new(control_out::delete_response(
+            refused.as_ref(),
+        )))
     }
 
     async fn retry_workload(
@@ -158,8 +142,8 @@ impl AgentControl for ControlService {
     ) -> Answered<wire::RetryWorkloadResponse> {
         bounded(request.get_ref())?;
         let ask = control_in::retry_request(request.get_ref()).map_err(as_status)?;
-        let accepted = self.mutate(ask).await?.is_ok();
-        Ok(Response::new(wire::RetryWorkloadResponse { accepted }))
+        let refused = self.mutate(ask).await?.err();
+        Ok(Response::new(control_out::retry_response(refused.as_ref())))
     }
 
     async fn submit_automation_suggestion(

@@ -227,7 +227,7 @@ async fn malformed_requests_are_invalid_arguments_that_name_the_field() {
 async fn a_huge_request_is_refused_before_the_core() {
     let service = service(&Script::silent());
     let mut request = apply("web", "").into_inner();
-    let large = "x".repeat(super::REQUEST_BYTES_MAX);
+    let large = "x".repeat(berth_core::wire::bound::REQUEST_BYTES_MAX);
     request
         .spec
         .as_mut()

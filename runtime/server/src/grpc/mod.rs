@@ -24,8 +24,6 @@ pub(crate) use reply::RETRY_AFTER_MS;
 
 /// Bytes of a message that is accepted: a full heartbeat of a crowded node.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
-/// Bytes of every other request; what is larger cannot be stored anyway.
-pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// The names under which health is reported; the empty one is the server as a whole.
 const SERVICES: [&str; 3] = ["", "persys.control.v1.AgentControl", "berth.v1.Berth"];

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use berth_core::io::request::{Effect, Freshness, RequestError};
+use berth_core::io::request::{Freshness, RequestError};
+use berth_core::wire::status;
 use berth_proto::metadata::{REVISION, STALE};
 use tonic::metadata::{AsciiMetadataKey, MetadataValue};
 use tonic::{Code, Response, Status};
@@ -57,23 +58,20 @@ fn not_known(message: String) -> Status {
 
 /// A core's refusal as a status.
 pub(crate) fn status_of(error: &RequestError) -> Status {
-    let message = error.to_string();
-    match error {
-        RequestError::Invalid { .. } => Status::invalid_argument(message),
-        RequestError::NoSuchWorkload(_)
-        | RequestError::NoSuchNode(_)
-        | RequestError::RegisterAgain(_) => Status::not_found(message),
-        RequestError::Stale { .. } => Status::aborted(message),
-        RequestError::Refused(_) | RequestError::StoreRefused(_) => {
-            Status::failed_precondition(message)
-        }
-        RequestError::Unavailable {
-            effect: Effect::Unknown,
-            ..
-        } => not_known(message),
-        RequestError::Unavailable { retry_after, .. } => unavailable(message, *retry_after),
-        RequestError::Busy(_) => unavailable(message, Duration::from_secs(1)),
+    said(status::Status::from(error))
+}
+
+/// The core's status as tonic has it.
+pub(crate) fn said(status: status::Status) -> Status {
+    match status.again {
+        status::Again::Never => not_known(status.message),
+        status::Again::After(time) => hinted(bare(status), time),
+        status::Again::Unsaid => bare(status),
     }
+}
+
+fn bare(status: status::Status) -> Status {
+    Status::new(Code::from_i32(status.code as i32), status.message)
 }
 
 impl From<AskError> for Status {

@@ -127,15 +127,7 @@ async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, Prob
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let mut stream = body.into_data_stream();
     let mut held = Vec::new();
-    let too_large = || {
-        let (status, title) = (StatusCode::PAYLOAD_TOO_LARGE, "Body too large");
-        Problem::new(
-            status,
-            "too-large",
-            title,
-            format!("at most {max} bytes are accepted"),
-        )
-    };
+    let too_large = || Problem::too_large(max);
     if declared.is_some_and(|length| length > max) {
         // A client that asked before it sends needs no reading: asking it on would make it send.
         if !headers.contains_key(header::EXPECT) {

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use berth_core::StoreRevision;
 use berth_core::io::request::Freshness;
+use berth_core::wire::rest::{entity_tag, if_match};
 use serde::Serialize;
 
 use super::Problem;
@@ -37,29 +38,12 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<StoreRevision>,
             let detail = "on a write only * is understood: only if there is no such record";
             Err(Problem::malformed("If-None-Match", detail))
         }
-        (Some(tag), None) => match tag_revision(tag) {
-            Some(revision) => Ok(Some(revision)),
-            None => {
-                let detail = "expected one entity tag as a GET answers it, such as \"42\"";
-                Err(Problem::malformed("If-Match", detail))
-            }
-        },
+        (Some(tag), None) => Ok(Some(if_match(tag)?)),
         (Some(_), Some(_)) => {
             let detail = "If-Match and If-None-Match exclude each other";
             Err(Problem::malformed("If-Match", detail))
         }
     }
-}
-
-fn tag_revision(tag: &str) -> Option<StoreRevision> {
-    let digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let revision: i64 = Some(digits).filter(|_| plain)?.parse().ok()?;
-    (revision > 0).then_some(StoreRevision(revision))
-}
-
-fn etag(revision: StoreRevision) -> String {
-    format!("\"{revision}\"")
 }
 
 /// Says how old an answer is.
@@ -89,7 +73,7 @@ pub(crate) fn record(
     *response.status_mut() = status;
     // A dry run has no version.
     if version.0 > 0
-        && let Ok(value) = HeaderValue::from_str(&etag(version))
+        && let Ok(value) = HeaderValue::from_str(&entity_tag(version))
     {
         response.headers_mut().insert(header::ETAG, value);
     }
@@ -98,7 +82,7 @@ pub(crate) fn record(
 
 /// Whether a reader has this version already.
 pub(crate) fn not_modified(headers: &HeaderMap, version: StoreRevision) -> bool {
-    let tag = etag(version);
+    let tag = entity_tag(version);
     headers
         .get_all(header::IF_NONE_MATCH)
         .iter()

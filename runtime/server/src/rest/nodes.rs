@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use berth_core::NodeId;
 use berth_core::io::request::{NodeFilter, Query, Request as Ask, Response as Answer};
 use berth_core::io::view::NodeView;
+use berth_core::wire::rest::DrainFields;
 use serde::Deserialize;
 
 use super::Problem;
@@ -22,16 +23,6 @@ type Answered = Result<Response, Problem>;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoFields {}
-
-/// The body of a drain.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct DrainFields {
-    /// From now, seconds; then what is left is moved at once.
-    deadline_seconds: Option<u32>,
-    /// How many workloads may be on the move at once.
-    parallelism: Option<u32>,
-}
 
 /// `GET /nodes`
 pub(crate) async fn list(State(api): State<Api>, mut params: Params) -> Answered {

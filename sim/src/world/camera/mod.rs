@@ -121,10 +121,10 @@ impl Camera {
 
     /// A message leaves: requests begin.
     pub(super) fn sent(&mut self, now: Timestamp, from: Process, body: &Body) {
-        if let Body::ClientCall { call, request } = body {
-            let (text, detail) = request_words(request);
+        if let Body::ClientCall { call, meant, .. } = body {
+            let (text, detail) = request_words(meant);
             let begun = self.recorder.ms(now);
-            let lane = if is_operators(request) {
+            let lane = if is_operators(meant) {
                 self.recorder.lane(Group::Clients, "operator")
             } else {
                 self.recorder.lane(Group::Clients, &from.to_string())
@@ -142,7 +142,7 @@ impl Camera {
     /// A message arrives: requests end.
     pub(super) fn delivered(&mut self, now: Timestamp, envelope: &Envelope) {
         let (call, answer) = match &envelope.body {
-            Body::ClientAnswered { call, answer } => (*call, answer_words(answer)),
+            Body::ClientAnswered { call, answer } => (*call, answer_words(&answer.value)),
             Body::Refused {
                 call: RefusedCall::Client(call),
             } => (*call, ("nobody listens there".to_owned(), true)),

@@ -37,6 +37,7 @@ use standing::{Next, Purpose, Standing};
 
 use super::World;
 use super::clock::Clock;
+use super::door::Form;
 use super::message::{Body, Envelope, RefusedCall};
 use super::store::stream_of;
 use super::twist::StoreTwist;
@@ -117,7 +118,7 @@ pub(super) struct Replica {
 /// Who asked the core something.
 #[derive(Debug, Clone, Copy)]
 enum Asker {
-    Client(Process, u64),
+    Client(Process, u64, Form),
     Register(Process, u64),
     Heartbeat(Process, u64),
 }
@@ -575,7 +576,11 @@ impl World {
                 call: RefusedCall::Agent(call),
             } => self.agent_refused(at, call),
             Body::ControlCall { call, message } => self.control_called(at, from, call, message),
-            Body::ClientCall { call, request } => self.client_called(at, from, call, *request),
+            Body::ClientCall {
+                call,
+                message,
+                meant,
+            } => self.client_called(at, from, call, &message, &meant),
             Body::StoreCall { .. }
             | Body::AgentCall { .. }
             | Body::ControlAnswered { .. }

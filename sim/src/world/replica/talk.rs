@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::process::Process;
+use crate::world::door::{ClientAnswer, ClientMessage};
 use crate::world::inspect::agent_at;
 use crate::world::message::{AgentAnswer, AgentMessage, Body, ControlMessage, ControlReply};
 use crate::world::{Happening, World};
@@ -23,19 +24,28 @@ impl World {
         self.feed(at, vec![Input::Request { id, request }]);
     }
 
-    /// A client calls: what both doors refuse, REST and gRPC, is refused.
-    pub(super) fn client_called(&mut self, at: usize, from: Process, call: u64, request: Request) {
-        let refused = match &request {
-            Request::Apply(apply) => berth_core::admission::check_apply(apply).err(),
-            _ => None,
-        };
-        let Some(error) = refused else {
-            self.request(at, Asker::Client(from, call), request);
-            return;
-        };
-        let answer = Box::new(Err(error));
-        let body = Body::ClientAnswered { call, answer };
-        self.send(Process::Replica(at), from, body);
+    /// A client calls: what the door refuses does not come to the core.
+    pub(super) fn client_called(
+        &mut self,
+        at: usize,
+        from: Process,
+        call: u64,
+        message: &ClientMessage,
+        meant: &Request,
+    ) {
+        match message.read() {
+            Ok((form, request)) => {
+                if request != *meant {
+                    let seen = format!("{meant:?} was read as {request:?}");
+                    self.violate(Rule::S9, "a request to be read as it was meant", seen);
+                }
+                self.request(at, Asker::Client(from, call, form), request);
+            }
+            Err(answer) => {
+                let body = Body::ClientAnswered { call, answer };
+                self.send(Process::Replica(at), from, body);
+            }
+        }
     }
 
     pub(super) fn control_called(
@@ -105,13 +115,10 @@ impl World {
             return;
         };
         let (to, body) = match asker {
-            Asker::Client(to, call) => (
-                to,
-                Body::ClientAnswered {
-                    call,
-                    answer: Box::new(result),
-                },
-            ),
+            Asker::Client(to, call, form) => {
+                let answer = Box::new(ClientAnswer::say(form, result));
+                (to, Body::ClientAnswered { call, answer })
+            }
             Asker::Register(to, call) => {
                 let answer = match result {
                     Ok(Response::Registered {
