@@ -24,9 +24,9 @@ const PROBE: Duration = Duration::from_secs(30);
 /// So many of its calls wait for an answer at most.
 const OUTSTANDING_MAX: usize = 128;
 
-/// Every fourth call goes over REST, the others over gRPC if the contract has words for them.
+/// Every eighth call goes over REST, the others over gRPC if the contract has words for them.
 const fn speaks_grpc(client: usize, call: u64) -> bool {
-    !(client as u64 + call).is_multiple_of(4)
+    !(client as u64 + call).is_multiple_of(8)
 }
 
 /// A client.
