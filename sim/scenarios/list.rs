@@ -69,6 +69,7 @@ scenarios! {
     "store-leader-change",
     "store-outage",
     "stubborn-removal",
+    "ten-thousand-at-once",
     "there-and-back",
     "thundering-herd",
     "told-again",

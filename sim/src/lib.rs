@@ -10,6 +10,7 @@ pub mod cluster_trace;
 pub mod exhaust;
 pub mod hunt;
 pub mod marks;
+mod nearest;
 pub mod options;
 pub mod oracle;
 pub mod process;

@@ -31,6 +31,8 @@ pub(crate) enum NextCommit {
     Refused,
     /// No answer at all until it is let go.
     Held,
+    /// The next one that writes a tombstone is written, and answered when it is let go.
+    TombstoneLate,
 }
 
 /// An agent: what it has, and how it behaves.
@@ -63,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) outputs: Vec<Output>,
     /// What a watch of the store would tell, revision by revision.
     pub(crate) changes: Vec<(i64, Vec<Stored>)>,
+    /// An answer that has not come yet.
+    pub(crate) late: Option<Input>,
     replies: BTreeMap<RequestId, Result<Response, RequestError>>,
     next_request: u64,
     next_heartbeat: Timestamp,
@@ -101,6 +105,7 @@ impl Cluster {
             journal: Vec::new(),
             outputs: Vec::new(),
             changes: Vec::new(),
+            late: None,
             replies: BTreeMap::new(),
             next_request: 0,
             next_heartbeat: Timestamp::ZERO,
@@ -146,8 +151,24 @@ impl Cluster {
     }
 
     fn commit(&mut self, txn: Txn) {
+        let buries = |op: &Op| {
+            matches!(
+                op,
+                Op::Put {
+                    key: Key::Tombstone(..),
+                    ..
+                }
+            )
+        };
         match self.next_commit {
             NextCommit::Held => self.held.push(txn),
+            NextCommit::TombstoneLate if txn.ops.iter().any(buries) => {
+                self.next_commit = NextCommit::Works;
+                let written = self.write(&txn);
+                assert!(written, "nothing else writes here");
+                let fate = Fate::Committed(StoreRevision(self.revision));
+                self.late = Some(Input::Commit { txn: txn.id, fate });
+            }
             NextCommit::Refused => {
                 let fate = Fate::Refused("etcdserver: request is too large".into());
                 self.feed(Input::Commit { txn: txn.id, fate });
@@ -168,7 +189,7 @@ impl Cluster {
                     fate: Fate::Unknown,
                 });
             }
-            NextCommit::Works => self.settle(&txn),
+            NextCommit::Works | NextCommit::TombstoneLate => self.settle(&txn),
         }
     }
 

@@ -394,3 +394,34 @@ fn the_echo_of_an_own_tombstone_is_nobody_elses() {
     assert!(!cluster.agents[&node("n-0")].has.contains_key(&id("w")));
     assert_eq!(cluster.count(EventType::RecordAdopted), 0);
 }
+
+#[test]
+fn the_late_answer_of_a_tombstone_that_was_worked_off_adds_none() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(2));
+    let revision = cluster.get_workload("w").unwrap().record.revision_id;
+    cluster.delete("w").unwrap();
+    cluster.pass(seconds(2));
+    let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+    agent.has.insert(id("w"), (revision, AgentState::Running));
+    cluster.next_commit = NextCommit::TombstoneLate;
+    cluster.pass(seconds(90));
+    let late = cluster.late.take().expect("it is buried");
+    let key = Key::Tombstone(node("n-0"), id("w"));
+    let of_it = |(_, records): &&(i64, Vec<Stored>)| records.iter().any(|it| it.key == key);
+    let (revision, records) = cluster.changes.iter().rfind(of_it).unwrap().clone();
+    cluster.feed(Input::Changed {
+        revision: StoreRevision(revision),
+        records,
+    });
+    cluster.pass(seconds(30));
+    assert!(!cluster.agents[&node("n-0")].has.contains_key(&id("w")));
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
+    let told = cluster.agents[&node("n-0")].told.len();
+    cluster.feed(late);
+    assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
+    cluster.pass(seconds(90));
+    assert_eq!(cluster.agents[&node("n-0")].told.len(), told);
+}

@@ -179,6 +179,13 @@ impl Oracle {
         self.touched = touched;
     }
 
+    /// Notes what came of what a scenario expects: that holds in spite of everything.
+    pub(crate) fn judge_scene(&mut self, check: Check) {
+        let ambiguous = std::mem::take(&mut self.ambiguous);
+        self.judge_in_spite(Rule::Scene, check);
+        self.ambiguous = ambiguous;
+    }
+
     /// Notes what a check of a rule came to; the first violation stays.
     pub(crate) fn judge(&mut self, rule: Rule, check: Check) {
         if let (Err(finding), None) = (check, &self.violation) {

@@ -67,6 +67,9 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
         | Deed::RefuseWrites { .. }
         | Deed::ReadStale { .. } => store_words(deed).map(|text| Words { text, told: true }),
         Deed::EditStore { edit, .. } => told(format!("Somebody else {}", edit_words(*edit))),
+        Deed::AskMany { count, within, .. } => {
+            told(format!("Clients ask for {count} workloads within {within}"))
+        }
         Deed::Ask { .. }
         | Deed::Cordon { .. }
         | Deed::Uncordon { .. }

@@ -9,13 +9,13 @@ use super::ask::{Ask, Wish};
 use super::span::Span;
 
 /// Something that is done at an instant, and perhaps ends at another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Act {
     /// When, from the beginning.
     pub at: Span,
     /// How long it lasts, if it is something that lasts: until everything heals, if nothing is
     /// said.
-    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasting: Option<Lasting>,
     /// What.
     #[serde(flatten)]
@@ -362,6 +362,17 @@ pub enum Deed {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wish: Option<Wish>,
     },
+    /// Clients, one after another, ask for many workloads: `w-0`, `w-1` and so on.
+    AskMany {
+        /// What their names begin with.
+        workloads: WorkloadId,
+        /// How many.
+        count: u32,
+        /// All within this time, at equal distances.
+        within: Span,
+        /// How each should be.
+        wish: Wish,
+    },
     /// The operator takes a node out of service for new work.
     Cordon {
         /// Which.
@@ -470,6 +481,30 @@ edits! {
     AddFields,
     /// A later version adds a field to the record of a node.
     AddFieldToNode,
+}
+
+impl Deed {
+    /// The requests of [`AskMany`](Self::AskMany), each with how long after its beginning it is made.
+    pub(crate) fn each_ask(&self, clients: usize) -> Vec<(Span, Self)> {
+        let Self::AskMany {
+            workloads,
+            count,
+            within,
+            wish,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let ask = |n: u32| {
+            let workload = format!("{workloads}-{n}").parse().ok()?;
+            let after = within.as_millis() * u64::from(n) / u64::from(*count);
+            let client = n as usize % clients;
+            let wish = Some(wish.clone());
+            let ask = Act::ask(Span::millis(after), client, workload, Ask::Apply, wish);
+            Some((ask.at, ask.deed))
+        };
+        (0..*count).filter_map(ask).collect()
+    }
 }
 
 impl std::fmt::Display for Deed {

@@ -1,17 +1,22 @@
 //! A script must speak of what there is.
 
+use berth_core::WorkloadId;
+
 use crate::marks::Mark;
+use crate::nearest;
 use crate::process::Process;
 
 use super::act::{Deed, Lasting};
 use super::ask::Ask;
-use super::expect::{Expect, That};
+use super::expect::{Expect, Leader, That};
 use super::{Act, Script, Span};
 
 /// Bounds of a world.
 const SCHEDULERS_MAX: usize = 64;
 const NODES_MAX: usize = 100_000;
 const CLIENTS_MAX: usize = 10_000;
+/// So many requests of one act at most.
+const MANY_MAX: u32 = 100_000;
 /// A twentieth. A leader stops 700 ms before its lease of 5 s is over by its own clock: with more
 /// than a seventh its margin would not hold, and no clock of a machine is that wrong.
 const DRIFT_PPM_MAX: i64 = 50_000;
@@ -55,21 +60,34 @@ impl Script {
             ));
         }
         let known = |name: &String| {
-            let known = Mark::ALL.iter().any(|mark| mark.name() == name);
-            known
-                .then_some(())
-                .ok_or_else(|| format!("no mark is called `{name}`"))
+            let names: Vec<_> = Mark::ALL.iter().map(|mark| mark.name()).collect();
+            if names.contains(&name.as_str()) {
+                return Ok(());
+            }
+            let near = nearest::names(name, &names);
+            Err(format!("no mark is called `{name}`; nearest: {near}"))
         };
         match &expect.that {
-            That::Workload(workload) => {
-                let processes = [workload.on, workload.not_on];
-                let mut named = processes.into_iter().flatten();
-                named.try_for_each(|process| self.check_process("on", process))
+            That::Workload(expected) => {
+                let id = &expected.workload;
+                if !self.acts.iter().any(|act| act.deed.asks_for(id)) {
+                    return Err(format!("workload: nobody asks for `{id}`"));
+                }
+                for (name, home) in [("on", expected.on), ("not_on", expected.not_on)] {
+                    home.map_or(Ok(()), |home| self.check_node(name, home))?;
+                }
+                Ok(())
             }
-            That::Node(node) => self.check_process("node", node.node),
-            That::Reached { reached } => known(reached),
+            That::Node(node) => self.check_node("node", node.node),
+            That::Reached { times: Some(0), .. } => {
+                Err("times: expected at least 1; `never` is possible too".to_owned())
+            }
+            That::Reached { reached, .. } => known(reached),
             That::Never { never } => known(never),
-            That::Count { .. } => Ok(()),
+            That::Leader {
+                leader: Leader::Is(process),
+            } => self.check_process("leader", *process),
+            That::Count { .. } | That::Leader { .. } | That::Elections { .. } => Ok(()),
         }
     }
 
@@ -84,6 +102,9 @@ impl Script {
         }
         if act.lasting.is_some() && !act.deed.lasts() {
             return Err("for: this is done in an instant".to_owned());
+        }
+        if act.lasting == Some(Lasting::For(Span::millis(0))) {
+            return Err("for: expected more than nothing".to_owned());
         }
         if act.lasting == Some(Lasting::Ever) && !act.deed.may_last_for_ever() {
             return Err("for: expected a time, this heals".to_owned());
@@ -151,19 +172,18 @@ impl Script {
     }
 
     fn check_amounts(&self, deed: &Deed) -> Result<(), String> {
+        for (name, amount) in amounts(deed) {
+            if amount == 0 {
+                return Err(format!("{name}: expected more than nothing"));
+            }
+        }
         match deed {
-            Deed::ResizeNode { percent: 0, .. } | Deed::Drain { parallelism: 0, .. } => {
-                Err("percent, parallelism: expected at least 1".to_owned())
-            }
-            Deed::Flap { every, .. } | Deed::RestartSchedulers { every, .. }
-                if every.as_millis() == 0 =>
-            {
-                Err("every: expected more than nothing".to_owned())
-            }
             Deed::DriftClock { ppm, .. } if ppm.abs() > DRIFT_PPM_MAX => {
                 Err(format!("ppm: expected at most {DRIFT_PPM_MAX} either way"))
             }
-            Deed::Reconfigure { calls: 0, .. } => Err("calls: expected at least 1".to_owned()),
+            Deed::AskMany { count, .. } if *count > MANY_MAX => {
+                Err(format!("count: expected at most {MANY_MAX}, found {count}"))
+            }
             Deed::LoseNodes { nodes } => match nodes.iter().max() {
                 None => Err("nodes: expected some".to_owned()),
                 Some(most) if *most >= self.world.nodes.count() => {
@@ -172,6 +192,15 @@ impl Script {
                 Some(_) => Ok(()),
             },
             _ => Ok(()),
+        }
+    }
+
+    fn check_node(&self, field: &str, process: Process) -> Result<(), String> {
+        match process {
+            Process::Agent(_) => self.check_process(field, process),
+            Process::Store | Process::Replica(_) | Process::Client(_) => {
+                Err(format!("{field}: expected `node-N`, found `{process}`"))
+            }
         }
     }
 
@@ -191,7 +220,54 @@ impl Script {
     }
 }
 
+/// The amounts of which nothing at all means that nothing is done, each with its name.
+fn amounts(deed: &Deed) -> Vec<(&'static str, u64)> {
+    let count = |count: &u32| ("count", u64::from(*count));
+    let span = |name: &'static str, span: &Span| (name, span.as_millis());
+    match deed {
+        Deed::ResizeNode { percent, .. } => vec![("percent", *percent)],
+        Deed::Drain { parallelism, .. } => vec![("parallelism", u64::from(*parallelism))],
+        Deed::Lie { answers, .. } => vec![("answers", u64::from(*answers))],
+        Deed::FullAgent { calls, .. } | Deed::Reconfigure { calls, .. } => {
+            vec![("calls", u64::from(*calls))]
+        }
+        Deed::LoseAgentAnswers { count: amount, .. }
+        | Deed::FailRemovals { count: amount, .. }
+        | Deed::LoseStoreAnswers { count: amount }
+        | Deed::RefuseWrites { count: amount }
+        | Deed::AskMany { count: amount, .. } => vec![count(amount)],
+        Deed::ReadStale {
+            count: amount,
+            back,
+        } => vec![count(amount), ("back", *back)],
+        Deed::RepeatWatch { back, .. } => vec![("back", *back)],
+        Deed::SlowAgent { by, .. } | Deed::SlowScheduler { by, .. } | Deed::SlowStore { by } => {
+            vec![span("by", by)]
+        }
+        Deed::Flap { every, .. } => vec![span("every", every)],
+        Deed::RestartSchedulers { down, every } => {
+            vec![span("down", down), span("every", every)]
+        }
+        _ => Vec::new(),
+    }
+}
+
 impl Deed {
+    /// A client asks for this workload.
+    fn asks_for(&self, id: &WorkloadId) -> bool {
+        match self {
+            Self::Ask { workload, .. } => workload == id,
+            Self::AskMany {
+                workloads, count, ..
+            } => {
+                let number = id.as_str().strip_prefix(&format!("{workloads}-"));
+                let number = number.and_then(|number| number.parse::<u32>().ok());
+                number.is_some_and(|number| number < *count)
+            }
+            _ => false,
+        }
+    }
+
     /// It has an end.
     #[must_use]
     pub const fn lasts(&self) -> bool {

@@ -7,8 +7,11 @@
 mod act;
 mod ask;
 mod check;
+mod contradict;
 mod draw;
 mod expect;
+mod reading;
+mod said;
 mod setup;
 mod span;
 mod twist;
@@ -19,7 +22,7 @@ pub use act::{Act, Breakage, Deed, Edit, Lasting};
 pub use ask::{Ask, Wish};
 pub(crate) use draw::add_faults;
 pub use draw::draw;
-pub use expect::{Expect, NodeIs, NodeState, State, That, WorkloadIs};
+pub use expect::{Expect, Leader, NodeIs, NodeState, State, That, WorkloadIs};
 pub use setup::{Links, NodeSetup, Nodes, Pace, Setup};
 pub use span::Span;
 pub use twist::{Counters, Twist};
@@ -50,9 +53,13 @@ impl Script {
     /// Reads a script.
     ///
     /// # Errors
-    /// It is not one; the message names the field and what was expected.
+    /// It is not one; the message names the field and what was expected, or the line.
     pub fn from_yaml(text: &str) -> Result<Self, String> {
-        let mut script: Self = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
+        // What is no YAML at all is told as such, whatever was being read.
+        let document = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
+        reading::check_acts(&document)?;
+        let script = serde_yaml_ng::from_str(text);
+        let mut script: Self = script.map_err(|e| reading::with_field(&document, e.to_string()))?;
         script.acts.sort_by_key(|act| act.at);
         script.check()?;
         Ok(script)
@@ -66,39 +73,4 @@ impl Script {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Options;
-
-    #[test]
-    fn what_a_seed_draws_is_read_as_it_is_written() {
-        for seed in 0..20 {
-            let script = draw(&Options::small(seed));
-            let text = script.to_yaml();
-            let read = Script::from_yaml(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-            assert_eq!(read, script, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        let with = |acts: &str| format!("world: {{seed: 1, nodes: 2}}\nacts:\n{acts}");
-        let wrong = [
-            ("- {at: 1s, do: crash-agent, node: 2}", "acts[0]"),
-            ("- {at: 1s, do: crash-agent, node: 1, lasts: 1s}", "lasts"),
-            ("- {at: 1, do: crash-agent, node: 1}", "expected a time"),
-            ("- {at: 1s, do: explode, node: 1}", "explode"),
-            ("- {at: 1s, do: cut, from: node-1, to: rack-1}", "rack-1"),
-            (
-                "- {at: 1s, do: ask, client: 5, workload: w, ask: delete}",
-                "client",
-            ),
-        ];
-        for (acts, named) in wrong {
-            let error = Script::from_yaml(&with(acts)).expect_err(acts);
-            assert!(error.contains(named), "{acts}: {error}");
-        }
-        let right = "- {at: 1s, do: crash-agent, node: 1, for: 3s}";
-        assert!(Script::from_yaml(&with(right)).is_ok());
-    }
-}
+mod tests;

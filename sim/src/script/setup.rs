@@ -1,6 +1,10 @@
 //! What a world is made of.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::span::Span;
 
@@ -64,7 +68,7 @@ pub enum Pace {
 }
 
 /// The nodes: so many of a usual kind, or each with its own size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Nodes {
     /// So many nodes with 4 CPUs, 8 GiB and 60 GB each, in zones a, b and c by turns.
@@ -90,6 +94,33 @@ impl Nodes {
             Self::Count(count) => *count,
             Self::Each(nodes) => nodes.len(),
         }
+    }
+}
+
+/// What stands for nodes decides how they are read, so that what is wrong with one is told.
+struct ReadNodes;
+
+impl<'de> Visitor<'de> for ReadNodes {
+    type Value = Nodes;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of nodes, or a list of {cpu, memory, disk, zone}")
+    }
+
+    fn visit_u64<E: de::Error>(self, count: u64) -> Result<Nodes, E> {
+        usize::try_from(count)
+            .map(Nodes::Count)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(count), &self))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, nodes: A) -> Result<Nodes, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(nodes)).map(Nodes::Each)
+    }
+}
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(nodes: D) -> Result<Self, D::Error> {
+        nodes.deserialize_any(ReadNodes)
     }
 }
 

@@ -197,6 +197,12 @@ impl World {
             }
             Deed::EditStore { edit, which } => self.edit_store(edit, which),
             Deed::Ask { .. } => self.client_does(deed),
+            Deed::AskMany { .. } => {
+                for (after, ask) in deed.each_ask(self.clients.len()) {
+                    let next = Happening::Next(Box::new(ask));
+                    self.queue.push(self.now + after.duration(), next);
+                }
+            }
             Deed::Cordon { .. }
             | Deed::Uncordon { .. }
             | Deed::Drain { .. }

@@ -1,32 +1,95 @@
 //! What the scenario expects, compared with what there is.
 
+use std::fmt;
+
 use berth_core::model::spec::Spec;
 use berth_core::model::workload::WorkloadRecord;
 use berth_core::{NodeId, WorkloadId};
 
 use crate::marks::Mark;
-use crate::oracle::{Check, Finding, Rule};
+use crate::oracle::{Check, Finding, Violation};
 use crate::process::Process;
-use crate::script::{NodeIs, NodeState, State, That, WorkloadIs};
+use crate::script::{Leader, NodeIs, NodeState, State, That, WorkloadIs};
 
 use super::World;
 
+/// Another expectation in the place of one of the script's, and what it came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Which of the script's.
+    pub number: usize,
+    /// What was expected instead.
+    pub that: That,
+    /// What came of it.
+    pub violation: Option<Violation>,
+}
+
 impl World {
+    /// A world that also judges, where it judges an expectation, whatever contradicts that, for
+    /// [`take_doubts`](Self::take_doubts). It changes nothing of what happens.
+    #[must_use]
+    pub fn doubted(mut self) -> Self {
+        self.doubts = Some(Vec::new());
+        self
+    }
+
+    /// What the contradictions came to so far.
+    pub fn take_doubts(&mut self) -> Vec<Doubt> {
+        self.doubts.take().unwrap_or_default()
+    }
+
     /// Whether what is expected now holds.
     pub(super) fn judge_expectation(&mut self, number: usize) {
-        let expect = self.script.expect[number].clone();
-        let check = match &expect.that {
+        let that = self.script.expect[number].that.clone();
+        if let Some(mut doubts) = self.doubts.take() {
+            for that in that.contradictions() {
+                self.judge_that(number, &that);
+                let violation = self.oracle.take_violation();
+                doubts.push(Doubt {
+                    number,
+                    that,
+                    violation,
+                });
+            }
+            self.doubts = Some(doubts);
+        }
+        self.judge_that(number, &that);
+    }
+
+    fn judge_that(&mut self, number: usize, that: &That) {
+        let check = match that {
             That::Workload(expected) => self.judge_workload(expected),
             That::Node(expected) => self.judge_node(expected),
-            That::Reached { reached } => self.judge_mark(reached, true),
-            That::Never { never } => self.judge_mark(never, false),
+            That::Reached { reached, times } => self.judge_mark(reached, true, *times),
+            That::Never { never } => self.judge_mark(never, false, None),
             That::Count { state, count } => self.judge_count(*state, *count),
+            That::Leader { leader } => self.judge_leader_is(*leader),
+            That::Elections { elections } => {
+                let seen = self.coverage.count(Mark::LeaderElected);
+                equal("elections", *elections, seen)
+            }
         };
-        let about = |mut finding: Finding| {
+        self.oracle.judge_scene(check.map_err(|mut finding| {
             finding.expected = format!("expect[{number}]: {}", finding.expected);
             finding
+        }));
+    }
+
+    /// Who leads, as far as the schedulers know that can say so.
+    fn judge_leader_is(&self, expected: Leader) -> Check {
+        let replicas = self.replicas.iter().enumerate();
+        let leading = replicas.filter(|(_, it)| it.up && !it.paused && it.is_leading());
+        let leading: Vec<_> = leading.map(|(at, _)| Process::Replica(at)).collect();
+        let holds = match expected {
+            Leader::Nobody => leading.is_empty(),
+            Leader::Is(process) => leading == [process],
         };
-        self.oracle.judge(Rule::Scene, check.map_err(about));
+        let names: Vec<_> = leading.iter().map(ToString::to_string).collect();
+        let wanted = format!("{} leads", String::from(expected));
+        let seen = format!("those that lead: [{}]", names.join(", "));
+        holds
+            .then_some(())
+            .ok_or_else(|| Finding::new(wanted, seen))
     }
 
     fn state_of(&self, id: &WorkloadId) -> State {
@@ -42,7 +105,9 @@ impl World {
         if let Some(wanted) = expected.state
             && wanted != state
         {
-            let seen = format!("{state:?}: {record:?}");
+            let told = record.map_or("", |record| &record.status.failure_reason);
+            let home = record.and_then(|record| record.assigned_node.as_ref());
+            let seen = format!("{state:?}, at home on {home:?}: {told:?}");
             return about(Finding::new(format!("{wanted:?}"), seen));
         }
         let home = record.and_then(|record| record.assigned_node.clone());
@@ -58,19 +123,33 @@ impl World {
         {
             return about(Finding::new(format!("it not on {not_on}"), "it is there"));
         }
-        let attempts = record.map(|record| record.retry.attempts);
-        if expected.attempts.is_some() && expected.attempts != attempts {
-            let wanted = format!("{:?} attempts", expected.attempts);
-            return about(Finding::new(wanted, format!("{attempts:?}")));
+        if let Some(wanted) = expected.attempts {
+            let attempts = record.map(|record| record.retry.attempts);
+            if attempts != Some(wanted) {
+                let wanted = format!("{wanted} attempts");
+                return about(Finding::new(wanted, format!("{attempts:?}")));
+            }
         }
         if let Some(reason) = &expected.reason {
-            let status = record.map(|record| format!("{:?}", record.status));
-            if !status
-                .as_ref()
-                .is_some_and(|status| status.contains(reason))
-            {
-                let seen = status.unwrap_or_default();
+            let told = record.map_or([""; 2], |record| told(record));
+            if !told.iter().any(|told| told.contains(reason)) {
+                let seen = format!("{told:?}");
                 return about(Finding::new(format!("a reason with `{reason}`"), seen));
+            }
+        }
+        if let Some(wanted) = expected.failure {
+            let failure = record.and_then(|record| record.status.failure);
+            if failure != Some(wanted) {
+                let wanted = format!("failure: {wanted:?}");
+                return about(Finding::new(wanted, format!("{failure:?}")));
+            }
+        }
+        if let Some(wanted) = &expected.refused {
+            let note = record.and_then(|record| record.status.placement.as_ref());
+            let note = note.filter(|note| note.node.is_none() && home.is_none());
+            if note.map(|note| &note.refused) != Some(wanted) {
+                let seen = format!("{:?}, at home on {home:?}", note.map(|it| &it.refused));
+                return about(Finding::new(format!("refused: {wanted:?}"), seen));
             }
         }
         if let Some(image) = expected.runs_image {
@@ -122,12 +201,15 @@ impl World {
         }
     }
 
-    fn judge_mark(&self, name: &str, reached: bool) -> Check {
+    fn judge_mark(&self, name: &str, reached: bool, times: Option<u64>) -> Check {
         let mark = Mark::ALL.iter().find(|mark| mark.name() == name);
         let Some(mark) = mark else {
             return Err(Finding::new("the name of a mark", name));
         };
         let count = self.coverage.count(*mark);
+        if let Some(times) = times {
+            return equal(name, times, count);
+        }
         match (reached, count) {
             (true, 0) => Err(Finding::new(format!("`{name}`"), "it was never reached")),
             (false, 1..) => {
@@ -149,4 +231,16 @@ impl World {
             Err(Finding::new(format!("{count} {state:?}"), seen.to_string()))
         }
     }
+}
+
+fn equal<T: PartialEq + fmt::Display>(name: &str, wanted: T, seen: T) -> Check {
+    if wanted == seen {
+        return Ok(());
+    }
+    Err(Finding::new(format!("{name}: {wanted}"), seen.to_string()))
+}
+
+/// What people are told of why it does not run, and of its last failure.
+fn told(record: &WorkloadRecord) -> [&str; 2] {
+    [&record.status.failure_reason, &record.metadata.last_error]
 }

@@ -42,6 +42,7 @@ use agent::AgentProcess;
 use camera::Camera;
 use client::Client;
 use deeds::Damage;
+pub use expect::Doubt;
 use message::{Body, Envelope};
 use network::Network;
 use operator::Operator;
@@ -176,6 +177,8 @@ pub struct World {
     camera: Option<Box<Camera>>,
     /// Measures what happens, if it is a replayed trace.
     meter: Option<Box<Meter>>,
+    /// What its expectations would come to if they were others, if that is wanted.
+    doubts: Option<Vec<Doubt>>,
 }
 
 /// After the faults have stopped somebody leads within a lease, and what a campaign takes.
@@ -237,6 +240,7 @@ impl World {
             wakes: BTreeMap::new(),
             camera: None,
             meter: None,
+            doubts: None,
             script,
         };
         for at in 0..world.replicas.len() {
