@@ -1,10 +1,12 @@
 //! What a client reads of an answer, and whether that is what the core said.
 
-use berth_core::io::request::{RequestError, Response};
+use std::time::Duration;
+
+use berth_core::io::request::{Effect, RequestError, Response};
 use berth_core::io::view::{DisplayStatus, NodeView, WorkloadView};
 use berth_core::model::workload::DesiredState;
 use berth_core::wire::rest::Problem;
-use berth_core::wire::status::{Code, Status};
+use berth_core::wire::status::{Again, Code, Status};
 use berth_proto::control::v1 as control;
 use berth_proto::metadata::{REVISION, STALE};
 use berth_proto::time::timestamp_from_unix_ms_u64;
@@ -39,8 +41,12 @@ impl ClientAnswer {
                 outcome(message.accepted, None, value)?;
             }
             Reply::Got(bytes, metadata) => got(bytes, metadata, value)?,
-            Reply::Status { code, message } => refused(*code, message, value)?,
-            Reply::Http(code, body) => return http(*code, body, value),
+            Reply::Status {
+                code,
+                message,
+                again,
+            } => refused(*code, message, *again, value)?,
+            Reply::Http(code, body, again) => return http(*code, body, *again, value),
             Reply::Plain => {}
         }
         Ok(None)
@@ -82,7 +88,12 @@ fn outcome(success: bool, text: Option<&str>, value: &Result<Response, RequestEr
     same("the text", text, &said.unwrap_or_default())
 }
 
-fn refused(code: i32, message: &str, value: &Result<Response, RequestError>) -> Heard {
+fn refused(
+    code: i32,
+    message: &str,
+    again: Again,
+    value: &Result<Response, RequestError>,
+) -> Heard {
     let Err(error) = value else {
         return Err(format!("status {code}, {message}, for what was granted"));
     };
@@ -90,14 +101,32 @@ fn refused(code: i32, message: &str, value: &Result<Response, RequestError>) -> 
         // The bytes were no message: gRPC's library says so, not the core.
         return Ok(());
     }
-    let again = matches!(
-        error,
-        RequestError::Unavailable { .. } | RequestError::Busy(_)
-    );
-    same("try again", code == Code::Unavailable as i32, again)?;
+    let wanted = comes_again(error);
+    same("when to come back", again, wanted)?;
+    let not_now = wanted != Again::Unsaid;
+    same("try again", code == Code::Unavailable as i32, not_now)?;
     let status = Status::from(error);
     same("the code", code, status.code as i32)?;
     same("the text", message, &status.message)
+}
+
+/// When a client may ask again.
+fn comes_again(error: &RequestError) -> Again {
+    match error {
+        RequestError::Unavailable {
+            effect: Effect::Unknown,
+            ..
+        } => Again::Never,
+        RequestError::Unavailable { retry_after, .. } => Again::After(*retry_after),
+        RequestError::Busy(_) => Again::After(Duration::from_secs(1)),
+        RequestError::Invalid { .. }
+        | RequestError::NoSuchWorkload(_)
+        | RequestError::NoSuchNode(_)
+        | RequestError::RegisterAgain(_)
+        | RequestError::Stale { .. }
+        | RequestError::Refused(_)
+        | RequestError::StoreRefused(_) => Again::Unsaid,
+    }
 }
 
 fn got(
@@ -153,6 +182,7 @@ fn shown(read: &control::WorkloadView, view: &WorkloadView) -> Heard {
 fn http(
     code: u16,
     body: &[u8],
+    again: Option<Duration>,
     value: &Result<Response, RequestError>,
 ) -> Result<Option<Response>, String> {
     same("success", (200..300).contains(&code), value.is_ok())?;
@@ -171,8 +201,13 @@ fn http(
         Err(error) => {
             let problem: Problem = from_json(body)?;
             same("the document's code", problem.status, code)?;
-            let again = matches!(error, RequestError::Unavailable { .. });
-            same("try again", code == 503, again)?;
+            let not_now = matches!(error, RequestError::Unavailable { .. });
+            same("try again", code == 503, not_now)?;
+            let again = again.map(Again::After);
+            let unknown = problem.kind.ends_with(":outcome-unknown");
+            let read = if unknown { Some(Again::Never) } else { again };
+            let wanted = comes_again(error);
+            same("when to come back", read.unwrap_or(Again::Unsaid), wanted)?;
             let said = Problem::from(error.clone());
             same("the text", problem.detail, said.detail)?;
             Ok(None)

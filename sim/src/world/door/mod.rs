@@ -17,7 +17,10 @@ mod served;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use berth_core::io::request::{Request, RequestError, Response};
+use berth_core::wire::status::Again;
 
 use crate::trace::Mixer;
 
@@ -85,10 +88,14 @@ enum Reply {
     Retried(Vec<u8>),
     /// `GetWorkloadResponse`, encoded, with the metadata that says how old it is.
     Got(Vec<u8>, Vec<(&'static str, String)>),
-    /// A status of gRPC.
-    Status { code: i32, message: String },
-    /// An answer of the REST API: its code, and a record or a problem document in JSON.
-    Http(u16, Vec<u8>),
+    /// A status of gRPC, with the metadata that says when to come back.
+    Status {
+        code: i32,
+        message: String,
+        again: Again,
+    },
+    /// An answer of the REST API: its code, a record or a problem document in JSON, `Retry-After`.
+    Http(u16, Vec<u8>, Option<Duration>),
     /// Nothing but the core's own value.
     Plain,
 }
@@ -131,11 +138,21 @@ impl ClientAnswer {
                     into.bytes(text.as_bytes());
                 }
             }
-            Reply::Status { code, message } => {
+            Reply::Status {
+                code,
+                message,
+                again,
+            } => {
+                into.word(match again {
+                    Again::Unsaid => 0,
+                    Again::Never => 1,
+                    Again::After(time) => 2 + time.as_secs(),
+                });
                 into.word(u64::from(code.unsigned_abs()));
                 into.bytes(message.as_bytes());
             }
-            Reply::Http(code, body) => {
+            Reply::Http(code, body, again) => {
+                into.word(again.map_or(0, |time| 1 + time.as_secs()));
                 into.word(u64::from(*code));
                 into.bytes(body);
             }

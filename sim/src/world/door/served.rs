@@ -9,7 +9,7 @@ use berth_core::io::request::{ApplyWorkload, Query, Request, RequestError, Respo
 use berth_core::model::workload::DesiredState;
 use berth_core::wire::bound::BODY_BYTES_MAX;
 use berth_core::wire::rest::{self, DrainFields, Problem};
-use berth_core::wire::status::{self, Status};
+use berth_core::wire::status::{self, Again, Status};
 use berth_core::wire::{WireError, control_in, control_out};
 use berth_proto::control::v1 as control;
 use berth_proto::metadata::{REVISION, STALE};
@@ -68,7 +68,11 @@ impl Refused {
                 let value = Err(RequestError::invalid("request", &message));
                 let code = INTERNAL;
                 return ClientAnswer {
-                    reply: Reply::Status { code, message },
+                    reply: Reply::Status {
+                        code,
+                        message,
+                        again: Again::Unsaid,
+                    },
                     value,
                 };
             }
@@ -205,7 +209,7 @@ fn problem_answer(problem: &Problem) -> ClientAnswer {
 }
 
 fn document(problem: &Problem) -> Reply {
-    Reply::Http(problem.status, json(problem))
+    Reply::Http(problem.status, json(problem), problem.retry_after)
 }
 
 /// As the server has it: a record of ours is always JSON.
@@ -218,6 +222,7 @@ impl From<Status> for Reply {
         Self::Status {
             code: status.code as i32,
             message: status.message,
+            again: status.again,
         }
     }
 }
@@ -237,9 +242,9 @@ impl ClientAnswer {
             }),
             Form::Get => got(&value),
             Form::Rest(code) => match &value {
-                Ok(Response::Workload(view)) => Reply::Http(code, json(view)),
-                Ok(Response::Node(view)) => Reply::Http(code, json(view)),
-                Ok(Response::Purged) => Reply::Http(code, Vec::new()),
+                Ok(Response::Workload(view)) => Reply::Http(code, json(view), None),
+                Ok(Response::Node(view)) => Reply::Http(code, json(view), None),
+                Ok(Response::Purged) => Reply::Http(code, Vec::new(), None),
                 Ok(_) => document(&Problem::new(500, "internal", "Internal error", WRONG_KIND)),
                 Err(error) => document(&Problem::from(error.clone())),
             },
@@ -276,6 +281,7 @@ fn got(value: &Result<Response, RequestError>) -> Reply {
         Ok(_) => Reply::Status {
             code: INTERNAL,
             message: WRONG_KIND.to_owned(),
+            again: Again::Unsaid,
         },
         Err(error) => Status::from(error).into(),
     }

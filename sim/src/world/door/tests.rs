@@ -210,7 +210,7 @@ fn what_is_wrong_is_answered() {
     assert!(matches!(reply, Reply::Applied(_)), "{reply:?}");
     assert!(error.to_string().starts_with("spec: is "), "{error}");
     let (reply, _) = refusal(&ClientMessage::of(&asked, false));
-    assert!(matches!(reply, Reply::Http(413, _)), "{reply:?}");
+    assert!(matches!(reply, Reply::Http(413, ..)), "{reply:?}");
 
     let mut huge = container();
     huge.labels.insert("pad".to_owned(), "x".repeat(5 << 20));
@@ -312,6 +312,19 @@ fn an_answer_that_says_something_else_is_noticed() {
         assert!(answer.heard().1.is_err(), "{form:?}");
         let mut answer = ClientAnswer::say(form, refused());
         answer.value = granted();
+        assert!(answer.heard().1.is_err(), "{form:?}");
+    }
+    // What may have happened is no answer to be tried again by itself.
+    let lost = |effect| {
+        Err(RequestError::Unavailable {
+            reason: "no leader".to_owned(),
+            retry_after: Duration::from_secs(1),
+            effect,
+        })
+    };
+    for form in FORMS {
+        let mut answer = ClientAnswer::say(form, lost(Effect::None));
+        answer.value = lost(Effect::Unknown);
         assert!(answer.heard().1.is_err(), "{form:?}");
     }
     let spoils: [fn(&mut WorkloadView); 6] = [
