@@ -25,7 +25,7 @@ pub(super) struct WorldArgs {
     /// Clients; the seed draws how many, 1 to 3
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     clients: Option<u16>,
-    /// Schedulers that compete for leadership; the seed draws how many, 1 to 5 (2 for a trace)
+    /// Schedulers that compete for leadership; the seed draws how many, 1 to 3 (2 for a trace)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) schedulers: Option<u16>,
     /// How long anything may break, in virtual time; a calm follows
