@@ -92,7 +92,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
 
 /// The crates that are the same on every machine, and what they may use of others' crates.
 const PURE: [&str; 4] = ["berth-core", "berth-kv", "berth-agent", "berth-sim"];
-const PURE_MAY_USE: [&str; 14] = [
+const PURE_MAY_USE: [&str; 15] = [
     "base64",
     "bytes",
     "humantime",
@@ -106,6 +106,7 @@ const PURE_MAY_USE: [&str; 14] = [
     "serde_path_to_error",
     "serde_yaml_ng",
     "sha2",
+    "strsim",
     "thiserror",
 ];
 
