@@ -184,6 +184,9 @@ impl View {
             self.land(flight, at, memo);
         } else {
             self.leave_ghosts(&flight, until);
+            // What was told meanwhile is older: of a tombstone that cannot be read any more it says
+            // what is there.
+            self.catch_up(memo);
             records
                 .iter()
                 .for_each(|stored| self.take_news(stored, memo));
