@@ -1,0 +1,218 @@
+//! One mutant against the tests that reach it: quick ones first, until one fails.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::process::{End, Job, Usual, run};
+use crate::suite::{Suite, Test, What, environment, tests_args, traces};
+
+/// The mutant that is on; `mutant_switch.rs` knows the name.
+const ON: &str = "BERTH_MUTANT";
+/// Tests of one binary up to each of these run together.
+const QUICK: [Duration; 3] = [
+    Duration::from_millis(30),
+    Duration::from_millis(300),
+    Duration::from_secs(3),
+];
+
+/// What came of a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// A test failed.
+    Noticed,
+    /// A test had no end.
+    Timeout,
+    /// Every test passed.
+    NotNoticed,
+    /// No test comes there.
+    NotReached,
+    /// It does not compile.
+    Unviable,
+    /// This tool cannot try it.
+    NotSwitched,
+}
+
+/// What came of a mutant, and of which test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tried {
+    pub(crate) outcome: Outcome,
+    pub(crate) by: String,
+}
+
+/// Tests that run in one process.
+struct Batch<'a> {
+    binary: usize,
+    tests: Vec<&'a Test>,
+    usual: Usual,
+}
+
+/// Tries a mutant.
+///
+/// # Errors
+/// A test cannot be started.
+pub(crate) fn run_mutant(suite: &Suite, id: u32) -> Result<Tried> {
+    let batches = batches(suite, id);
+    if batches.is_empty() {
+        return Ok(Tried {
+            outcome: Outcome::NotReached,
+            by: String::new(),
+        });
+    }
+    let mut differs = "";
+    for batch in batches {
+        let binary = &suite.binaries[batch.binary];
+        let mut env = environment();
+        env.push((ON, id.to_string()));
+        let ended = run(&Job {
+            binary: &binary.path,
+            folder: &binary.folder,
+            args: batch.args(),
+            env,
+            usual: batch.usual,
+        })?;
+        let (outcome, test) = match ended.end {
+            End::Passed => {
+                if batch.tests.iter().any(|t| t.traces != traces(&ended.lines)) {
+                    differs = "what the simulator does differs, and no rule is broken";
+                }
+                continue;
+            }
+            End::Failed(test) => (Outcome::Noticed, test),
+            End::TooLong => (Outcome::Timeout, None),
+        };
+        let test = test.unwrap_or_else(|| batch.describe());
+        let by = format!("{} {test}", binary.name);
+        return Ok(Tried { outcome, by });
+    }
+    Ok(Tried {
+        outcome: Outcome::NotNoticed,
+        by: differs.to_owned(),
+    })
+}
+
+fn batches(suite: &Suite, id: u32) -> Vec<Batch<'_>> {
+    let mut batches = BTreeMap::<(usize, usize, usize), Batch<'_>>::new();
+    for (at, test) in suite.tests.iter().enumerate() {
+        if !test.reached.contains(&id) {
+            continue;
+        }
+        let slow = QUICK.iter().filter(|q| test.usual.wall > **q).count();
+        // A search comes after every test, and runs alone; so does what is slow.
+        let (class, alone) = match &test.what {
+            What::Test(_) if slow < QUICK.len() => (slow, 0),
+            What::Test(_) => (slow, at),
+            What::Search(_) => (QUICK.len() + 1, at),
+        };
+        let batch = batches
+            .entry((class, test.binary, alone))
+            .or_insert_with(|| Batch {
+                binary: test.binary,
+                tests: Vec::new(),
+                usual: Usual::default(),
+            });
+        batch.tests.push(test);
+        batch.usual.processor += test.usual.processor;
+        batch.usual.wall += test.usual.wall;
+    }
+    let mut ordered: Vec<_> = batches.into_iter().collect();
+    ordered.sort_by_key(|((class, _, at), batch)| (*class, batch.usual.wall, *at));
+    ordered.into_iter().map(|(_, batch)| batch).collect()
+}
+
+impl Batch<'_> {
+    fn args(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for test in &self.tests {
+            match &test.what {
+                What::Test(name) => names.push(name.as_str()),
+                What::Search(args) => return args.clone(),
+            }
+        }
+        tests_args(&names)
+    }
+
+    /// What to say when nobody knows which test it was.
+    fn describe(&self) -> String {
+        match self.tests.as_slice() {
+            [one] => match &one.what {
+                What::Test(name) => name.clone(),
+                What::Search(args) => args.join(" "),
+            },
+            several => format!("one of {} tests", several.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::Binary;
+
+    fn binary(path: &str) -> Binary {
+        Binary {
+            name: path.to_owned(),
+            path: path.into(),
+            folder: ".".into(),
+        }
+    }
+
+    fn test(binary: usize, what: What, millis: u64) -> Test {
+        let wall = Duration::from_millis(millis);
+        Test {
+            binary,
+            what,
+            usual: Usual {
+                processor: wall,
+                wall,
+            },
+            reached: [1].into(),
+            traces: None,
+        }
+    }
+
+    fn named(name: &str) -> What {
+        What::Test(name.to_owned())
+    }
+
+    fn suite() -> Suite {
+        Suite {
+            // Whatever they are asked, the one passes and the other fails.
+            binaries: vec![binary("true"), binary("false")],
+            tests: vec![
+                test(1, What::Search(vec!["search".to_owned()]), 1),
+                test(0, named("slow"), 9_000),
+                test(0, named("b"), 20),
+                test(1, named("c"), 10),
+                test(0, named("a"), 2),
+            ],
+        }
+    }
+
+    #[test]
+    fn quick_tests_of_one_binary_run_together_and_searches_last() {
+        let suite = suite();
+        let batches = batches(&suite, 1);
+        let args: Vec<_> = batches
+            .iter()
+            .map(|b| b.args().split_off(b.args().len().min(2)).join(" "))
+            .collect();
+        assert_eq!(args[..3], ["c", "b a", "slow"]);
+        assert_eq!(batches[3].describe(), "search");
+        assert_eq!(batches[1].usual.wall, Duration::from_millis(22));
+    }
+
+    #[test]
+    fn the_first_failure_says_who_noticed() {
+        let mut suite = suite();
+        let tried = run_mutant(&suite, 1).unwrap();
+        assert_eq!(tried.outcome, Outcome::Noticed);
+        assert_eq!(tried.by, "false c");
+        assert_eq!(run_mutant(&suite, 2).unwrap().outcome, Outcome::NotReached);
+        suite.tests.retain(|t| t.binary == 0);
+        assert_eq!(run_mutant(&suite, 1).unwrap().outcome, Outcome::NotNoticed);
+    }
+}
