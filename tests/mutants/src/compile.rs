@@ -1,6 +1,6 @@
 //! Compiles the changed core until what does not compile is out, then the tests of everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -80,7 +80,7 @@ pub(crate) fn build(places: &Places<'_>, tree: &Tree, mutants: &[Mutant]) -> Res
             return Ok(Built {
                 tests,
                 simulator,
-                refused: sorted(mutants, refused, written.left_out),
+                refused: sorted(refused, written.left_out),
             });
         }
         let more = blamed(&errors, &written)?;
@@ -105,42 +105,31 @@ const OWN_CODES: [&str; 9] = [
     "E0277", "E0369", "E0308", "E0600", "E0368", "E0433", "E0599", "E0063", "E0425",
 ];
 
+/// The mutants that the errors are about. An error that is in none may go with them.
 fn blamed(faults: &[Fault], written: &Written) -> Result<BTreeMap<u32, String>> {
     let mut refused = BTreeMap::new();
     for fault in faults {
-        let mut ids = Vec::new();
+        let why = format!("{} {}", fault.code, fault.message);
         for (file, edited) in &written.edited {
             let in_file = fault.spans.iter().filter(|(f, _)| f == file);
             let spans: Vec<_> = in_file.map(|(_, range)| range.clone()).collect();
-            ids.extend(edited.blamed(&spans));
+            let ids = edited.blamed(&spans).into_iter();
+            refused.extend(ids.map(|id| (id, why.clone())));
         }
-        ensure!(
-            !ids.is_empty(),
-            "an error that is in no mutant; does the workspace compile? {}: {} {:?}",
-            fault.code,
-            fault.message,
-            fault.spans
-        );
-        let why = format!("{} {}", fault.code, fault.message);
-        refused.extend(ids.into_iter().map(|id| (id, why.clone())));
     }
+    ensure!(
+        !refused.is_empty(),
+        "errors that are in no mutant; does the workspace compile? {:?}",
+        faults.first()
+    );
     Ok(refused)
 }
 
-fn sorted(
-    mutants: &[Mutant],
-    refused: BTreeMap<u32, String>,
-    mut left_out: BTreeMap<u32, String>,
-) -> Refused {
-    let opaque: BTreeSet<_> = mutants
-        .iter()
-        .filter(|m| m.replacement.contains("::iter::empty"))
-        .map(|m| m.id)
-        .collect();
+fn sorted(refused: BTreeMap<u32, String>, mut left_out: BTreeMap<u32, String>) -> Refused {
     let mut all = Refused::default();
     for (id, why) in refused {
         let own = OWN_CODES.iter().any(|code| why.starts_with(code));
-        if own && !opaque.contains(&id) {
+        if own {
             all.unviable.insert(id, why);
         } else {
             all.unswitched.insert(id, why);

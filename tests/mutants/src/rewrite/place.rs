@@ -14,6 +14,8 @@ use crate::list::{Genre, Mutant, Place};
 /// What nobody found is said to be so.
 const NOT_FOUND: &str = "its place was not found";
 const CONSTANT: &str = "in a constant: fixed when it is compiled";
+const OPAQUE: &str = "returns `impl`: a body has one type, and this would be another";
+const GUARDED: &str = "no arm without a guard takes the rest";
 const LET: &str = "beside a `let`: `||` does not compile there";
 
 /// Walks a file.
@@ -110,15 +112,19 @@ impl<'a> Places<'a> {
                 own: Vec::new(),
             });
         }
-        self.body(block);
+        self.body(signature, block);
         false
     }
 
-    fn body(&mut self, block: &syn::Block) {
+    fn body(&mut self, signature: &syn::Signature, block: &syn::Block) {
         let Some(first) = block.stmts.first() else {
             return;
         };
         let mutants = self.take(first.span(), Genre::FnValue);
+        if self.lines.text(signature.output.span()).contains("impl ") {
+            self.leave_out(&mutants, OPAQUE);
+            return;
+        }
         if mutants.is_empty() {
             return;
         }
@@ -165,8 +171,12 @@ impl<'a> Places<'a> {
         self.sites.push(site);
     }
 
-    fn deleted_arm(&mut self, arm: &syn::Arm) {
+    fn deleted_arm(&mut self, arm: &syn::Arm, rest_is_taken: bool) {
         let mutants = self.take(arm.span(), Genre::MatchArm);
+        if !rest_is_taken {
+            self.leave_out(&mutants, GUARDED);
+            return;
+        }
         let Some(mutant) = mutants.first() else {
             return;
         };
@@ -203,6 +213,16 @@ impl<'a> Places<'a> {
     }
 }
 
+/// Whether an arm is `_ =>` or `name =>`.
+fn takes_the_rest(arm: &syn::Arm) -> bool {
+    let anything = match &arm.pat {
+        syn::Pat::Wild(_) => true,
+        syn::Pat::Ident(name) => name.subpat.is_none() && name.ident != "None",
+        _ => false,
+    };
+    anything && arm.guard.is_none()
+}
+
 /// Whether a `let` stands in the chain of `&&` that an expression is.
 fn has_let(expr: &syn::Expr) -> bool {
     match expr {
@@ -218,7 +238,7 @@ impl<'ast> Visit<'ast> for Places<'_> {
     fn visit_item_fn(&mut self, f: &'ast syn::ItemFn) {
         if self.function(&f.sig, &f.block) {
             self.in_constant(|all| {
-                all.body(&f.block);
+                all.body(&f.sig, &f.block);
                 visit::visit_item_fn(all, f);
             });
         } else {
@@ -229,7 +249,7 @@ impl<'ast> Visit<'ast> for Places<'_> {
     fn visit_impl_item_fn(&mut self, f: &'ast syn::ImplItemFn) {
         if self.function(&f.sig, &f.block) {
             self.in_constant(|all| {
-                all.body(&f.block);
+                all.body(&f.sig, &f.block);
                 visit::visit_impl_item_fn(all, f);
             });
         } else {
@@ -239,7 +259,7 @@ impl<'ast> Visit<'ast> for Places<'_> {
 
     fn visit_trait_item_fn(&mut self, f: &'ast syn::TraitItemFn) {
         if let Some(block) = &f.default {
-            self.body(block);
+            self.body(&f.sig, block);
         }
         visit::visit_trait_item_fn(self, f);
     }
@@ -320,13 +340,17 @@ impl<'ast> Visit<'ast> for Places<'_> {
         visit::visit_expr_struct(self, i);
     }
 
-    fn visit_arm(&mut self, i: &'ast syn::Arm) {
-        self.deleted_arm(i);
-        self.visit_pat(&i.pat);
-        if let Some((_, guard)) = &i.guard {
-            self.guard(guard);
-            self.visit_expr(guard);
+    fn visit_expr_match(&mut self, i: &'ast syn::ExprMatch) {
+        self.visit_expr(&i.expr);
+        let rest_is_taken = i.arms.iter().any(takes_the_rest);
+        for arm in &i.arms {
+            self.deleted_arm(arm, rest_is_taken);
+            self.visit_pat(&arm.pat);
+            if let Some((_, guard)) = &arm.guard {
+                self.guard(guard);
+                self.visit_expr(guard);
+            }
+            self.visit_expr(&arm.body);
         }
-        self.visit_expr(&i.body);
     }
 }

@@ -132,7 +132,7 @@ fn a_guard_keeps_its_own_operators() {
 
 #[test]
 fn what_cannot_be_switched_is_said_and_left_as_it_is() {
-    let cases: [(&str, Change, &str); 6] = [
+    let cases: [(&str, Change, &str); 7] = [
         (
             "const A: u8 = 1 + 2;",
             ("+", Genre::BinaryOperator, "-"),
@@ -152,6 +152,11 @@ fn what_cannot_be_switched_is_said_and_left_as_it_is() {
             "fn f() { if let A = x && y {} }",
             ("&&", Genre::BinaryOperator, "||"),
             "let",
+        ),
+        (
+            "fn f() -> impl A { a() }",
+            ("a()", Genre::FnValue, "empty()"),
+            "impl",
         ),
         ("fn f() { a }", ("a", Genre::Other, "b"), "not found"),
         (
