@@ -15,7 +15,7 @@ PROFILE ?= simulation
 unexport MAKEFLAGS MFLAGS
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-quick lint fmt tidy doc blackbox faults takeover scale bench search exhaust hunt mutants determinism coverage deny
+.PHONY: help dev build test test-quick lint fmt tidy doc blackbox faults takeover scale bench search exhaust hunt mutants mutants-one determinism coverage deny
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,10 +87,15 @@ hunt: ## plant bugs in the product, and see whether the simulator finds them; AR
 	@xtask/deps.sh build
 	@$(CARGO) run --profile $(PROFILE) --quiet -p berth-simcmd --features planted -- hunt $(ARGS)
 
-mutants: ## change the core at random places, and see which change no test notices: SHARD=0/40 (installs cargo-mutants)
+mutants: ## change the core in every place, in one build, and see which change no test notices (installs cargo-mutants)
 	@xtask/deps.sh build
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
-	@$(CARGO) mutants --package berth-core --shard $(SHARD) --sharding round-robin --output target $(ARGS)
+	@$(CARGO) run --quiet -p berth-mutants -- $(ARGS)
+
+mutants-one: ## the same by cargo-mutants itself, each compiled anew: SHARD=0/40, or RE='retry.rs:55:9' by name
+	@xtask/deps.sh build
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
+	@$(CARGO) mutants --package berth-core $(if $(RE),--re '$(RE)',--shard $(SHARD) --sharding round-robin) --output target $(ARGS)
 
 determinism: ## the core's outputs and the simulator's traces are equal in debug and optimised, on 1 and 2 threads
 	@xtask/deps.sh build

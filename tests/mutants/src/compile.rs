@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::list::{CORE, Mutant};
+use crate::remembered;
 use crate::tree::{Tree, Written};
 
 /// Optimised, with every assertion on.
@@ -32,6 +33,8 @@ pub(crate) struct Places<'a> {
     pub(crate) cargo: &'a Path,
     pub(crate) tree: &'a Path,
     pub(crate) target: &'a Path,
+    /// What did not compile last time.
+    pub(crate) remembered: &'a Path,
 }
 
 /// A test binary, and the folder that its tests expect to run in.
@@ -66,7 +69,8 @@ pub(crate) struct Refused {
 /// # Errors
 /// Something does not compile for another reason than a mutant.
 pub(crate) fn build(places: &Places<'_>, tree: &Tree, mutants: &[Mutant]) -> Result<Built> {
-    let mut refused = BTreeMap::new();
+    let source = tree.source(mutants);
+    let mut refused = remembered::read(places.remembered, &source);
     for round in 1..=ROUNDS_MAX {
         let written = tree.write(mutants, &refused)?;
         let errors = check(places)?;
@@ -76,6 +80,7 @@ pub(crate) fn build(places: &Places<'_>, tree: &Tree, mutants: &[Mutant]) -> Res
             refused.len()
         );
         if errors.is_empty() {
+            remembered::write(places.remembered, &source, &refused)?;
             let (tests, simulator) = build_tests(places)?;
             return Ok(Built {
                 tests,

@@ -6,6 +6,7 @@ mod edit;
 mod lines;
 mod list;
 mod process;
+mod remembered;
 mod report;
 mod results;
 mod rewrite;
@@ -28,7 +29,7 @@ use list::Mutant;
 use results::{Record, Results};
 use suite::Suite;
 use tree::Tree;
-use trial::{Outcome, Tried, run_mutant};
+use trial::{Outcome, Stage, Tried, run_mutant};
 
 /// Every mutant of the core in one build, and every test against each
 #[derive(Debug, Parser)]
@@ -106,6 +107,7 @@ fn run(cli: &Cli) -> Result<()> {
         cargo,
         tree: &tree_folder,
         target: &target,
+        remembered: &folder.join("refused.json"),
     };
     let mut built = compile::build(&places, &tree, &mutants)?;
     let refused = std::mem::take(&mut built.refused);
@@ -116,12 +118,17 @@ fn run(cli: &Cli) -> Result<()> {
         suite.reached().len()
     );
     note_refused(&chosen, &refused, &results, &mut known)?;
-    let left: Vec<_> = chosen
-        .iter()
-        .copied()
-        .filter(|m| !known.contains_key(&m.name))
-        .collect();
-    try_all(cli.jobs, &suite, &left, &results, &mut known)?;
+    // The quick ones for all, before the long ones for what is left.
+    for stage in [Stage::Tests, Stage::Searches] {
+        let open = |m: &&Mutant| match (stage, known.get(&m.name)) {
+            (Stage::Tests, found) => found.is_none(),
+            (Stage::Searches, Some(r)) => r.outcome == Outcome::NotNoticed && !r.searched,
+            (Stage::Searches, None) => false,
+        };
+        let left: Vec<_> = chosen.iter().copied().filter(open).collect();
+        eprintln!("{stage:?}: {} mutants", left.len());
+        try_all(cli.jobs, stage, &suite, &left, &results, &mut known)?;
+    }
     report::write(&folder, &chosen, &known)
 }
 
@@ -151,7 +158,7 @@ fn note_refused(
             };
             let by = why.clone();
             if known.get(&mutant.name).is_none_or(|r| r.outcome != outcome) {
-                let record = results.add(&mutant.name, Tried { outcome, by }, 0.0)?;
+                let record = results.add(&mutant.name, Tried { outcome, by }, 0.0, false)?;
                 known.insert(mutant.name.clone(), record);
             }
         }
@@ -162,6 +169,7 @@ fn note_refused(
 /// Tries them, several at a time, and says how far it is.
 fn try_all(
     jobs: usize,
+    stage: Stage,
     suite: &Suite,
     mutants: &[&Mutant],
     results: &Results,
@@ -177,8 +185,11 @@ fn try_all(
                 break;
             };
             let began = Instant::now();
-            let record = run_mutant(suite, mutant.id)
-                .and_then(|tried| results.add(&mutant.name, tried, began.elapsed().as_secs_f64()))
+            let record = run_mutant(suite, mutant.id, stage)
+                .and_then(|tried| {
+                    let seconds = began.elapsed().as_secs_f64();
+                    results.add(&mutant.name, tried, seconds, stage == Stage::Searches)
+                })
                 .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let noticed = matches!(record.outcome, Outcome::Noticed | Outcome::Timeout);
             let last = at + 1 == mutants.len();

@@ -109,6 +109,7 @@ mod tests {
             outcome,
             by: by.to_owned(),
             seconds: 0.0,
+            searched: false,
         }
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct Record {
     /// Which test noticed, or why it was not tried.
     pub(crate) by: String,
     pub(crate) seconds: f64,
+    /// Whether the simulator searched, too.
+    #[serde(default)]
+    pub(crate) searched: bool,
 }
 
 /// The file.
@@ -60,12 +63,19 @@ impl Results {
     ///
     /// # Errors
     /// The disk says no.
-    pub(crate) fn add(&self, name: &str, tried: Tried, seconds: f64) -> Result<Record> {
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        tried: Tried,
+        seconds: f64,
+        searched: bool,
+    ) -> Result<Record> {
         let record = Record {
             name: name.to_owned(),
             outcome: tried.outcome,
             by: tried.by,
             seconds: (seconds * 1_000.0).round() / 1_000.0,
+            searched,
         };
         let line = serde_json::to_string(&record)?;
         let mut file = self
@@ -111,9 +121,15 @@ mod tests {
         let path = folder.join("results.jsonl");
         let (results, known) = Results::open(&path).unwrap();
         assert!(known.is_empty());
-        results.add("x", tried(Outcome::NotNoticed), 0.5).unwrap();
-        results.add("x", tried(Outcome::Noticed), 0.5).unwrap();
-        results.add("y", tried(Outcome::Timeout), 0.5).unwrap();
+        results
+            .add("x", tried(Outcome::NotNoticed), 0.5, false)
+            .unwrap();
+        results
+            .add("x", tried(Outcome::Noticed), 0.5, false)
+            .unwrap();
+        results
+            .add("y", tried(Outcome::Timeout), 0.5, false)
+            .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}{{\"name\":")).unwrap();
         let (_, known) = Results::open(&path).unwrap();

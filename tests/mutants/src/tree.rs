@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::constants::Constants;
 use crate::edit::Edited;
 use crate::list::{Mutant, by_file};
+use crate::remembered::name_of;
 use crate::rewrite::rewrite;
 
 /// The switch itself, as it stands beside the core's modules.
@@ -74,6 +75,12 @@ impl Tree {
             sources,
             const_names: constants.names(),
         })
+    }
+
+    /// A name of what the changed core is made of.
+    pub(crate) fn source(&self, mutants: &[Mutant]) -> String {
+        let names: Vec<_> = mutants.iter().map(|m| &m.name).collect();
+        name_of(&(&self.sources, &self.const_names, names, SWITCH_SOURCE))
     }
 
     /// Writes the core with its mutants, without those that are `refused`.

@@ -36,6 +36,14 @@ pub(crate) enum Outcome {
     NotSwitched,
 }
 
+/// What a mutant is tried with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Tests,
+    /// The simulator's, which take longer than all tests: for what no test has noticed.
+    Searches,
+}
+
 /// What came of a mutant, and of which test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tried {
@@ -54,9 +62,9 @@ struct Batch<'a> {
 ///
 /// # Errors
 /// A test cannot be started.
-pub(crate) fn run_mutant(suite: &Suite, id: u32) -> Result<Tried> {
-    let batches = batches(suite, id);
-    if batches.is_empty() {
+pub(crate) fn run_mutant(suite: &Suite, id: u32, stage: Stage) -> Result<Tried> {
+    let batches = batches(suite, id, stage);
+    if batches.is_empty() && !suite.tests.iter().any(|t| t.reached.contains(&id)) {
         return Ok(Tried {
             outcome: Outcome::NotReached,
             by: String::new(),
@@ -94,18 +102,22 @@ pub(crate) fn run_mutant(suite: &Suite, id: u32) -> Result<Tried> {
     })
 }
 
-fn batches(suite: &Suite, id: u32) -> Vec<Batch<'_>> {
+fn batches(suite: &Suite, id: u32, stage: Stage) -> Vec<Batch<'_>> {
     let mut batches = BTreeMap::<(usize, usize, usize), Batch<'_>>::new();
     for (at, test) in suite.tests.iter().enumerate() {
-        if !test.reached.contains(&id) {
+        let now = match test.what {
+            What::Test(_) => Stage::Tests,
+            What::Search(_) => Stage::Searches,
+        };
+        if now != stage || !test.reached.contains(&id) {
             continue;
         }
         let slow = QUICK.iter().filter(|q| test.usual.wall > **q).count();
-        // A search comes after every test, and runs alone; so does what is slow.
-        let (class, alone) = match &test.what {
-            What::Test(_) if slow < QUICK.len() => (slow, 0),
-            What::Test(_) => (slow, at),
-            What::Search(_) => (QUICK.len() + 1, at),
+        let is_test = stage == Stage::Tests;
+        let (class, alone) = if is_test && slow < QUICK.len() {
+            (slow, 0)
+        } else {
+            (QUICK.len(), at)
         };
         let batch = batches
             .entry((class, test.binary, alone))
@@ -193,26 +205,34 @@ mod tests {
     }
 
     #[test]
-    fn quick_tests_of_one_binary_run_together_and_searches_last() {
+    fn quick_tests_of_one_binary_run_together_and_searches_by_themselves() {
         let suite = suite();
-        let batches = batches(&suite, 1);
+        let batches = batches(&suite, 1, Stage::Tests);
         let args: Vec<_> = batches
             .iter()
-            .map(|b| b.args().split_off(b.args().len().min(2)).join(" "))
+            .map(|b| b.args().split_off(2).join(" "))
             .collect();
-        assert_eq!(args[..3], ["c", "b a", "slow"]);
-        assert_eq!(batches[3].describe(), "search");
+        assert_eq!(args, ["c", "b a", "slow"]);
         assert_eq!(batches[1].usual.wall, Duration::from_millis(22));
+        let searches = super::batches(&suite, 1, Stage::Searches);
+        assert_eq!(searches.len(), 1);
+        assert_eq!(searches[0].describe(), "search");
     }
 
     #[test]
     fn the_first_failure_says_who_noticed() {
         let mut suite = suite();
-        let tried = run_mutant(&suite, 1).unwrap();
+        let tried = run_mutant(&suite, 1, Stage::Tests).unwrap();
         assert_eq!(tried.outcome, Outcome::Noticed);
         assert_eq!(tried.by, "false c");
-        assert_eq!(run_mutant(&suite, 2).unwrap().outcome, Outcome::NotReached);
+        assert_eq!(
+            run_mutant(&suite, 2, Stage::Tests).unwrap().outcome,
+            Outcome::NotReached
+        );
         suite.tests.retain(|t| t.binary == 0);
-        assert_eq!(run_mutant(&suite, 1).unwrap().outcome, Outcome::NotNoticed);
+        assert_eq!(
+            run_mutant(&suite, 1, Stage::Tests).unwrap().outcome,
+            Outcome::NotNoticed
+        );
     }
 }
