@@ -119,11 +119,10 @@ fn run(cli: &Cli) -> Result<()> {
     );
     note_refused(&chosen, &refused, &results, &mut known)?;
     // The quick ones for all, before the long ones for what is left.
-    for stage in [Stage::Tests, Stage::Searches] {
-        let open = |m: &&Mutant| match (stage, known.get(&m.name)) {
-            (Stage::Tests, found) => found.is_none(),
-            (Stage::Searches, Some(r)) => r.outcome == Outcome::NotNoticed && !r.searched,
-            (Stage::Searches, None) => false,
+    for stage in Stage::ALL {
+        let open = |m: &&Mutant| match known.get(&m.name) {
+            None => stage == Stage::Quick,
+            Some(r) => r.outcome == Outcome::NotNoticed && r.stage < stage,
         };
         let left: Vec<_> = chosen.iter().copied().filter(open).collect();
         eprintln!("{stage:?}: {} mutants", left.len());
@@ -158,7 +157,7 @@ fn note_refused(
             };
             let by = why.clone();
             if known.get(&mutant.name).is_none_or(|r| r.outcome != outcome) {
-                let record = results.add(&mutant.name, Tried { outcome, by }, 0.0, false)?;
+                let record = results.add(&mutant.name, Tried { outcome, by }, 0.0, Stage::Quick)?;
                 known.insert(mutant.name.clone(), record);
             }
         }
@@ -188,7 +187,7 @@ fn try_all(
             let record = run_mutant(suite, mutant.id, stage)
                 .and_then(|tried| {
                     let seconds = began.elapsed().as_secs_f64();
-                    results.add(&mutant.name, tried, seconds, stage == Stage::Searches)
+                    results.add(&mutant.name, tried, seconds, stage)
                 })
                 .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
             let noticed = matches!(record.outcome, Outcome::Noticed | Outcome::Timeout);

@@ -102,6 +102,7 @@ pub(crate) fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::Stage;
 
     fn record(name: &str, outcome: Outcome, by: &str) -> Record {
         Record {
@@ -109,7 +110,7 @@ mod tests {
             outcome,
             by: by.to_owned(),
             seconds: 0.0,
-            searched: false,
+            stage: Stage::Quick,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-use crate::trial::{Outcome, Tried};
+use crate::trial::{Outcome, Stage, Tried};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,8 @@ pub(crate) struct Record {
     /// Which test noticed, or why it was not tried.
     pub(crate) by: String,
     pub(crate) seconds: f64,
-    /// Whether the simulator searched, too.
-    #[serde(default)]
-    pub(crate) searched: bool,
+    /// How far it was tried.
+    pub(crate) stage: Stage,
 }
 
 /// The file.
@@ -68,14 +67,14 @@ impl Results {
         name: &str,
         tried: Tried,
         seconds: f64,
-        searched: bool,
+        stage: Stage,
     ) -> Result<Record> {
         let record = Record {
             name: name.to_owned(),
             outcome: tried.outcome,
             by: tried.by,
             seconds: (seconds * 1_000.0).round() / 1_000.0,
-            searched,
+            stage,
         };
         let line = serde_json::to_string(&record)?;
         let mut file = self
@@ -122,13 +121,13 @@ mod tests {
         let (results, known) = Results::open(&path).unwrap();
         assert!(known.is_empty());
         results
-            .add("x", tried(Outcome::NotNoticed), 0.5, false)
+            .add("x", tried(Outcome::NotNoticed), 0.5, Stage::Quick)
             .unwrap();
         results
-            .add("x", tried(Outcome::Noticed), 0.5, false)
+            .add("x", tried(Outcome::Noticed), 0.5, Stage::Quick)
             .unwrap();
         results
-            .add("y", tried(Outcome::Timeout), 0.5, false)
+            .add("y", tried(Outcome::Timeout), 0.5, Stage::Quick)
             .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}{{\"name\":")).unwrap();

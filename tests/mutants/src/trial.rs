@@ -12,11 +12,12 @@ use crate::suite::{Suite, Test, What, environment, tests_args, traces};
 /// The mutant that is on; `mutant_switch.rs` knows the name.
 const ON: &str = "BERTH_MUTANT";
 /// Tests of one binary up to each of these run together.
-const QUICK: [Duration; 3] = [
-    Duration::from_millis(30),
-    Duration::from_millis(300),
-    Duration::from_secs(3),
-];
+const QUICK: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(300)];
+
+impl Stage {
+    /// In the order in which they are tried.
+    pub(crate) const ALL: [Self; 3] = [Self::Quick, Self::Slow, Self::Searches];
+}
 
 /// What came of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,9 +38,13 @@ pub(crate) enum Outcome {
 }
 
 /// What a mutant is tried with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
-    Tests,
+    /// Tests that take a moment.
+    Quick,
+    /// All the others.
+    Slow,
     /// The simulator's, which take longer than all tests: for what no test has noticed.
     Searches,
 }
@@ -102,23 +107,22 @@ pub(crate) fn run_mutant(suite: &Suite, id: u32, stage: Stage) -> Result<Tried> 
     })
 }
 
+fn stage_of(test: &Test) -> Stage {
+    match test.what {
+        What::Search(_) => Stage::Searches,
+        What::Test(_) if test.usual.wall <= QUICK[QUICK.len() - 1] => Stage::Quick,
+        What::Test(_) => Stage::Slow,
+    }
+}
+
 fn batches(suite: &Suite, id: u32, stage: Stage) -> Vec<Batch<'_>> {
     let mut batches = BTreeMap::<(usize, usize, usize), Batch<'_>>::new();
     for (at, test) in suite.tests.iter().enumerate() {
-        let now = match test.what {
-            What::Test(_) => Stage::Tests,
-            What::Search(_) => Stage::Searches,
-        };
-        if now != stage || !test.reached.contains(&id) {
+        if stage_of(test) != stage || !test.reached.contains(&id) {
             continue;
         }
-        let slow = QUICK.iter().filter(|q| test.usual.wall > **q).count();
-        let is_test = stage == Stage::Tests;
-        let (class, alone) = if is_test && slow < QUICK.len() {
-            (slow, 0)
-        } else {
-            (QUICK.len(), at)
-        };
+        let class = QUICK.iter().filter(|q| test.usual.wall > **q).count();
+        let alone = if class < QUICK.len() { 0 } else { at };
         let batch = batches
             .entry((class, test.binary, alone))
             .or_insert_with(|| Batch {
@@ -205,33 +209,35 @@ mod tests {
     }
 
     #[test]
-    fn quick_tests_of_one_binary_run_together_and_searches_by_themselves() {
+    fn quick_tests_of_one_binary_run_together_and_the_others_alone() {
         let suite = suite();
-        let batches = batches(&suite, 1, Stage::Tests);
+        let batches = batches(&suite, 1, Stage::Quick);
         let args: Vec<_> = batches
             .iter()
             .map(|b| b.args().split_off(2).join(" "))
             .collect();
-        assert_eq!(args, ["c", "b a", "slow"]);
+        assert_eq!(args, ["c", "b a"]);
         assert_eq!(batches[1].usual.wall, Duration::from_millis(22));
-        let searches = super::batches(&suite, 1, Stage::Searches);
-        assert_eq!(searches.len(), 1);
-        assert_eq!(searches[0].describe(), "search");
+        for (stage, what) in [(Stage::Slow, "slow"), (Stage::Searches, "search")] {
+            let alone = super::batches(&suite, 1, stage);
+            assert_eq!(alone.len(), 1);
+            assert_eq!(alone[0].describe(), what);
+        }
     }
 
     #[test]
     fn the_first_failure_says_who_noticed() {
         let mut suite = suite();
-        let tried = run_mutant(&suite, 1, Stage::Tests).unwrap();
+        let tried = run_mutant(&suite, 1, Stage::Quick).unwrap();
         assert_eq!(tried.outcome, Outcome::Noticed);
         assert_eq!(tried.by, "false c");
         assert_eq!(
-            run_mutant(&suite, 2, Stage::Tests).unwrap().outcome,
+            run_mutant(&suite, 2, Stage::Quick).unwrap().outcome,
             Outcome::NotReached
         );
         suite.tests.retain(|t| t.binary == 0);
         assert_eq!(
-            run_mutant(&suite, 1, Stage::Tests).unwrap().outcome,
+            run_mutant(&suite, 1, Stage::Quick).unwrap().outcome,
             Outcome::NotNoticed
         );
     }
