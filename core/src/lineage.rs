@@ -448,6 +448,68 @@ mod tests {
     }
 
     #[test]
+    fn each_kind_of_hold_stands_while_what_it_says_can_be_true() {
+        let seen = Sight {
+            cluster: 7,
+            generation: 3,
+            revision: StoreRevision(50),
+            held: true,
+        };
+        let other = |cluster| Look {
+            cluster,
+            ..look(3, 60, None)
+        };
+        let (now, old) = (8, look(2, 60, None));
+        for (what, true_of, void_at) in [
+            (
+                Break::OldGeneration { seen, now: 2 },
+                old,
+                look(3, 60, None),
+            ),
+            (Break::OtherCluster { seen, now }, other(8), other(7)),
+            (
+                Break::Emptied { seen },
+                look(3, 60, None),
+                look(3, 60, Some(true)),
+            ),
+            (
+                Break::Emptied { seen },
+                look(3, 60, Some(false)),
+                look(4, 60, None),
+            ),
+        ] {
+            let hold = Hold {
+                by: "a".to_owned(),
+                what,
+                why: what.to_string(),
+            };
+            let at = StoreRevision(60);
+            assert!(hold.stands(at, true_of), "{what:?}");
+            assert!(!hold.stands(at, void_at), "{what:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_not_forgotten_for_less() {
+        let mut lineage = Lineage::remembering(Some(Sight::default()));
+        assert!(!lineage.in_this_life());
+        lineage.judge(None, look(2, 5, None)).unwrap();
+        assert!(lineage.in_this_life());
+        // Somebody is late, and does not know which cluster it was.
+        lineage.heard(Sight {
+            generation: 1,
+            ..Sight::default()
+        });
+        lineage.heard(Sight {
+            generation: 2,
+            ..Sight::default()
+        });
+        let seen = lineage.seen().unwrap();
+        assert_eq!((seen.cluster, seen.generation), (7, 2));
+        assert_eq!(seen.revision, StoreRevision(5));
+    }
+
+    #[test]
     fn a_break_says_what_to_do() {
         let mut lineage = seen(&[look(3, 50, None)]);
         let broken = lineage.judge(lineage.seen(), look(3, 40, None));

@@ -528,6 +528,117 @@ mod tests {
         }
     }
 
+    /// What is under way is waited for exactly as long as it may take; then comes what is beside it.
+    #[test]
+    fn each_wait_has_its_own_end() {
+        use DesiredState::{Deleted, Running, Stopped};
+        let config = Config::default();
+        let start = Timestamp::from_millis(1_000_000);
+        let (graced, asked) = (start + config.missing_grace, start + config.delete_timeout);
+        let late = start + config.pending_deadline;
+        let (applying, deleting) = (Phase::Applying(start), Phase::Deleting(start));
+        let (stopping, backing_off) = (Phase::Stopping(start), Phase::BackingOff(graced));
+        let is = |text| Observed::Running(Some(revision(text)));
+        let failed = |text| Observed::Failed {
+            revision: Some(revision(text)),
+            kind: FailureKind::RuntimeError,
+            message: String::new(),
+        };
+        let (act, pending) = (Verdict::Act, Observed::Pending(start));
+        for (desired, observed, phase, end, then) in [
+            (Deleted, is("r2"), deleting, asked, act(Action::Delete)),
+            (
+                Stopped,
+                Observed::Missing,
+                applying,
+                graced,
+                Verdict::Settled,
+            ),
+            (
+                Stopped,
+                is("r2"),
+                stopping,
+                graced,
+                act(Action::ApplyStopped),
+            ),
+            (
+                Stopped,
+                is("r2"),
+                deleting,
+                asked,
+                act(Action::ApplyStopped),
+            ),
+            (Running, is("r2"), deleting, asked, act(Action::Recreate)),
+            (Running, is("r1"), applying, graced, act(Action::Apply)),
+            (Running, is("r1"), deleting, asked, act(Action::Recreate)),
+            (
+                Running,
+                is("r1"),
+                backing_off,
+                graced,
+                act(Action::Recreate),
+            ),
+            (
+                Running,
+                Observed::Missing,
+                applying,
+                graced,
+                act(Action::Apply),
+            ),
+            (
+                Running,
+                Observed::Missing,
+                backing_off,
+                graced,
+                act(Action::Apply),
+            ),
+            (Running, failed("r1"), applying, graced, act(Action::Apply)),
+            (
+                Running,
+                failed("r2"),
+                deleting,
+                asked,
+                act(Action::Recreate),
+            ),
+            (
+                Running,
+                failed("r2"),
+                backing_off,
+                graced,
+                act(Action::Recreate),
+            ),
+            (
+                Running,
+                pending.clone(),
+                deleting,
+                asked,
+                act(Action::Recreate),
+            ),
+            // Both are over: the wait between two tries, and the deadline of what is pending.
+            (
+                Running,
+                pending,
+                backing_off,
+                late.max(graced),
+                act(Action::Recreate),
+            ),
+        ] {
+            let wait = decide(desired, &observed, phase, start);
+            assert_eq!(
+                wait,
+                Verdict::Wait(end),
+                "{desired:?} {observed:?} {phase:?}"
+            );
+            let over = decide(desired, &observed, phase, end);
+            assert_eq!(over, then, "{desired:?} {observed:?} {phase:?}");
+        }
+        // It runs, and a stop may still be on its way: applied over it, until that is over.
+        let decide = |now| decide(Running, &is("r2"), stopping, now);
+        let before = Timestamp::from_millis(graced.as_millis() - 1);
+        assert_eq!(decide(before), act(Action::Apply));
+        assert_eq!(decide(graced), Verdict::Settled);
+    }
+
     /// Nothing that differs from what is wanted is ever called settled, unless the tries are
     /// used up.
     #[test]

@@ -174,6 +174,34 @@ fn amounts_beyond_the_bounds() {
 }
 
 #[test]
+fn sizes_are_allowed_up_to_their_bounds() {
+    let mut largest = spoilt(|n| {
+        n.labels.insert(VM_SPEC_KEY.to_owned(), String::new());
+    });
+    let new = largest.spec.as_mut().unwrap();
+    let left = SPEC_BYTES_MAX - serde_json::to_vec(&*new).unwrap().len();
+    new.labels.insert(VM_SPEC_KEY.to_owned(), "x".repeat(left));
+    assert_eq!(check_apply(&largest), Ok(()));
+    let new = largest.spec.as_mut().unwrap();
+    new.labels.get_mut(VM_SPEC_KEY).unwrap().push('x');
+    refused(&largest, "spec");
+
+    let disk = |size| spoilt_vm(|vm| vm.disks[0].size_gb = Gibibytes(size));
+    assert_eq!(check_apply(&disk(DISK_GIB_MAX)), Ok(()));
+    refused(&disk(DISK_GIB_MAX + 1), "spec.disks[0].size_gb");
+
+    // 256 times a key of 16 bytes and a value of 240.
+    let labels = (0..256).map(|n| (format!("key-{n:012}"), "x".repeat(240)));
+    let mut labels: std::collections::BTreeMap<_, _> = labels.collect();
+    assert_eq!(super::check::check_node_labels(&labels), Ok(()));
+    labels.insert(format!("key-{:012}", 0), "x".repeat(241));
+    let told = super::check::check_node_labels(&labels)
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("bytes together"), "{told}");
+}
+
+#[test]
 fn labels_and_constraints() {
     let put = |key: &str, value: &str| {
         let (key, value) = (key.to_owned(), value.to_owned());

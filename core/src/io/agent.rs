@@ -157,3 +157,20 @@ pub enum AgentError {
     /// The agent answered with another error, bounded; the call may have been carried out.
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delete_changes_something_and_a_question_does_not() {
+        let workload: WorkloadId = "w".parse().unwrap();
+        let delete = AgentOp::Delete {
+            workload: workload.clone(),
+        };
+        let status = AgentOp::Status { workload };
+        assert!(delete.is_mutation() && delete.workload().is_some());
+        assert!(!status.is_mutation() && status.workload().is_some());
+        assert!(!AgentOp::List.is_mutation() && AgentOp::List.workload().is_none());
+    }
+}

@@ -205,6 +205,8 @@ mod tests {
         let (own, shared) = (Value::from("{}".to_owned()), Value::shared("{}"));
         assert_eq!(own, shared);
         assert_ne!(own, Value::shared("[]"));
+        assert_ne!(shared, Value::shared("[]"));
+        assert_eq!(shared, shared.clone());
         assert_eq!(format!("{own:?}"), format!("{shared:?}"));
         let text = serde_json::to_string(&shared).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), own);

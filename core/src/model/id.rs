@@ -258,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_no_id() {
+        let told = serde_json::from_str::<WorkloadId>("7").unwrap_err();
+        assert!(told.to_string().contains("expected a string"), "{told}");
+        assert_eq!(EventId::from_text("any").as_str(), "any");
+    }
+
+    #[test]
     fn event_ids_sort_by_time_then_epoch_then_sequence() {
         let at = |ms, epoch, n| EventId::new(crate::Timestamp::from_millis(ms), Epoch(epoch), n);
         assert!(at(9, 5, 5) < at(10, 1, 0));

@@ -184,3 +184,25 @@ pub struct NodeUsage {
     /// Disk in use, GiB.
     pub disk_used: Gibibytes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_does_not_say_so_is_not_cordoned() {
+        let since = "2026-02-17T00:00:00.000Z";
+        let record = serde_json::json!({
+            "id": "n", "status": "Ready", "status_reason": "Registered",
+            "status_changed_by": "register", "status_changed_at": since,
+            "resources": {
+                "cpu_total": 1, "cpu_allocated": 0, "memory_total": 1, "memory_allocated": 0,
+                "disk_allocated": 0,
+            },
+            "last_heartbeat": since, "agent_endpoint": "n:1", "created_at": since,
+        });
+        let record: NodeRecord = serde_json::from_value(record).unwrap();
+        assert!(record.schedulable);
+        assert_eq!(record.resources.disk_total, None);
+    }
+}

@@ -315,3 +315,32 @@ pub struct Constraints {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anti_affinity: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_volumes_of_a_spec_are_found_in_every_type() {
+        let volume = json!({"name": "data", "size_gb": 1, "mount_path": "/data"});
+        let volumes = json!([volume]);
+        for (spec, expected) in [
+            (json!({"image": "i", "managed_volumes": volumes}), 1),
+            (json!({"image": "i"}), 0),
+        ] {
+            let spec = Spec::Container(serde_json::from_value(spec).unwrap());
+            assert_eq!(spec.managed_volumes().len(), expected);
+        }
+        let vm = json!({"vcpus": 1, "memory_mb": 64, "managed_volumes": volumes});
+        let vm = Spec::Vm(serde_json::from_value(vm).unwrap());
+        // Nobody named a driver.
+        assert_eq!(vm.managed_volumes()[0].driver, "local");
+        assert!(
+            Spec::Compose(ComposeSpec::default())
+                .managed_volumes()
+                .is_empty()
+        );
+    }
+}

@@ -162,6 +162,40 @@ mod tests {
         assert_eq!(written, stored);
     }
 
+    /// The same for the specs of the other types.
+    #[test]
+    fn what_is_new_in_any_type_of_spec_survives() {
+        for (kind, spec) in [
+            (
+                "compose",
+                json!({"inline_yaml": "services: {}", "tomorrow": 1}),
+            ),
+            ("vm", json!({"vcpus": 1, "memory_mb": 64, "tomorrow": [1]})),
+        ] {
+            let mut stored = record();
+            stored["type"] = json!(kind);
+            stored["spec"] = spec;
+            let read: WorkloadRecord = read(&stored.to_string()).unwrap();
+            let written: Value = serde_json::from_str(&write(&read)).unwrap();
+            assert_eq!(written["spec"]["tomorrow"], stored["spec"]["tomorrow"]);
+        }
+    }
+
+    #[test]
+    fn more_than_is_set_aside_is_not_understood() {
+        for (fields, is_read) in [(ASIDE_MAX, true), (ASIDE_MAX + 1, false)] {
+            let mut stored = record();
+            stored["spec"] = json!({"image": "i"});
+            stored["resources"] = json!({"cpu": 1, "memory_mb": 2, "disk_gb": 3});
+            stored["constraints"] = json!({});
+            for at in 0..fields {
+                stored["spec"][format!("new-{at}")] = json!(at);
+            }
+            let read = read::<WorkloadRecord>(&stored.to_string());
+            assert_eq!(read.is_ok(), is_read, "{fields}");
+        }
+    }
+
     #[test]
     fn an_assignment_keeps_what_it_reserves_beyond() {
         let stored = json!({

@@ -169,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn amounts_add_up_in_every_dimension() {
+        let mut sum = Resources::new(1, 2, 3);
+        sum += Resources::new(10, 20, 30);
+        assert_eq!(sum, Resources::new(11, 22, 33));
+        assert_eq!(sum - Resources::new(1, 30, 3), Resources::new(10, 0, 30));
+    }
+
+    #[test]
     fn every_millicore_survives_the_decimal() {
         for millis in (0..100_000).chain([123_456_789, 999_999_999]) {
             let text = serde_json::to_string(&Millicores(millis)).unwrap();

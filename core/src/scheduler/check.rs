@@ -150,3 +150,187 @@ impl Scheduler {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Config;
+    use crate::io::request::{ApplyWorkload, NewSpec, Registration, Request};
+    use crate::io::{Fate, Input, Output, Snapshot};
+    use crate::model::id::{CallId, Epoch, NodeId, RequestId, StoreRevision, WorkloadId};
+    use crate::model::spec::{Constraints, ContainerSpec, Spec, WorkloadType};
+    use crate::model::time::Timestamp;
+    use crate::model::workload::WorkloadRecord;
+    use crate::reconcile::Phase;
+    use crate::scheduler::Workload;
+    use crate::scheduler::node::{Node, Tombstone};
+
+    fn id() -> WorkloadId {
+        "w".parse().unwrap()
+    }
+
+    fn home() -> NodeId {
+        "n".parse().unwrap()
+    }
+
+    /// A leader with a node and a workload that is assigned to it; what it asks of the agent has no
+    /// answer yet.
+    fn leader() -> Scheduler {
+        let size = Resources::new(4_000, 8_192, 100);
+        let register = Request::Register(Registration {
+            node: home(),
+            endpoint: "n:50051".to_owned(),
+            cpu_total: size.cpu,
+            memory_total: size.memory_mb,
+            disk_total: Some(size.disk_gb),
+            supported_workload_types: WorkloadType::ALL.into(),
+            supported_storage_drivers: [].into(),
+            labels: [].into(),
+            agent_version: String::new(),
+            boot_id: String::new(),
+            incarnation: String::new(),
+        });
+        let spec = NewSpec {
+            spec: Spec::Container(ContainerSpec {
+                image: "i".to_owned(),
+                ..ContainerSpec::default()
+            }),
+            resources: Resources::new(100, 64, 1),
+            constraints: Constraints::default(),
+            tenant: None,
+            priority: 0,
+            max_attempts: None,
+            labels: [].into(),
+        };
+        let apply = Request::Apply(ApplyWorkload {
+            workload: id(),
+            spec: Some(spec),
+            revision: None,
+            desired_state: None,
+            if_match: None,
+            dry_run: false,
+        });
+        let requests = [register, apply].into_iter().zip(1..);
+        let mut inputs = VecDeque::from([Input::Lead {
+            epoch: Epoch(10),
+            snapshot: Snapshot::default(),
+        }]);
+        inputs.extend(requests.map(|(request, id)| Input::Request {
+            id: RequestId(id),
+            request,
+        }));
+        let mut core = Scheduler::new(Config::default());
+        let mut revision = 1;
+        while let Some(input) = inputs.pop_front() {
+            core.handle(Timestamp::from_millis(1_000_000), input);
+            while let Some(output) = core.poll_output() {
+                if let Output::Commit(txn) = output {
+                    revision += 1;
+                    let fate = Fate::Committed(StoreRevision(revision));
+                    inputs.push_front(Input::Commit { txn: txn.id, fate });
+                }
+            }
+        }
+        core
+    }
+
+    fn node(core: &mut Scheduler) -> &mut Node {
+        core.nodes.get_mut(&home()).unwrap()
+    }
+
+    fn workload(core: &mut Scheduler) -> &mut Workload {
+        core.workloads.get_mut(&id()).unwrap()
+    }
+
+    fn record(core: &mut Scheduler) -> &mut WorkloadRecord {
+        Arc::make_mut(workload(core).durable.record.as_mut().unwrap())
+    }
+
+    /// It has no home, and nobody holds it.
+    fn unplace(core: &mut Scheduler) {
+        node(core).holds.clear();
+        node(core).reserved = Resources::default();
+        node(core).assigned.clear();
+        workload(core).durable.assignment = None;
+        record(core).assigned_node = None;
+    }
+
+    /// The rule, what its violation says, and what breaks it.
+    type Break = (&'static str, &'static str, fn(&mut Scheduler));
+
+    const BREAKS: [Break; 11] = [
+        ("S3", "the holds add up to", |core| {
+            node(core).reserved = Resources::default();
+        }),
+        ("S10", "is not indexed", |core| {
+            let tombstone = Tombstone {
+                revision: StoreRevision(1),
+                call: None,
+                deleted: None,
+                confirmed: false,
+                staged: None,
+            };
+            node(core).tombstones.insert(id(), tombstone);
+        }),
+        ("S4", "assigned, and not held", |core| {
+            node(core).assigned.clear();
+        }),
+        ("S4", "2 workloads are held by nodes, 1", |core| {
+            node(core).assigned.insert("other".parse().unwrap());
+        }),
+        ("S4", "name different nodes", |core| {
+            record(core).assigned_node = None;
+        }),
+        ("S7", "6 attempts of 5", |core| {
+            record(core).retry.attempts = 6;
+        }),
+        ("S1", "without an intent", |core| {
+            workload(core).call = Some(CallId(1));
+            workload(core).phase = Phase::Idle;
+            workload(core).durable.intent = None;
+        }),
+        ("S1", "Applying", |core| {
+            workload(core).call = None;
+            workload(core).phase = Phase::Applying(Timestamp::ZERO);
+            workload(core).durable.intent = None;
+        }),
+        ("S21", "pending without an explanation", |core| {
+            unplace(core);
+            record(core).status.placement = None;
+        }),
+        ("L7", "left undecided", |core| {
+            core.dirty.insert(id());
+        }),
+        ("L7", "left undecided", |core| {
+            core.room.insert(home());
+        }),
+    ];
+
+    #[test]
+    fn each_rule_that_is_broken_is_found() {
+        assert_eq!(leader().check_invariants(), Ok(()));
+        for (rule, problem, spoil) in BREAKS {
+            let mut core = leader();
+            spoil(&mut core);
+            let found = core.check_invariants().expect_err(problem);
+            assert_eq!(found.rule, rule, "{found}");
+            assert!(found.problem.contains(problem), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_last_try_and_what_is_explained_break_nothing() {
+        let mut core = leader();
+        record(&mut core).retry.attempts = 5;
+        assert_eq!(core.check_invariants(), Ok(()));
+        let note = record(&mut core).status.placement.take();
+        unplace(&mut core);
+        record(&mut core).status.placement = note;
+        assert_eq!(core.check_invariants(), Ok(()));
+        core.dirty_nodes.insert(home());
+        assert_eq!(core.check_invariants().unwrap_err().rule, "L7");
+    }
+}

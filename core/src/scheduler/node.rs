@@ -396,4 +396,146 @@ mod tests {
         assert_eq!(node.reserved, Resources::default());
         assert!(node.holds.is_empty() && node.groups.is_empty());
     }
+    /// 4 cores, 8 GiB, 100 GiB.
+    fn record() -> NodeRecord {
+        let since = "2026-02-17T00:00:00.000Z";
+        serde_json::from_value(serde_json::json!({
+            "id": "n", "status": "Ready", "status_reason": "Registered",
+            "status_changed_by": "register", "status_changed_at": since,
+            "resources": {
+                "cpu_total": 4, "cpu_allocated": 0, "memory_total": 8192, "memory_allocated": 0,
+                "disk_total": 100, "disk_allocated": 0,
+            },
+            "labels": {"zone": "a"}, "supported_workload_types": ["container"],
+            "supported_storage_drivers": ["local"],
+            "last_heartbeat": since, "agent_endpoint": "n:1", "created_at": since,
+        }))
+        .unwrap()
+    }
+
+    type Change = (&'static str, fn(&mut NodeRecord));
+
+    #[test]
+    fn a_node_that_offers_less_or_something_else_shrinks() {
+        let less: [Change; 6] = [
+            ("cpu", |node| node.resources.cpu_total.0 -= 1),
+            ("memory", |node| node.resources.memory_total.0 -= 1),
+            ("disk", |node| {
+                node.resources.disk_total.as_mut().unwrap().0 -= 1
+            }),
+            ("labels", |node| node.labels.clear()),
+            ("types", |node| node.supported_workload_types.clear()),
+            ("drivers", |node| node.supported_storage_drivers.clear()),
+        ];
+        for (what, change) in less {
+            let mut next = record();
+            change(&mut next);
+            assert!(shrinks(&record(), &next), "{what}");
+        }
+        let more: [Change; 5] = [
+            ("the same", |_| {}),
+            ("cpu", |node| node.resources.cpu_total.0 += 1),
+            ("memory", |node| node.resources.memory_total.0 += 1),
+            ("disk", |node| {
+                node.resources.disk_total.as_mut().unwrap().0 += 1
+            }),
+            ("no limit of disk", |node| node.resources.disk_total = None),
+        ];
+        for (what, change) in more {
+            let mut next = record();
+            change(&mut next);
+            assert!(!shrinks(&record(), &next), "{what}");
+            // A limit where there was none is one.
+            let limited = next.resources.disk_total.is_none();
+            assert_eq!(
+                shrinks(&next, &record()),
+                limited || next != record(),
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_two_capacities_the_smaller_counts_in_each_dimension() {
+        let of = |cpu, memory, disk: Option<u64>| {
+            let mut resources = record().resources;
+            resources.cpu_total.0 = cpu;
+            resources.memory_total.0 = memory;
+            resources.disk_total = disk.map(crate::model::units::Gibibytes);
+            resources
+        };
+        for (one, other, both) in [
+            (of(1, 9, Some(5)), of(2, 8, Some(6)), of(1, 8, Some(5))),
+            (of(2, 8, None), of(1, 9, Some(6)), of(1, 8, Some(6))),
+            (of(1, 8, None), of(2, 9, None), of(1, 8, None)),
+        ] {
+            assert_eq!(least(one, other), both);
+            assert_eq!(least(other, one), both);
+        }
+    }
+
+    /// What a change on its way takes away is gone already; what it gives is not there yet.
+    #[test]
+    fn a_change_that_is_on_its_way_counts_where_it_takes_away() {
+        let id: NodeId = "n".parse().unwrap();
+        let seen = |now: fn(&mut NodeRecord), next: Option<Option<fn(&mut NodeRecord)>>| {
+            let mut node = Node::unknown(Timestamp::ZERO);
+            let mut current = record();
+            now(&mut current);
+            node.next = next.map(|next| {
+                next.map(|change| {
+                    let mut next = current.clone();
+                    change(&mut next);
+                    next
+                })
+            });
+            node.record = Some(current);
+            let seen = node.candidate(&id, None).unwrap();
+            (seen.status, seen.schedulable)
+        };
+        let same: fn(&mut NodeRecord) = |_| {};
+        let cordon: fn(&mut NodeRecord) = |node| node.schedulable = false;
+        let uncordon: fn(&mut NodeRecord) = |node| node.schedulable = true;
+        let shrink: fn(&mut NodeRecord) = |node| node.labels.clear();
+        let drain: fn(&mut NodeRecord) = |node| node.status = NodeStatus::Draining;
+        let ready: fn(&mut NodeRecord) = |node| node.status = NodeStatus::Ready;
+        use NodeStatus::{Draining, Ready};
+        assert_eq!(seen(same, None), (Ready, true));
+        assert_eq!(seen(cordon, None), (Ready, false));
+        assert_eq!(seen(same, Some(None)), (Ready, false));
+        assert_eq!(seen(same, Some(Some(same))), (Ready, true));
+        assert_eq!(seen(same, Some(Some(cordon))), (Ready, false));
+        assert_eq!(seen(cordon, Some(Some(uncordon))), (Ready, false));
+        assert_eq!(seen(same, Some(Some(shrink))), (Ready, false));
+        assert_eq!(seen(same, Some(Some(drain))), (Draining, true));
+        assert_eq!(seen(drain, Some(Some(ready))), (Draining, true));
+    }
+
+    #[test]
+    fn room_appears_in_any_dimension() {
+        let id: WorkloadId = "w".parse().unwrap();
+        let share = |cpu, memory, disk| {
+            Some(Share {
+                resources: Resources::new(cpu, memory, disk),
+                group: None,
+            })
+        };
+        for (less, freed) in [
+            (share(9, 10, 10), true),
+            (share(10, 9, 10), true),
+            (share(10, 10, 9), true),
+            (share(10, 10, 10), false),
+            (share(11, 11, 11), false),
+        ] {
+            let mut node = Node::unknown(Timestamp::ZERO);
+            node.hold(&id, |hold| hold.assigned = share(10, 10, 10));
+            assert_eq!(node.hold(&id, |hold| hold.assigned = less.clone()), freed);
+        }
+        let mut hold = Hold::default();
+        assert!(!hold.may_come());
+        hold.staged = share(1, 1, 1);
+        assert!(hold.may_come());
+        hold.leave_ghost();
+        assert!(hold.staged.is_none() && hold.may_come());
+    }
 }

@@ -468,3 +468,27 @@ fn says_the_same(known: &PlacementNote, note: &PlacementNote) -> bool {
         && known.requested == note.requested
         && known.refused.keys().eq(note.refused.keys())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::Filter;
+
+    #[test]
+    fn figures_of_what_is_free_are_no_news() {
+        let note = PlacementNote {
+            refused: [(Filter::Cpu, 3)].into(),
+            ..PlacementNote::default()
+        };
+        let changed = |change: fn(&mut PlacementNote)| {
+            let mut other = note.clone();
+            change(&mut other);
+            says_the_same(&note, &other)
+        };
+        assert!(changed(|_| {}));
+        assert!(changed(|n| n.refused = [(Filter::Cpu, 4)].into()));
+        assert!(!changed(|n| n.refused = [(Filter::Disk, 3)].into()));
+        assert!(!changed(|n| n.node = Some("n".parse().unwrap())));
+        assert!(!changed(|n| n.requested.cpu.0 += 1));
+    }
+}

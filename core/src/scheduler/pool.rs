@@ -136,4 +136,36 @@ mod tests {
         assert_eq!(pool.next(3, 2).map(|next| next.id.0), Some(2));
         assert_eq!((pool.waiting(), pool.in_flight()), (1, 1));
     }
+    #[test]
+    fn only_a_change_of_the_same_workload_on_the_same_node_is_one() {
+        let (w, n) = ("w".parse().unwrap(), "a".parse().unwrap());
+        let delete = |id, node, workload: &str| AgentCall {
+            op: AgentOp::Delete {
+                workload: workload.parse().unwrap(),
+            },
+            ..call(id, node)
+        };
+        let status = AgentCall {
+            op: AgentOp::Status {
+                workload: "w".parse().unwrap(),
+            },
+            ..call(5, "a")
+        };
+        for (others, mutates) in [
+            (vec![], false),
+            (vec![status.clone()], false),
+            (vec![delete(1, "a", "v")], false),
+            (vec![delete(1, "b", "w")], false),
+            (vec![delete(1, "b", "w"), status], false),
+            (vec![delete(1, "a", "v"), delete(2, "a", "w")], true),
+        ] {
+            let mut pool = CallPool::default();
+            let count = others.len();
+            for call in others {
+                pool.start(call);
+            }
+            assert_eq!(pool.mutates(&n, &w), mutates);
+            assert_eq!(pool.in_flight(), count);
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! What clients ask for, and what becomes of it when agents do well or badly.
 
 use berth_core::EventType;
-use berth_core::io::agent::AgentState;
+use berth_core::io::agent::{AgentOp, AgentState};
 use berth_core::io::request::{
     ApplyWorkload, Query, Request, RequestError, Response, SuggestedAction, Suggestion,
 };
-use berth_core::io::{Input, Stored};
+use berth_core::io::{Input, Output, Stored};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState, FailureKind};
-use berth_core::{Key, StoreRevision};
+use berth_core::{Config, Key, StoreRevision};
 
 use crate::cluster::{Cluster, apply, id, node, seconds};
 
@@ -107,6 +107,46 @@ fn the_same_again_changes_nothing_and_a_new_spec_makes_a_new_revision() {
     assert_eq!(reserved.0, 200);
 }
 
+/// Who leads knows what there is; who does not lead says so instead.
+#[test]
+fn a_leader_denies_what_it_does_not_have() {
+    let mut cluster = Cluster::new();
+    for query in [Query::Workload(id("w")), Query::Explain(id("w"))] {
+        let denied = cluster.ask(Request::Read(query));
+        assert!(matches!(denied, Err(RequestError::NoSuchWorkload(_))));
+    }
+    let denied = cluster.ask(Request::Read(Query::Node(node("n-0"))));
+    assert!(matches!(denied, Err(RequestError::NoSuchNode(_))));
+}
+
+/// What was just created is known to be nowhere: it is applied, or left alone, without a question.
+#[test]
+fn what_is_created_is_told_of_and_nobody_is_asked_about_it() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.pass(seconds(6));
+    let before = cluster.outputs.len();
+    cluster.apply("w", 100).unwrap();
+    let stopped = ApplyWorkload {
+        desired_state: Some(DesiredState::Stopped),
+        ..apply("stopped", 100)
+    };
+    let view = cluster.apply_with(stopped).unwrap();
+    assert_eq!(view.record.status.actual_state, ActualState::Stopped);
+    assert_eq!(cluster.count(EventType::WorkloadCreated), 2);
+    let calls = cluster.outputs[before..].iter().filter_map(|o| match o {
+        Output::Call(call) => Some(&call.op),
+        _ => None,
+    });
+    let first = calls.take(1).collect::<Vec<_>>();
+    assert!(matches!(first[..], [AgentOp::Apply { .. }]), "{first:?}");
+    cluster.pass(seconds(60));
+    let asked = cluster.outputs[before..].iter().any(
+        |output| matches!(output, Output::Call(call) if matches!(call.op, AgentOp::Status { .. })),
+    );
+    assert!(!asked, "what happened is seen in the listings");
+}
+
 #[test]
 fn a_label_that_comes_back_with_another_spec_gets_a_suffix() {
     let mut cluster = Cluster::new();
@@ -127,6 +167,7 @@ fn a_label_that_comes_back_with_another_spec_gets_a_suffix() {
     let third = labelled("v1", 300);
     assert!(third.starts_with("v1-"), "{third}");
     assert_eq!(labelled("v1", 300), third);
+    assert_eq!(labelled("v4", 400), "v4");
 }
 
 #[test]
@@ -385,6 +426,49 @@ fn suggestions_are_idempotent_and_retries_have_a_cooldown() {
     cluster.pass(seconds(3));
     assert_eq!(cluster.count(EventType::WorkloadUpdated), 2);
     assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+/// A retry may be suggested again when the cooldown is over, and not a moment before.
+#[test]
+fn a_cooldown_has_an_end() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    let mut retry = |wait| {
+        cluster.pass(wait);
+        let suggestion = Suggestion {
+            policy: "p".into(),
+            workload: id("w"),
+            action: SuggestedAction::Retry,
+            reason: String::new(),
+        };
+        match cluster.ask(Request::Suggest(suggestion)) {
+            Ok(Response::Suggestion { accepted, .. }) => accepted,
+            other => panic!("another answer: {other:?}"),
+        }
+    };
+    let cooldown = Config::default().suggestion_cooldown;
+    assert!(retry(seconds(1)));
+    assert!(!retry(cooldown - seconds(1)));
+    assert!(retry(seconds(1)));
+}
+
+/// Fewer tries than were used up: it has had its last. More: it goes on.
+#[test]
+fn the_number_of_tries_may_change_between_them() {
+    for (max, attempts, exhausted) in [(9, 2, false), (3, 2, false), (2, 2, true), (1, 1, true)] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(1);
+        cluster.agents.get_mut(&node("n-0")).unwrap().result = AgentState::Failed;
+        cluster.apply("w", 100).unwrap();
+        cluster.pass(seconds(8));
+        assert_eq!(cluster.get_workload("w").unwrap().record.retry.attempts, 2);
+        let mut change = apply("w", 100);
+        change.spec.as_mut().unwrap().max_attempts = Some(max);
+        let retry = cluster.apply_with(change).unwrap().record.retry;
+        assert_eq!((retry.max_attempts, retry.attempts), (max, attempts));
+        assert_eq!(retry.exhausted, exhausted, "{max}");
+    }
 }
 
 #[test]

@@ -406,7 +406,16 @@ fn who_follows_too_little_does_not_take_over() {
     let epoch = Epoch(cluster.revision);
     follower.core.handle(cluster.now, Input::TakeOver { epoch });
     assert!(!follower.core.is_leading());
+    let so_far = StoreRevision(cluster.revision);
+    assert!(!follower.core.follows_as_far_as(so_far));
     follower.catch_up(&cluster);
+    assert!(follower.core.follows_as_far_as(so_far));
+    assert!(!cluster.core.follows_as_far_as(so_far), "it leads");
+    let alone = Scheduler::new(Config::default());
+    assert!(
+        !alone.follows_as_far_as(StoreRevision(0)),
+        "it follows nothing"
+    );
     follower.core.handle(cluster.now, Input::TakeOver { epoch });
     assert!(follower.core.is_leading());
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod follow;
 mod history;
 mod nodes;
+mod queries;
 mod review;
 mod store;
 mod undone;

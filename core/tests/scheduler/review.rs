@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use berth_core::io::agent::AgentOp;
+use berth_core::io::agent::{AgentOp, AgentState};
 use berth_core::io::request::{ApplyWorkload, Request, RequestError};
 use berth_core::io::{Output, Stored};
 use berth_core::model::node::NodeStatus;
 use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
-use berth_core::{EventType, Input, Key, StoreRevision};
+use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 
@@ -319,6 +319,50 @@ fn an_assignment_that_somebody_removed_is_repaired() {
     assert_eq!(copies, 1);
     assert!(cluster.agents[&node(&home)].has.contains_key(&id("w")));
     assert!(cluster.count(EventType::RecordAdopted) >= 1);
+}
+
+/// S4: the same when it is the record that says of no home.
+#[test]
+fn a_record_that_forgot_its_home_is_told() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let key = Key::Workload(id("w"));
+    let was = cluster.store[&key].0.clone();
+    let forgot = was.replace(r#""assigned_node":"n-0""#, r#""assigned_node":null"#);
+    assert_ne!(was, forgot);
+    edit(&mut cluster, &key, Some(&forgot));
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+    assert!(cluster.store[&key].0.contains(r#""assigned_node":"n-0""#));
+    assert_eq!(cluster.agents[&node("n-0")].told.len(), 1);
+}
+
+/// S10: an agent that lists a copy as missing may make it anew: it is not gone while it is listed.
+#[test]
+fn a_copy_that_is_listed_as_missing_is_deleted_until_it_is_not_listed() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let listed_as_missing = |cluster: &mut Cluster| {
+        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+        let revision = "r".parse().unwrap();
+        agent.has.insert(id("w"), (revision, AgentState::Missing));
+    };
+    // While it should run it is applied again.
+    listed_as_missing(&mut cluster);
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("w").0, "Running");
+    assert_eq!(mutations(&cluster, "w").len(), 2);
+    cluster.delete("w").unwrap();
+    listed_as_missing(&mut cluster);
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("w").0, "Deleting");
+    cluster.pass(Config::default().delete_timeout * 2);
+    assert_eq!(cluster.seen("w").0, "Gone");
+    assert_eq!(mutations(&cluster, "w").len(), 4);
 }
 
 /// S10: that a workload was missing when its home was chosen proves nothing once it was applied.

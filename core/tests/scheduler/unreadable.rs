@@ -1,6 +1,7 @@
 //! Records that cannot be read, or are gone, while a replica begins to lead: what they stand for
 //! counts as if it were so.
 
+use berth_core::io::agent::AgentState;
 use berth_core::io::request::{Query, Request, RequestError, Response};
 use berth_core::{EventType, Key};
 
@@ -310,5 +311,32 @@ fn what_is_created_over_the_remains_of_another_forgets_no_copy() {
         assert_eq!(cluster.seen("w"), ("Running".into(), home.into()));
         let here = |(_, agent): &(_, &Agent)| agent.has.contains_key(&id("w"));
         assert_eq!(cluster.agents.iter().filter(here).count(), 1);
+    }
+}
+
+/// What cannot be read is held, too: who compares with what the store counts finds no difference.
+#[test]
+fn records_that_cannot_be_read_are_counted() {
+    let build = || {
+        let mut cluster = moved();
+        let agent = cluster.agents.get_mut(&node("n-1")).expect("a second node");
+        agent.result = AgentState::Failed;
+        cluster.apply("v", 100).unwrap();
+        cluster.pass(seconds(2));
+        cluster
+    };
+    let keys = |cluster: &Cluster| -> Vec<Key> {
+        let all = cluster.store.keys().cloned();
+        all.filter(|key| !matches!(key, Key::Event(_) | Key::Meta(_) | Key::Leader(_)))
+            .collect()
+    };
+    let all = keys(&build());
+    let mut kinds: Vec<_> = all.iter().map(std::mem::discriminant).collect();
+    kinds.dedup();
+    assert_eq!(kinds.len(), 6, "one of each kind: {all:?}");
+    for key in all {
+        let mut cluster = build();
+        poison(&mut cluster, &key);
+        assert_eq!(cluster.core.records_held(), keys(&cluster).len(), "{key}");
     }
 }

@@ -125,6 +125,19 @@ fn nodes_come_and_go() {
     assert_eq!(index, PlacementIndex::default());
 }
 
+#[test]
+fn an_index_is_empty_without_nodes() {
+    let mut index = PlacementIndex::default();
+    assert!(index.is_empty());
+    let id: NodeId = "node-1".parse().unwrap();
+    index.upsert(&id, Ppm(1));
+    assert!(!index.is_empty());
+    index.upsert(&id, Ppm(1));
+    assert_eq!(index.len(), 1);
+    index.remove(&id);
+    assert!(index.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

@@ -114,6 +114,27 @@ fn edge_cases() -> Vec<Case> {
             ],
         ),
         (
+            vec![Node::new("node-1")],
+            Ask::new(0, 0, 101),
+            "no suitable node: 0 of 1 node fit: 1 refused by disk (101 GiB requested, at most 100 \
+             available)",
+            &[
+                "ask for at most 100 GiB of disk: no node has more",
+                "add a node that runs workloads of type container with at least 101 GiB of disk",
+            ],
+        ),
+        (
+            vec![Node::new("node-1")],
+            Ask::new(4001, 8192, 100),
+            "no suitable node: 0 of 1 node fit: 1 refused by cpu (4001 millicores requested, at \
+             most 4000 available)",
+            &[
+                "ask for at most 4000 millicores: no node has more",
+                "add a node that runs workloads of type container with at least 4001 millicores, \
+                 8192 MiB, 100 GiB of disk",
+            ],
+        ),
+        (
             vec![Node::new("node-1").reserving(0, 0, 60)],
             Ask::new(0, 0, 50),
             "no suitable node: 0 of 1 node fit: 1 refused by disk (50 GiB requested, at most 40 \
@@ -227,6 +248,22 @@ fn a_choice_is_told_and_needs_no_advice() {
     };
     let expected = "node-7 chosen, 12.34 % utilized before; 1 of the 3 examined of 100 nodes fits";
     assert_eq!(summary(&fast), expected);
+}
+
+#[test]
+fn when_it_was_decided_is_no_other_outcome() {
+    let note = PlacementNote {
+        nodes: 3,
+        ..PlacementNote::default()
+    };
+    let later = PlacementNote {
+        at_revision: AT,
+        decided_at: NOW,
+        ..note.clone()
+    };
+    assert!(note != later && note.same_outcome(&later));
+    let other = PlacementNote { nodes: 4, ..later };
+    assert!(!note.same_outcome(&other));
 }
 
 #[test]

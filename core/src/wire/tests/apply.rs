@@ -205,6 +205,75 @@ fn fields_of_containers() {
 }
 
 #[test]
+fn every_word_of_a_container_has_its_meaning() {
+    let read = |spoil: &dyn Fn(&mut control::ContainerSpec)| {
+        let mut container = control::ContainerSpec {
+            image: "i".into(),
+            ..Default::default()
+        };
+        spoil(&mut container);
+        let message = with_arm("container", Workload::Container(container));
+        match applied(message).spec.unwrap().spec {
+            Spec::Container(spec) => spec,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (word, meant) in [
+        ("", RestartPolicy::No),
+        ("no", RestartPolicy::No),
+        (" Always", RestartPolicy::Always),
+        ("on-failure", RestartPolicy::OnFailure),
+        ("unless-stopped", RestartPolicy::UnlessStopped),
+    ] {
+        let spec = read(&|c| c.restart_policy = word.into());
+        assert_eq!(spec.restart_policy, meant, "{word}");
+    }
+    for (word, meant) in [
+        ("", Protocol::Tcp),
+        ("TCP", Protocol::Tcp),
+        ("udp", Protocol::Udp),
+    ] {
+        let port = control::Port {
+            host_port: 1,
+            container_port: 2,
+            protocol: word.into(),
+        };
+        let spec = read(&|c| c.ports = vec![port.clone()]);
+        let meant = Port {
+            host_port: 1,
+            container_port: 2,
+            protocol: meant,
+        };
+        assert_eq!(spec.ports, [meant], "{word}");
+    }
+    for (word, meant) in [
+        ("", RetainPolicy::Delete),
+        ("delete", RetainPolicy::Delete),
+        ("Retain", RetainPolicy::Retain),
+    ] {
+        let volume = control::ManagedVolumeSpec {
+            name: "v".into(),
+            mount_path: "/v".into(),
+            retain_policy: word.into(),
+            ..Default::default()
+        };
+        let spec = read(&|c| c.managed_volumes = vec![volume.clone()]);
+        assert_eq!(spec.managed_volumes[0].retain_policy, meant, "{word}");
+    }
+    let mount = control::VolumeMount {
+        host_path: "/a".into(),
+        container_path: "/b".into(),
+        read_only: true,
+    };
+    let meant = VolumeMount {
+        host_path: "/a".into(),
+        container_path: "/b".into(),
+        read_only: true,
+    };
+    assert_eq!(read(&|c| c.volumes = vec![mount.clone()]).volumes, [meant]);
+}
+
+#[test]
 fn policy_is_taken_out_of_the_metadata() {
     let metadata = [
         ("team", "x"),
@@ -306,6 +375,10 @@ fn machines_of_the_control_protocol() {
             bridge: "br0".into(),
             ..Default::default()
         }],
+        cloud_init: Some(control::CloudInitConfig {
+            user_data: "#cloud-config".into(),
+            ..Default::default()
+        }),
         os_image: "ubuntu-22.04".into(),
         ..Default::default()
     };
@@ -317,6 +390,8 @@ fn machines_of_the_control_protocol() {
     };
     assert_eq!((spec.vcpus, spec.memory_mb), (2, Mebibytes(2048)));
     assert_eq!(spec.disks[0].size_gb, Gibibytes(20));
+    assert_eq!(spec.networks[0].bridge, "br0");
+    assert_eq!(spec.cloud_init.unwrap().user_data, "#cloud-config");
 
     let bad = control::VmSpec {
         vcpus: -1,

@@ -199,6 +199,7 @@ fn refusals_are_told_in_band() {
 
     let register = register_refused(&invalid);
     assert!(!register.accepted && register.lease_expires_at.is_none());
+    assert_eq!(register.reason, invalid.to_string());
 }
 
 #[test]

@@ -72,6 +72,12 @@ fn an_agent_registers() {
     let node = register_request(with_pools, "", "").unwrap();
     assert_eq!(node.disk_total, Some(Gibibytes(15)));
 
+    let mut machines = message();
+    let capabilities = machines.capabilities.as_mut().unwrap();
+    capabilities.supported_workload_types = vec![" VM ".into(), "wasm".into()];
+    let types = register_request(machines, "", "").unwrap();
+    assert_eq!(types.supported_workload_types, [WorkloadType::Vm].into());
+
     let mut bare = message();
     bare.capabilities
         .as_mut()
