@@ -49,7 +49,7 @@ enum Command {
     /// Simulate whole clusters under faults, from seeds, and check every rule
     Sim {
         #[command(subcommand)]
-        command: berth_simcmd::SimCommand,
+        command: Box<berth_simcmd::SimCommand>,
     },
     /// Print the completion script of a shell
     Completion {
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         }
         Command::Completion { shell } => completion(shell),
         Command::Sim { command } => {
-            berth_simcmd::run(command).unwrap_or_else(|error| failed(&error))
+            berth_simcmd::run(*command).unwrap_or_else(|error| failed(&error))
         }
         Command::Dev(args) => long_running(&runtime, dev::run(*args)),
         Command::Server(args) => long_running(&runtime, server::run(*args)),
