@@ -7,6 +7,7 @@ ARGS ?=
 NODES ?= 500
 WORKLOADS ?= 5000
 SHARD ?= 0/40
+FILE ?= core/src/**
 SEEDS ?= 0..2000
 # `long-search` takes longer to build and is faster: for many seeds.
 PROFILE ?= simulation
@@ -92,10 +93,10 @@ mutants: ## change the core in every place, in one build, and see which change n
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
 	@$(CARGO) run --quiet -p berth-mutants -- $(ARGS)
 
-mutants-one: ## the same by cargo-mutants itself, each compiled anew: SHARD=0/40, or RE='retry.rs:55:9' by name
+mutants-one: ## the same by cargo-mutants itself, each compiled anew: SHARD=0/40, or FILE=core/src/retry.rs RE='retry.rs:55:9'
 	@xtask/deps.sh build
 	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-mutants
-	@$(CARGO) mutants --package berth-core $(if $(RE),--re '$(RE)',--shard $(SHARD) --sharding round-robin) --output target $(ARGS)
+	@$(CARGO) mutants --package berth-core $(if $(RE),--file '$(FILE)' --re '$(RE)',--shard $(SHARD) --sharding round-robin) --output target $(ARGS)
 
 determinism: ## the core's outputs and the simulator's traces are equal in debug and optimised, on 1 and 2 threads
 	@xtask/deps.sh build
