@@ -25,6 +25,8 @@ impl World {
         let from = replica.seen.0.max(1);
         let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
+        // What comes by the old connection still is read by nobody: something before it may be lost.
+        self.replicas[at].round += 1;
         self.resume_watch(at, from);
     }
 
