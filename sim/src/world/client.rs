@@ -70,6 +70,7 @@ impl World {
             }
         }
         if let Request::Apply(apply) = &mut request
+            && apply.if_match.is_none()
             && speaks_grpc(*client, self.clients[*client].next_call)
         {
             // What an apply means there that says nothing of it.
