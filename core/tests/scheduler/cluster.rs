@@ -90,6 +90,18 @@ impl Cluster {
         Self::with(Config::default())
     }
 
+    /// One node, and `w`, which ran there at this revision and is confirmed gone.
+    pub(crate) fn with_a_grave() -> (Self, Revision) {
+        let mut cluster = Self::new();
+        cluster.nodes(1);
+        cluster.apply("w", 100).unwrap();
+        cluster.pass(Duration::from_secs(2));
+        let revision = cluster.get_workload("w").unwrap().record.revision_id;
+        cluster.delete("w").unwrap();
+        cluster.pass(Duration::from_secs(2));
+        (cluster, revision)
+    }
+
     pub(crate) fn with(config: Config) -> Self {
         let mut cluster = Self {
             core: Scheduler::new(config),

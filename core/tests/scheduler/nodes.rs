@@ -433,13 +433,7 @@ fn a_fenced_node_is_left_at_once_and_a_purge_ends_what_waits_for_it() {
 
 #[test]
 fn a_stranger_is_left_alone_and_what_came_back_from_the_grave_is_not() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 100).unwrap();
-    cluster.pass(seconds(2));
-    let revision = cluster.get_workload("w").unwrap().record.revision_id;
-    cluster.delete("w").unwrap();
-    cluster.pass(seconds(2));
+    let (mut cluster, revision) = Cluster::with_a_grave();
     let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
     agent
         .has
@@ -458,13 +452,7 @@ fn a_stranger_is_left_alone_and_what_came_back_from_the_grave_is_not() {
 
 #[test]
 fn a_new_leader_knows_from_the_events_what_was_where() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 100).unwrap();
-    cluster.pass(seconds(2));
-    let revision = cluster.get_workload("w").unwrap().record.revision_id;
-    cluster.delete("w").unwrap();
-    cluster.pass(seconds(2));
+    let (mut cluster, revision) = Cluster::with_a_grave();
     cluster.restart(20);
     let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
     for name in ["foreign", "w"] {

@@ -375,13 +375,7 @@ fn the_echo_of_an_own_removal_frees_what_was_held() {
 /// S11: so may the echo of a tombstone that is added by itself, for a copy that came back.
 #[test]
 fn the_echo_of_an_own_tombstone_is_nobody_elses() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 100).unwrap();
-    cluster.pass(seconds(2));
-    let revision = cluster.get_workload("w").unwrap().record.revision_id;
-    cluster.delete("w").unwrap();
-    cluster.pass(seconds(2));
+    let (mut cluster, revision) = Cluster::with_a_grave();
     let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
     agent.has.insert(id("w"), (revision, AgentState::Running));
     cluster.next_commit = NextCommit::Held;
@@ -421,13 +415,7 @@ fn the_echo_of_an_own_tombstone_is_nobody_elses() {
 
 #[test]
 fn the_late_answer_of_a_tombstone_that_was_worked_off_adds_none() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 100).unwrap();
-    cluster.pass(seconds(2));
-    let revision = cluster.get_workload("w").unwrap().record.revision_id;
-    cluster.delete("w").unwrap();
-    cluster.pass(seconds(2));
+    let (mut cluster, revision) = Cluster::with_a_grave();
     let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
     agent.has.insert(id("w"), (revision, AgentState::Running));
     cluster.next_commit = NextCommit::TombstoneLate;
