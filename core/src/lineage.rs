@@ -170,6 +170,18 @@ impl Break {
         }
     }
 
+    /// The same, told with all that is known by now: answers that were on their way when the store
+    /// changed are judged by what was known when they were asked for.
+    #[must_use]
+    const fn knowing(self, seen: Sight) -> Self {
+        match self {
+            Self::WentBack { now, .. } => Self::WentBack { seen, now },
+            Self::OldGeneration { now, .. } => Self::OldGeneration { seen, now },
+            Self::Emptied { .. } => Self::Emptied { seen },
+            Self::OtherCluster { now, .. } => Self::OtherCluster { seen, now },
+        }
+    }
+
     /// A name for metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -274,10 +286,14 @@ impl Lineage {
     /// # Errors
     /// The store is not the one that was seen before. Nothing of the look is remembered then.
     pub fn judge(&mut self, before: Option<Sight>, look: Look) -> Result<(), Break> {
-        if let Some(seen) = before
+        if let Some(before) = before
             && !planted(Bug::RestoreUnnoticed)
+            && let Err(broken) = check(before, look)
         {
-            check(seen, look)?;
+            // A hold is void that was written later than it says that the store was: writes that
+            // were on their way may have led the wrong store past what was known long before.
+            let all = self.seen.filter(|_| !planted(Bug::HoldSaysLess));
+            return Err(broken.knowing(all.map_or(before, |seen| further(before, seen))));
         }
         let sight = Sight {
             cluster: look.cluster,
@@ -507,6 +523,38 @@ mod tests {
         let seen = lineage.seen().unwrap();
         assert_eq!((seen.cluster, seen.generation), (7, 2));
         assert_eq!(seen.revision, StoreRevision(5));
+    }
+
+    #[test]
+    fn a_hold_says_all_that_was_seen_and_stands_although_late_writes_led_the_wrong_store_on() {
+        let mut lineage = seen(&[look(0, 93, None)]);
+        let asked = lineage.seen();
+        lineage.judge(asked, look(0, 137, None)).unwrap();
+        let broken = lineage.judge(asked, look(0, 69, None)).unwrap_err();
+        assert_eq!(broken.seen().revision, StoreRevision(137));
+        let hold = Hold {
+            by: "a".to_owned(),
+            what: broken,
+            why: broken.to_string(),
+        };
+        // Forty writes were under way when the store was restored, and came before the hold.
+        assert!(hold.stands(StoreRevision(104), look(0, 104, None)));
+        for other in [
+            Break::OldGeneration {
+                seen: Sight::default(),
+                now: 1,
+            },
+            Break::Emptied {
+                seen: Sight::default(),
+            },
+            Break::OtherCluster {
+                seen: Sight::default(),
+                now: 8,
+            },
+        ] {
+            let told = other.knowing(broken.seen());
+            assert_eq!((told.name(), told.seen()), (other.name(), broken.seen()));
+        }
     }
 
     #[test]

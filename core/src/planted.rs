@@ -64,6 +64,8 @@ bugs! {
         "a store whose revision went back is believed"
     RestoreForgotten "restore-forgotten" "S8"
         "a replica that is started anew has forgotten how far it saw the store"
+    HoldSaysLess "hold-says-less" "S8"
+        "who closes a store to others tells them what it knew when it asked, not all that it knows"
     LeaderUnverified "leader-unverified" "S8"
         "who leads does not hold what the store answers against what it knew"
     ComparesDropped "compares-dropped" "S8"
@@ -285,6 +287,7 @@ impl Bug {
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
             Self::GravesForgotten => Some("purged-node-comes-back"),
+            Self::HoldSaysLess => Some("restored-under-load"),
             Self::LeaderUnverified => Some("restored-in-silence"),
             Self::OlderListingBelieved => Some("old-listing"),
             Self::ReadBackUnverified => Some("restored-while-unknown"),

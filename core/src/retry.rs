@@ -19,12 +19,6 @@ impl RetryState {
         }
     }
 
-    /// Nothing is to be remembered.
-    #[must_use]
-    pub const fn is_fresh(&self) -> bool {
-        self.attempts == 0 && self.next_retry_at.is_none() && !self.exhausted
-    }
-
     /// The state after a failure at `now`. A failure of the infrastructure postpones the next try
     /// and costs no attempt; one that cannot heal ends the tries.
     #[must_use]

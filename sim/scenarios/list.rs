@@ -52,6 +52,7 @@ scenarios! {
     "restart-over-a-restored-store",
     "restored-in-silence",
     "restored-store",
+    "restored-under-load",
     "restored-while-unknown",
     "retry-by-hand",
     "retry-without-a-home",
