@@ -92,6 +92,11 @@ impl Oracle {
         self.left_by
     }
 
+    /// By when what lost nodes had runs elsewhere, as it was reckoned last.
+    pub(crate) const fn left_by(&self) -> Timestamp {
+        self.left_by
+    }
+
     /// L5: what nodes had that are lost for good is elsewhere by now, unless there is no room, or
     /// it has failed and waits for its next try. Answers whether any node was lost.
     pub(crate) fn judge_moved(&mut self, end: &End) -> bool {

@@ -173,6 +173,12 @@ impl Oracle {
         self.pace.idle_from = Some(at);
     }
 
+    /// Nor before this.
+    pub(crate) fn idle_not_before(&mut self, at: Timestamp) {
+        let idle_from = &mut self.pace.idle_from;
+        *idle_from = idle_from.map(|from| from.max(at));
+    }
+
     /// Notes what a check came to that holds in spite of somebody else's edits.
     fn judge_in_spite(&mut self, rule: Rule, check: Check) {
         let touched = std::mem::take(&mut self.touched);
@@ -377,8 +383,7 @@ impl Oracle {
         let until = self.now + LASTS_MAX + self.config.runtime_exclusion;
         self.avoided.insert(node.clone(), until);
         // What waits for such a node is placed when that is over.
-        let idle_from = &mut self.pace.idle_from;
-        *idle_from = idle_from.map(|from| from.max(until));
+        self.idle_not_before(until);
     }
 
     /// A replica begins to lead; `clock`: its own time, `grace`: how long it lets a node be lost.

@@ -47,6 +47,12 @@ impl Act {
             },
         }
     }
+
+    /// Something is lost for good, and the rest must cope without: it may happen in the calm too.
+    #[must_use]
+    pub fn is_a_loss(&self) -> bool {
+        self.lasting == Some(Lasting::Ever) && self.deed.may_last_for_ever()
+    }
 }
 
 /// How long something lasts.

@@ -93,8 +93,10 @@ impl Script {
 
     fn check_act(&self, act: &Act) -> Result<(), String> {
         let heal = self.world.chaos;
-        if act.at >= heal && act.deed.breaks() {
-            return Err(format!("expected before everything heals, at {heal}"));
+        if act.at >= heal && act.deed.breaks() && !act.is_a_loss() {
+            return Err(format!(
+                "expected before everything heals, at {heal}; later only what is lost for ever"
+            ));
         }
         let quiet = heal.as_millis() + self.world.calm.as_millis() / 2;
         if act.at.as_millis() >= quiet {
@@ -316,6 +318,7 @@ impl Deed {
         matches!(
             self,
             Self::CrashScheduler { .. }
+                | Self::PauseScheduler { .. }
                 | Self::CrashAgent { .. }
                 | Self::RebootNode { .. }
                 | Self::HangAgent { .. }

@@ -320,9 +320,18 @@ impl World {
         if let ControlCall::Heartbeat(heartbeat) = &mut call {
             self.lie_in_heartbeat(at, heartbeat);
         }
+        let replicas = self.replicas.len();
         let agent = &mut self.agents[at];
         let number = agent.next_control;
         agent.next_control += 1;
+        // It makes one call at a time: the one before was given up, and that is no answer too.
+        if agent
+            .control
+            .last_key_value()
+            .is_some_and(|(last, _)| last + 1 == number)
+        {
+            agent.scheduler = (agent.scheduler + 1) % replicas.max(1);
+        }
         if agent.control.len() >= CONTROL_MAX {
             // Its answer was lost long ago.
             agent.control.pop_first();

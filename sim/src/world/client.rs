@@ -125,9 +125,7 @@ impl World {
         let to = Process::Replica(client.scheduler);
         self.mark_request(&request);
         self.oracle.client_asks((at, call), &request);
-        if self.script.world.orderly {
-            self.expect_answer(at, call);
-        }
+        self.expect_answer(at, call);
         if let Some(meter) = &mut self.meter {
             meter.asked(self.now, &request);
         }

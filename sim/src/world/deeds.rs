@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use berth_core::Timestamp;
+
 use crate::marks::Mark;
 use crate::process::Process;
 use crate::script::{Act, Breakage, Deed, Lasting, Span};
@@ -23,12 +25,14 @@ pub(super) struct Damage {
     pub(super) waiting: Vec<Envelope>,
     /// Links that are cut and mended by turns.
     pub(super) flapping: BTreeSet<(Process, Process)>,
+    /// When something was lost for good last although everything worked.
+    pub(super) last_loss: Option<Timestamp>,
 }
 
 impl World {
     /// An act begins. What it does at its end is foreseen now.
     pub(super) fn begin_act(&mut self, act: &Act) {
-        if self.damage.healed && act.deed.breaks() {
+        if self.damage.healed && act.deed.breaks() && !act.is_a_loss() {
             return;
         }
         self.note(&format_args!("{}", act.deed));
@@ -41,6 +45,9 @@ impl World {
             self.queue.push(self.now + span.duration(), over);
         }
         self.begin_deed(&act.deed, ever);
+        if self.damage.healed && act.is_a_loss() {
+            self.lost_in_the_calm();
+        }
     }
 
     pub(super) fn begin_deed(&mut self, deed: &Deed, ever: bool) {
@@ -57,6 +64,10 @@ impl World {
                 if self.replicas[scheduler].up {
                     self.mark(Mark::SchedulerPause);
                     self.replicas[scheduler].paused = true;
+                }
+                if ever {
+                    self.replicas[scheduler].dead = true;
+                    self.mark(Mark::SchedulerPausedForGood);
                 }
             }
             Deed::HideWatch { scheduler } => self.hide_watch(scheduler),
@@ -278,6 +289,11 @@ impl World {
     /// A node that is cut off in either direction is as good as gone.
     fn cut_for_ever(&mut self, from: Process, to: Process) {
         self.network.cut_for_ever(from, to);
+        if let (Process::Replica(_), Process::Store) | (Process::Store, Process::Replica(_)) =
+            (from, to)
+        {
+            self.mark(Mark::SchedulerCutForGood);
+        }
         for end in [from, to] {
             if let Process::Agent(node) = end {
                 self.mark(Mark::NodeCutForGood);
@@ -340,50 +356,5 @@ impl World {
         if self.agents[at].up {
             self.wake(Process::Agent(at), self.now);
         }
-    }
-
-    /// Everything works again, and stays so, but for what is lost for ever.
-    pub(super) fn heal(&mut self) {
-        self.note(&format_args!("heal"));
-        self.damage.healed = true;
-        self.network.heal();
-        self.release(|_| true);
-        self.damage.flapping.clear();
-        for process in self.network.clogged() {
-            self.unclog(process);
-        }
-        self.store.lose_answers = 0;
-        self.store.refuse = 0;
-        self.store.stale_reads = (0, 0);
-        self.return_store();
-        self.fill_store(false);
-        self.regain_store();
-        self.unstall_store();
-        self.repair_records();
-        for at in 0..self.replicas.len() {
-            self.show_watch(at);
-            self.replicas[at].drift(self.now, 0);
-            self.quicken_replica(at);
-            self.resume_replica(at);
-            if self.replicas[at].up {
-                self.reset_store_connection(at);
-            } else {
-                self.start_replica(at);
-            }
-        }
-        for at in 0..self.agents.len() {
-            if self.agents[at].second {
-                continue;
-            }
-            self.remove_second(at);
-            if self.agents[at].lost {
-                continue;
-            }
-            self.heal_agent(at);
-            self.start_agent(at);
-            self.wake(Process::Agent(at), self.now);
-        }
-        let operator = Process::Client(self.clients.len());
-        self.wake(operator, self.now + Duration::from_secs(1));
     }
 }

@@ -99,11 +99,12 @@ impl World {
             leaders: self
                 .replicas
                 .iter()
-                .filter(|replica| replica.is_leading())
+                .filter(|replica| replica.is_leading() && !replica.dead)
                 .count(),
             running: running.collect(),
             damaged: self.agents.iter().any(|agent| agent.lost)
-                || self.replicas.iter().any(|replica| replica.dead),
+                || self.replicas.iter().any(|replica| replica.dead)
+                || self.network.is_cut_for_ever(),
             dead: self
                 .agents
                 .iter()

@@ -45,10 +45,16 @@ impl World {
         self.queue.push(self.now + OVERDUE, overdue);
     }
 
-    /// Nobody answered: it asks somebody else.
+    /// Nobody answered: it turns to somebody else, and asks there if it is one that waits.
     pub(super) fn client_overdue(&mut self, at: usize, call: u64) {
-        if let Some(request) = self.clients[at].outstanding.remove(&call) {
-            self.turn_to_next(at);
+        let waits = self.script.world.orderly || self.script.world.patient;
+        let Some(request) = self.clients[at].outstanding.get(&call) else {
+            return;
+        };
+        let request = waits.then(|| request.clone());
+        self.turn_to_next(at);
+        if let Some(request) = request {
+            self.clients[at].outstanding.remove(&call);
             self.client_asks(at, request);
         }
     }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_faults;
+mod calm;
 mod camera;
 mod client;
 mod clock;
@@ -181,9 +182,6 @@ pub struct World {
     doubts: Option<Vec<Doubt>>,
 }
 
-/// After the faults have stopped somebody leads within a lease, and what a campaign takes.
-const LED_WITHIN: Duration = Duration::from_secs(20);
-
 impl World {
     /// A world that has not begun.
     #[must_use]
@@ -294,14 +292,7 @@ impl World {
                 self.queue.push(at, Happening::Expect(number));
             }
         }
-        self.queue.push(heal, Happening::Heal);
-        self.queue.push(heal + LED_WITHIN, Happening::Led);
-        let given_up = heal + self.oracle.lost_nodes_are_given_up_within();
-        self.queue.push(given_up, Happening::GivenUp);
-        // Those that ran stably for long enough have their tries forgotten, which is written.
-        let settles = self.oracle.stable_after() + Duration::from_secs(60);
-        let half = self.script.world.calm.duration() / 2;
-        self.oracle.idle_from(heal + half.max(settles));
+        self.foresee_calm(heal);
     }
 
     /// A world that keeps a recording, for [`take_recording`](Self::take_recording).
@@ -463,21 +454,9 @@ impl World {
             Happening::Reconnect { replica } => self.reconnect_store(replica),
             Happening::Expect(number) => self.judge_expectation(number),
             Happening::Heal => self.heal(),
-            Happening::Led => {
-                let end = self.end();
-                self.oracle.judge_leader(&end);
-            }
-            Happening::GivenUp => {
-                let end = self.end();
-                let moved = self.oracle.lost_nodes_are_left_by(&end);
-                self.queue.push(moved, Happening::Moved);
-            }
-            Happening::Moved => {
-                let end = self.end();
-                if self.oracle.judge_moved(&end) {
-                    self.mark(Mark::MovedInTime);
-                }
-            }
+            Happening::Led => self.leader_is_due(),
+            Happening::GivenUp => self.lost_nodes_are_given_up(),
+            Happening::Moved => self.moves_are_due(),
             Happening::Due { id, generation } => {
                 if let Some(later) = self.oracle.due_later(&id) {
                     self.queue.push(later, Happening::Due { id, generation });

@@ -201,6 +201,11 @@ impl Network {
         self.cut_for_ever.insert((from, to));
     }
 
+    /// Whether any link is.
+    pub(super) fn is_cut_for_ever(&self) -> bool {
+        !self.cut_for_ever.is_empty()
+    }
+
     /// The directed links that lose everything.
     pub(super) const fn cuts(&self) -> &BTreeSet<(Process, Process)> {
         &self.cut

@@ -1,5 +1,7 @@
 //! What breaks.
 
+use std::time::Duration;
+
 use crate::options::Options;
 use crate::process::Process;
 use crate::rng::{Stream, Streams};
@@ -85,6 +87,7 @@ pub(super) fn draw(options: &Options, streams: &Streams) -> Vec<Act> {
         schedulers: options.schedulers,
         nodes: options.nodes,
         clients: options.clients,
+        late: options.calm >= CALM_MIN && options.nodes < super::LARGE_NODES,
         acts: Vec::new(),
     };
     adversary.draw(Span::from(options.chaos).as_millis());
@@ -102,8 +105,15 @@ struct Adversary {
     schedulers: usize,
     nodes: usize,
     clients: usize,
+    /// Whether something may be lost for good in the calm: it is long enough to judge what follows.
+    late: bool,
     acts: Vec<Act>,
 }
+
+/// A calm of so long has time for a loss and for all that is judged after it.
+const CALM_MIN: Duration = Duration::from_secs(480);
+/// When something is lost in the calm, milliseconds after everything healed.
+const LATE: (u64, u64) = (25_000, 120_000);
 
 impl Adversary {
     fn draw(&mut self, until: u64) {
@@ -123,39 +133,49 @@ impl Adversary {
         }
     }
 
-    /// The calm heals a core that suffices; something else stays broken.
+    /// The calm heals a core that suffices; something else stays broken, or breaks in the calm.
     fn for_ever(&mut self, until: u64) {
-        let at = Span::millis(until - self.stream.between(1, (until / 4).max(1)));
+        let late = self.late && self.stream.chance(400_000);
+        let at = Span::millis(match late {
+            true => until + self.stream.between(LATE.0, LATE.1),
+            false => until - self.stream.between(1, (until / 4).max(1)),
+        });
         let node = index(&mut self.stream, self.nodes);
         let scheduler = index(&mut self.stream, self.schedulers);
-        let kind = self.stream.below(5);
         let schedulers = self.schedulers;
-        let mut push = |deed| {
-            self.acts.push(Act {
-                at,
-                lasting: Some(Lasting::Ever),
-                deed,
-            });
+        // Of schedulers one must be left.
+        let kind = self.stream.below(if schedulers > 1 { 9 } else { 5 });
+        let agent = Process::Agent(node);
+        let reports = (0..schedulers).map(|to| Deed::Cut {
+            from: agent,
+            to: Process::Replica(to),
+        });
+        let orders = (0..schedulers).map(|from| Deed::Cut {
+            from: Process::Replica(from),
+            to: agent,
+        });
+        let (this, store) = (Process::Replica(scheduler), Process::Store);
+        let deeds = match kind {
+            0 => vec![Deed::HangAgent { node }],
+            1 => vec![Deed::CrashAgent { node }],
+            2 => orders.chain(reports).collect(),
+            // It hears what it is told, and is not heard.
+            3 => reports.collect(),
+            4 => vec![Deed::RebootNode { node }],
+            5 => vec![Deed::CrashScheduler { scheduler }],
+            6 => vec![Deed::PauseScheduler { scheduler }],
+            7 => vec![Deed::Cut {
+                from: this,
+                to: store,
+            }],
+            _ => vec![Deed::Cut {
+                from: store,
+                to: this,
+            }],
         };
-        match kind {
-            0 => push(Deed::HangAgent { node }),
-            1 => push(Deed::CrashAgent { node }),
-            2 => {
-                for scheduler in (0..schedulers).map(Process::Replica) {
-                    let agent = Process::Agent(node);
-                    push(Deed::Cut {
-                        from: scheduler,
-                        to: agent,
-                    });
-                    push(Deed::Cut {
-                        from: agent,
-                        to: scheduler,
-                    });
-                }
-            }
-            3 if schedulers > 1 => push(Deed::CrashScheduler { scheduler }),
-            _ => push(Deed::RebootNode { node }),
-        }
+        let lasting = Some(Lasting::Ever);
+        let acts = deeds.into_iter().map(|deed| Act { at, lasting, deed });
+        self.acts.extend(acts);
     }
 
     fn pick(&mut self) -> Option<Kind> {

@@ -44,7 +44,7 @@ use super::twist::StoreTwist;
 
 pub(super) const LEADER_KEY: &str = "/leader/current";
 /// The lease's time to live.
-const LEASE: Duration = Duration::from_secs(5);
+pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// A leader stops this long before its lease can have run out by anyone's clock.
 const MARGIN: Duration = Duration::from_millis(700);
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use crate::world::{Happening, World};
 impl World {
     /// The process goes on: what arrived meanwhile is handled, and its timers are late.
     pub(in crate::world) fn resume_replica(&mut self, at: usize) {
-        if !std::mem::take(&mut self.replicas[at].paused) {
+        if self.replicas[at].dead || !std::mem::take(&mut self.replicas[at].paused) {
             return;
         }
         if self.stopped_in_time(at) {
@@ -47,6 +47,10 @@ impl World {
         let busy = replica.paused || !replica.slow.is_zero();
         if !busy {
             return Some(envelope);
+        }
+        if replica.paused && replica.dead {
+            // Nobody will read it.
+            return None;
         }
         replica.backlog.push_back(envelope);
         if replica.backlog.len() == 1 && !replica.paused {
