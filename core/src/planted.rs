@@ -198,6 +198,12 @@ bugs! {
         "a node is asked for a deletion again as soon as it accepted it"
     HeartbeatsWritten "heartbeats-written" "S12"
         "every heartbeat is written to the store"
+    TriesRepeatedAsBefore "tries-repeated-as-before" "L1"
+        "what a record repeats of the tries is left as it was when somebody else removes them"
+    FailureStays "failure-stays" "L1"
+        "what failed before stays in the status of what runs"
+    ListsAtOnce "lists-at-once" "S12"
+        "a node where nothing is open is listed again at once"
     StatusRewritten "status-rewritten" "S12"
         "the status is written again at each look"
     PendingRewritten "pending-rewritten" "S12"
@@ -294,6 +300,7 @@ impl Bug {
             Self::RestoreForgotten => Some("restart-over-a-restored-store"),
             Self::TakesOverTooSoon => Some("reign-between"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),
+            Self::TriesRepeatedAsBefore => Some("removed-tries"),
             Self::UnreadableTombstoneIsNone => Some("unreadable-tombstone"),
             _ => None,
         }

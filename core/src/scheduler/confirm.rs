@@ -39,7 +39,9 @@ impl Scheduler {
         }
         workload.phase = Phase::Idle;
         let unstable = workload.durable.retry.is_some() || workload.reapplied > 0;
-        if workload.says(ActualState::Running) && !unstable && !planted(Bug::StatusRewritten) {
+        let repeats = workload.durable.repeats_tries();
+        let says = workload.says(ActualState::Running) && repeats;
+        if says && !unstable && !planted(Bug::StatusRewritten) {
             self.rest(id);
             return;
         }
@@ -90,6 +92,9 @@ impl Scheduler {
             next.touch_status(now);
         } else {
             self.unsettled.remove(id);
+        }
+        if !repeats {
+            next.mirror();
         }
         self.settle_as(id, next, events);
     }

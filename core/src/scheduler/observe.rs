@@ -466,7 +466,7 @@ impl Scheduler {
         let min = u64::try_from(self.config.confirm_interval_min.as_millis()).unwrap_or(1);
         let again = entity.listing.again;
         let interval = entity.listing.interval_ms.clamp(min, max.max(min));
-        let wait = if again {
+        let wait = if again || planted(Bug::ListsAtOnce) {
             Duration::from_millis(min)
         } else if busy {
             Duration::from_millis(interval)

@@ -68,6 +68,16 @@ impl Durable {
         }
     }
 
+    /// Whether the canonical record repeats the tries as they are: somebody else may have removed
+    /// their record.
+    pub(super) fn repeats_tries(&self) -> bool {
+        let tries = self.retry.as_ref().map(|retry| retry.state);
+        self.record.as_ref().is_none_or(|record| {
+            planted(Bug::TriesRepeatedAsBefore)
+                || record.retry == tries.unwrap_or(RetryState::fresh(record.retry.max_attempts))
+        })
+    }
+
     /// Sets the status; its time changes only with it.
     pub(super) fn set_status(&mut self, state: ActualState, reason: &str, now: Timestamp) {
         if let Some(record) = self.record.as_mut().map(Arc::make_mut) {
@@ -80,7 +90,8 @@ impl Durable {
             if state != ActualState::Running {
                 status.running_since = None;
             }
-            if state != ActualState::Failed && state != ActualState::Pending {
+            let over = state != ActualState::Failed && state != ActualState::Pending;
+            if over && !planted(Bug::FailureStays) {
                 status.failure = None;
             }
         }

@@ -7,7 +7,7 @@ use berth_core::io::request::{ApplyWorkload, Request, RequestError};
 use berth_core::io::{Output, Stored};
 use berth_core::model::node::NodeStatus;
 use berth_core::model::units::Resources;
-use berth_core::model::workload::DesiredState;
+use berth_core::model::workload::{DesiredState, RetryState};
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
@@ -173,6 +173,32 @@ fn a_node_whose_record_somebody_removed_is_not_filled_twice() {
         .resources
         .cpu_allocated;
     assert!(allocated.0 <= 4_000, "{allocated}");
+}
+
+/// L1: what somebody else removed of the tries is no more in what the workload's record repeats.
+#[test]
+fn tries_that_somebody_else_removed_are_forgotten_in_the_record_too() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.agents.get_mut(&node("n-0")).unwrap().result = AgentState::Failed;
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(4));
+    cluster.agents.get_mut(&node("n-0")).unwrap().result = AgentState::Running;
+    cluster.pass(seconds(20));
+    assert_eq!(cluster.seen("w").0, "Running");
+    assert!(cluster.get_workload("w").unwrap().record.retry.attempts > 0);
+    edit(&mut cluster, &Key::Retry(id("w")), None);
+    let outputs = cluster.outputs.len();
+    cluster.pass(seconds(30));
+    let record = cluster.get_workload("w").unwrap().record;
+    assert_eq!(
+        record.retry,
+        RetryState::fresh(record.retry.max_attempts),
+        "with the next pass"
+    );
+    let commits = cluster.outputs[outputs..].iter();
+    let commits = commits.filter(|output| matches!(output, Output::Commit(_)));
+    assert!(commits.count() <= 3, "and then it is left alone");
 }
 
 /// S12: a record that cannot be read is left alone, without a storm of commits, and whoever asks

@@ -64,14 +64,13 @@ pub(super) fn hunt(args: &HuntArgs) -> anyhow::Result<ExitCode> {
         &args.bug
     };
     let source = args.world.source()?;
+    let scene = |bug: &Bug| bug.scene().map(Source::scenario).transpose();
+    let scenes: Vec<Option<Source>> = bugs.iter().map(scene).collect::<Result<_, _>>()?;
     let progress = Progress::new(bugs.len() as u64, "bugs");
     let work = |bag: &mut BTreeMap<u64, Hunted>, number: u64| {
-        let bug = bugs[usize::try_from(number).unwrap_or(0)];
-        let scene = bug.scene().map(Source::scenario).transpose();
-        let hunted = match &scene {
-            Ok(scene) => one(bug, scene.as_ref().unwrap_or(&source), args.seeds.clone()),
-            Err(_) => Hunted::new(bug),
-        };
+        let at = usize::try_from(number).unwrap_or(0);
+        let scene = scenes[at].as_ref().unwrap_or(&source);
+        let hunted = one(bugs[at], scene, args.seeds.clone());
         progress.step(hunted.caught.is_none());
         bag.insert(number, hunted);
     };

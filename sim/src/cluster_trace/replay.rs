@@ -6,7 +6,9 @@ use std::time::Duration;
 use berth_core::WorkloadId;
 
 use crate::options::Options;
-use crate::script::{self, Act, Ask, Links, NodeSetup, Nodes, Pace, Script, Setup, Span, Wish};
+use crate::script::{
+    self, Act, Ask, Knobs, Links, NodeSetup, Nodes, Pace, Script, Setup, Span, Wish,
+};
 
 use super::fragments::Shape;
 use super::names::Names;
@@ -141,6 +143,7 @@ pub fn replay(
             chaos: Span::millis(START_MS + length + 1_000),
             calm: CALM,
             pace: Pace::Production,
+            knobs: Knobs::default(),
             patient: true,
             orderly: true,
         },

@@ -79,7 +79,9 @@ impl Oracle {
     /// After the faults have stopped: how long until what lost nodes had begins to leave. A leader
     /// is found, listens for a lease, and waits for the grace.
     pub(crate) fn lost_nodes_are_given_up_within(&self) -> Duration {
-        self.config.lease() + self.config.eviction_grace * 2
+        // Silent since the last heartbeat that was heard, and a whole interval of the new leader's.
+        let noticed = self.config.heartbeat_interval * (self.config.heartbeats_missed_max + 2);
+        self.config.lease() + noticed + self.config.eviction_grace
     }
 
     /// Lost nodes have been given up. By when what they had runs elsewhere: evictions are bounded.
@@ -191,7 +193,7 @@ impl Oracle {
             ),
             DesiredState::Stopped => {
                 let check = if state == ActualState::Stopped {
-                    Ok(())
+                    self.is_as_fresh(record)
                 } else {
                     Err(Finding::new("it to be stopped", format!("{state:?}")))
                 };
@@ -216,8 +218,10 @@ impl Oracle {
                     let there = end.running.get(node).and_then(|on| on.get(&record.id));
                     there.is_some_and(|revision| *revision == record.revision_id.to_string())
                 });
-                if runs || fails {
+                if fails {
                     Ok(())
+                } else if runs {
+                    self.is_as_fresh(record)
                 } else {
                     Err(Finding::new(
                         "it to run where the record says",

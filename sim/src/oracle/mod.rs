@@ -2,6 +2,7 @@
 
 mod avoidance;
 pub(crate) mod image;
+mod l01_fresh;
 mod linear;
 pub(crate) mod liveness;
 mod memo;

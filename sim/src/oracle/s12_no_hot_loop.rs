@@ -16,10 +16,18 @@ use super::rule::{Check, Finding};
 /// Calls that change a node, for one workload, in one minute.
 const CALLS_PER_MINUTE_MAX: usize = 60;
 
+/// Calls that ask a node something, in one minute, while something on it changes.
+const QUESTIONS_PER_MINUTE_MAX: usize = 300;
+/// So many more than its timers make, where nothing changes.
+const QUESTIONS_EXTRA: u64 = 5;
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What happened lately.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     calls: BTreeMap<WorkloadId, VecDeque<Timestamp>>,
+    /// Calls that ask each node something.
+    questions: BTreeMap<NodeId, VecDeque<Timestamp>>,
     /// When the heartbeat of each node was last written, and under which epoch.
     beats: BTreeMap<NodeId, (Timestamp, Option<i64>)>,
     /// From then on nothing should happen any more.
@@ -35,19 +43,12 @@ impl Pace {
         config: &Config,
     ) -> Check {
         let Some(id) = call.op.workload().filter(|_| call.op.is_mutation()) else {
-            return Ok(());
+            return self.asks(now, image, &call.node, config);
         };
-        let calls = self.calls.entry(id.clone()).or_default();
-        while calls
-            .front()
-            .is_some_and(|at| now.since(*at) > Duration::from_secs(60))
-        {
-            calls.pop_front();
-        }
-        calls.push_back(now);
-        if calls.len() > CALLS_PER_MINUTE_MAX {
+        let calls = within_a_minute(self.calls.entry(id.clone()).or_default(), now);
+        if calls > CALLS_PER_MINUTE_MAX {
             let expected = format!("at most {CALLS_PER_MINUTE_MAX} calls a minute");
-            return Err(Finding::new(expected, format!("{} calls", calls.len())).of(id));
+            return Err(Finding::new(expected, format!("{calls} calls")).of(id));
         }
         if self.is_idle(now) && !restless(image, id, config) {
             let seen = format!("{:?}", call.op);
@@ -56,9 +57,32 @@ impl Pace {
         Ok(())
     }
 
+    /// A node is asked what it runs: often while something changes there, else by its timers.
+    fn asks(&mut self, now: Timestamp, image: &Image, node: &NodeId, config: &Config) -> Check {
+        let asked = within_a_minute(self.questions.entry(node.clone()).or_default(), now);
+        let mut here = image.assignments.iter();
+        let changes =
+            here.any(|(id, held)| held.record.node_id == *node && restless(image, id, config));
+        // A node that does not answer is asked as often as it should be heard.
+        let timer = config.list_interval.min(config.heartbeat_interval);
+        let per_minute = 60_000 / u64::try_from(timer.as_millis()).unwrap_or(60_000).max(1);
+        let most = if self.is_idle_for(now, MINUTE) && !changes {
+            usize::try_from(per_minute + QUESTIONS_EXTRA).unwrap_or(usize::MAX)
+        } else {
+            QUESTIONS_PER_MINUTE_MAX
+        };
+        if asked <= most {
+            return Ok(());
+        }
+        let expected = format!("a node to be asked at most {most} times a minute");
+        Err(Finding::new(expected, format!("{asked} times")).of(node))
+    }
+
     /// How much is kept.
     pub(crate) fn size(&self) -> usize {
-        self.calls.values().map(VecDeque::len).sum::<usize>() + self.beats.len()
+        let calls = self.calls.values().map(VecDeque::len).sum::<usize>();
+        let questions = self.questions.values().map(VecDeque::len).sum::<usize>();
+        calls + questions + self.beats.len()
     }
 
     pub(crate) fn committed(
@@ -118,8 +142,21 @@ impl Pace {
     }
 
     fn is_idle(&self, now: Timestamp) -> bool {
-        self.idle_from.is_some_and(|from| now >= from)
+        self.is_idle_for(now, Duration::ZERO)
     }
+
+    fn is_idle_for(&self, now: Timestamp, time: Duration) -> bool {
+        self.idle_from.is_some_and(|from| now >= from + time)
+    }
+}
+
+/// One more at this instant: how many there were within a minute.
+fn within_a_minute(times: &mut VecDeque<Timestamp>, now: Timestamp) -> usize {
+    while times.front().is_some_and(|at| now.since(*at) > MINUTE) {
+        times.pop_front();
+    }
+    times.push_back(now);
+    times.len()
 }
 
 /// The record says what it said, but for the time: that it still waits, for instance.

@@ -9,7 +9,7 @@ use crate::process::Process;
 use super::act::{Deed, Lasting};
 use super::ask::Ask;
 use super::expect::{Expect, Leader, That};
-use super::{Act, Script, Span};
+use super::{Act, Pace, Script, Span};
 
 /// Bounds of a world.
 const SCHEDULERS_MAX: usize = 64;
@@ -39,6 +39,11 @@ impl Script {
         count("clients", self.world.clients, CLIENTS_MAX)?;
         if self.world.chaos.as_millis() == 0 || self.world.calm.as_millis() == 0 {
             return Err("world.chaos and world.calm: expected more than nothing".to_owned());
+        }
+        let knobs = self.world.knobs.check();
+        knobs.map_err(|problem| format!("world.knobs.{problem}"))?;
+        if self.world.pace == Pace::Production && !self.world.knobs.are_usual() {
+            return Err("world.knobs: expected with a quick pace only".to_owned());
         }
         for (at, act) in self.acts.iter().enumerate() {
             self.check_act(act)

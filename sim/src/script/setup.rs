@@ -6,6 +6,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::knobs::Knobs;
 use super::span::Span;
 
 /// What there is, and how long it is watched.
@@ -42,6 +43,9 @@ pub struct Setup {
     /// The scheduler's own times.
     #[serde(default)]
     pub pace: Pace,
+    /// What is otherwise than usual of these, unless they are as in production.
+    #[serde(default, skip_serializing_if = "Knobs::are_usual")]
+    pub knobs: Knobs,
 }
 
 const fn one() -> usize {

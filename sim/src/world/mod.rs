@@ -36,7 +36,7 @@ use crate::options::Options;
 use crate::oracle::{Oracle, Violation, Windows};
 use crate::process::Process;
 use crate::rng::Streams;
-use crate::script::{self, Act, Counters, Deed, Pace, Script};
+use crate::script::{self, Act, Counters, Deed, Pace, Script, Setup};
 use crate::trace::{BEGINNING, Line, Trace};
 
 use agent::AgentProcess;
@@ -200,7 +200,7 @@ impl World {
     pub fn play(script: Script, keep: bool) -> Self {
         let setup = &script.world;
         let streams = Streams::new(setup.seed);
-        let config = core_config(setup.pace);
+        let config = core_config(setup);
         let heal = BEGINNING + setup.chaos.duration();
         let spread = |at: usize| {
             let clocks = &setup.clocks;
@@ -595,31 +595,13 @@ impl World {
 }
 
 /// The core's configuration: the defaults, or with shorter waits so that a run sees many of them.
-fn core_config(pace: Pace) -> Config {
-    let seconds = Duration::from_secs;
-    if pace == Pace::Production {
-        return Config {
+fn core_config(setup: &Setup) -> Config {
+    match setup.pace {
+        Pace::Production => Config {
             // What a run of hours keeps is bounded, and what leaves is judged.
             events_max: 2_000,
             ..Config::default()
-        };
-    }
-    Config {
-        heartbeat_interval: seconds(2),
-        eviction_grace: seconds(10),
-        missing_grace: seconds(15),
-        pending_deadline: seconds(60),
-        pending_deadline_vm: seconds(60),
-        stable_after: seconds(60),
-        list_interval: seconds(20),
-        heartbeat_flush_interval: seconds(60),
-        events_max: 100,
-        // A node that takes no calls is seen to be one, and calls wait for each other.
-        agent_call_timeout: seconds(4),
-        apply_timeout: seconds(8),
-        calls_per_node_max: 2,
-        // So few that a node's loss uses them up.
-        evictions_per_second_max: 1,
-        ..Config::default()
+        },
+        Pace::Quick => setup.knobs.config(),
     }
 }

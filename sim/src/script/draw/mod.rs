@@ -8,6 +8,7 @@ mod operator;
 use crate::options::Options;
 use crate::rng::{Stream, Streams};
 
+use super::knobs::Knobs;
 use super::setup::{Links, NodeSetup, Nodes, Pace, Setup};
 use super::{Script, Span};
 
@@ -32,6 +33,11 @@ pub fn draw(options: &Options) -> Script {
         chaos: options.chaos.into(),
         calm: options.calm.into(),
         pace: if large { Pace::Production } else { Pace::Quick },
+        knobs: if large {
+            Knobs::default()
+        } else {
+            knobs(options, &streams)
+        },
     };
     let mut acts = Vec::new();
     if options.workloads >= LARGE_WORKLOADS {
@@ -92,6 +98,34 @@ fn links(options: &Options, streams: &Streams) -> Links {
         lost: rate(&mut swarm, 30_000),
         doubled: rate(&mut swarm, 30_000),
         delay: Span::millis(2 + rate(&mut swarm, 1_000)),
+    }
+}
+
+/// In every other run the scheduler is configured otherwise.
+fn knobs(options: &Options, streams: &Streams) -> Knobs {
+    let usual = Knobs::default();
+    let mut stream = streams.fork("knobs");
+    if !options.faults || stream.chance(500_000) {
+        return usual;
+    }
+    let mut secs = |least, most| Span::secs(stream.between(least, most));
+    let knobs = Knobs {
+        heartbeat: secs(1, 4),
+        grace: secs(5, 20),
+        missing: secs(8, 25),
+        listing: secs(5, 40),
+        stable: secs(20, 90),
+        flush: secs(20, 60),
+        backoff: secs(2, 8),
+        ..usual
+    };
+    let mut count = |least: usize, most: usize| index(&mut stream, most + 1 - least) + least;
+    Knobs {
+        tries: u32::try_from(count(2, 6)).unwrap_or(usual.tries),
+        calls_per_node: count(1, 4),
+        evictions: u32::try_from(count(1, 3)).unwrap_or(usual.evictions),
+        events: count(40, 200),
+        ..knobs
     }
 }
 
