@@ -124,6 +124,7 @@ impl<P: FnMut(&Script) -> Option<Symptom>> Shrinker<P> {
         self.attempt_with(|script| script.links.doubled = 0);
         self.attempt_with(|script| script.links.delay = Span::default());
         self.attempt_with(|script| script.world.clocks.clear());
+        self.attempt_with(|script| script.world.knobs = Knobs::default());
     }
 
     fn plainer_acts(&mut self) {
