@@ -2,6 +2,7 @@
 
 mod clients;
 mod cluster;
+mod drains;
 mod follow;
 mod history;
 mod lost;
