@@ -292,8 +292,13 @@ impl Lineage {
         {
             // A hold is void that was written later than it says that the store was: writes that
             // were on their way may have led the wrong store past what was known long before.
-            let all = self.seen.filter(|_| !planted(Bug::HoldSaysLess));
-            return Err(broken.knowing(all.map_or(before, |seen| further(before, seen))));
+            let all = self
+                .seen
+                .filter(|seen| seen.generation == before.generation && !planted(Bug::HoldSaysLess));
+            return Err(broken.knowing(all.map_or(before, |seen| Sight {
+                cluster: before.cluster,
+                ..further(before, seen)
+            })));
         }
         let sight = Sight {
             cluster: look.cluster,

@@ -260,6 +260,8 @@ bugs! {
         "the tombstone of a workload that runs elsewhere already stays when its copy is gone"
     CopyBroughtBack "copy-brought-back" "L3"
         "a copy that a delayed command brings back is left to run"
+    NeverLeadsAgain "never-leads-again" "L4"
+        "a replica that was deposed does not campaign again"
     EpochReused "epoch-reused" "L4"
         "a replica that leads again uses the epoch of its first time"
     OneForAll "one-for-all" "L5"

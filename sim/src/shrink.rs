@@ -1,7 +1,7 @@
 //! Shrinking: what is not needed for a failure is taken out of its script.
 
 use crate::oracle::Rule;
-use crate::script::{Act, Deed, Lasting, Links, Script, Span};
+use crate::script::{Act, Deed, Knobs, Lasting, Links, Script, Span};
 
 /// How a run failed. A smaller script must fail in the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

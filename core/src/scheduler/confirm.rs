@@ -108,7 +108,8 @@ impl Scheduler {
             workload.phase = Phase::Idle;
         }
         workload.wanted_since = None;
-        if workload.says(ActualState::Stopped) {
+        let repeats = workload.durable.repeats_tries();
+        if workload.says(ActualState::Stopped) && repeats {
             self.rest(id);
             return;
         }
@@ -129,6 +130,9 @@ impl Scheduler {
         next.close_intent(IntentOutcome::Done);
         self.unsettled.remove(id);
         self.timers.clear(&Timer::Workload(id.clone()));
+        if !repeats {
+            next.mirror();
+        }
         self.settle_as(id, next, events);
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
+use berth_core::model::workload::{ActualState, DesiredState, RetryState, WorkloadRecord};
 
 use super::Oracle;
 use super::rule::{Check, Finding};
@@ -19,7 +19,9 @@ impl Oracle {
         let home = self.image.assignments.get(&record.id);
         let leftover = match (record.desired_state, record.status.actual_state) {
             (DesiredState::Running, ActualState::Running) => {
-                let since = record.status.running_since.unwrap_or(self.now);
+                let Some(since) = record.status.running_since else {
+                    return fresh("it does not say since when it runs".to_owned());
+                };
                 if self.now.since(since) < self.stable_after() + FORGOTTEN_SOON {
                     return Ok(());
                 }
@@ -37,32 +39,32 @@ impl Oracle {
                     None
                 }
             }
-            // It keeps its home, to be started there again.
+            // It keeps its home, to be started there again, and its tries with it.
             (DesiredState::Stopped, ActualState::Stopped) => None,
             _ => return Ok(()),
         };
-        let retry = &record.retry;
+        let tries = self.image.retries.get(&record.id);
         let leftover = leftover.or_else(|| {
+            let runs = record.desired_state == DesiredState::Running;
+            let kept = tries.map(|held| held.record.state);
+            let none = RetryState::fresh(record.retry.max_attempts);
             if !record.status.failure_reason.is_empty() || record.status.failure.is_some() {
                 Some("a reason why it failed".to_owned())
-            } else if record.desired_state == DesiredState::Running
-                && (retry.attempts > 0 || retry.next_retry_at.is_some() || retry.exhausted)
-            {
-                Some(format!("{retry:?}"))
-            } else if self.image.retries.contains_key(&record.id)
-                && record.desired_state == DesiredState::Running
-            {
-                Some("a record of tries".to_owned())
+            } else if record.retry != kept.unwrap_or(none) {
+                Some(format!("{:?} is repeated of {kept:?}", record.retry))
+            } else if runs && kept.is_some() {
+                Some(format!("{kept:?}"))
             } else {
                 None
             }
         });
-        match leftover {
-            None => Ok(()),
-            Some(left) => Err(Finding::new(
-                "what has been at rest to be as if it had never been otherwise",
-                left,
-            )),
-        }
+        leftover.map_or(Ok(()), fresh)
     }
+}
+
+fn fresh(left: String) -> Check {
+    Err(Finding::new(
+        "what has been at rest to be as if it had never been otherwise",
+        left,
+    ))
 }

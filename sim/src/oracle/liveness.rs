@@ -17,6 +17,8 @@ use super::s12_no_hot_loop::{self, restless};
 
 /// How long what leaves a lost node may take beside the wait for its turn.
 const LEFT_SOON: Duration = Duration::from_secs(60);
+/// The same where nothing else is wrong.
+const LEFT_IN_THE_CALM: Duration = Duration::from_secs(15);
 
 /// The truth at the end.
 #[derive(Debug)]
@@ -78,20 +80,28 @@ impl Oracle {
 
     /// After the faults have stopped: how long until what lost nodes had begins to leave. A leader
     /// is found, listens for a lease, and waits for the grace.
-    pub(crate) fn lost_nodes_are_given_up_within(&self) -> Duration {
+    /// `grace`: the longest that a scheduler is configured with.
+    pub(crate) fn lost_nodes_are_given_up_within(&self, grace: Duration) -> Duration {
         // Silent since the last heartbeat that was heard, and a whole interval of the new leader's.
         let noticed = self.config.heartbeat_interval * (self.config.heartbeats_missed_max + 2);
-        self.config.lease() + noticed + self.config.eviction_grace
+        self.config.lease() + noticed + grace
     }
 
     /// Lost nodes have been given up. By when what they had runs elsewhere: evictions are bounded.
-    pub(crate) fn lost_nodes_are_left_by(&mut self, end: &End) -> Timestamp {
+    /// `calm`: nothing else is wrong.
+    pub(crate) fn lost_nodes_are_left_by(&mut self, end: &End, calm: bool) -> Timestamp {
         let homes = self.image.assignments.values();
         let there = homes.filter(|held| end.dead.contains(&held.record.node_id));
         let rate = u64::from(self.config.evictions_per_second_max.max(1));
         let last = Duration::from_secs((there.count() as u64).div_ceil(rate));
-        self.left_by = self.now + last + LEFT_SOON;
+        let soon = if calm { LEFT_IN_THE_CALM } else { LEFT_SOON };
+        self.left_by = self.now + last + soon;
         self.left_by
+    }
+
+    /// A node was lost: nothing is judged of what it had before this.
+    pub(crate) fn leaves_later(&mut self, at: Timestamp) {
+        self.left_by = self.left_by.max(at);
     }
 
     /// By when what lost nodes had runs elsewhere, as it was reckoned last.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use berth_core::io::AgentCall;
-use berth_core::model::node::NodeRecord;
+use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
 use berth_core::model::workload::WorkloadRecord;
 use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 
@@ -60,14 +60,18 @@ impl Pace {
     /// A node is asked what it runs: often while something changes there, else by its timers.
     fn asks(&mut self, now: Timestamp, image: &Image, node: &NodeId, config: &Config) -> Check {
         let asked = within_a_minute(self.questions.entry(node.clone()).or_default(), now);
-        let mut here = image.assignments.iter();
-        let changes =
-            here.any(|(id, held)| held.record.node_id == *node && restless(image, id, config));
-        // A node that does not answer is asked as often as it should be heard.
-        let timer = config.list_interval.min(config.heartbeat_interval);
-        let per_minute = 60_000 / u64::try_from(timer.as_millis()).unwrap_or(60_000).max(1);
-        let most = if self.is_idle_for(now, MINUTE) && !changes {
-            usize::try_from(per_minute + QUESTIONS_EXTRA).unwrap_or(usize::MAX)
+        let most = if self.is_idle_for(now, MINUTE) && !changes_at(image, node, config) {
+            // One that does not answer, or is not heard, is asked as often as it should be heard.
+            let well = image.nodes.get(node).is_some_and(|held| {
+                held.record.status == NodeStatus::Ready
+                    && held.record.status_reason != NodeReason::AgentUnreachable
+            });
+            let timer = match well {
+                true => config.list_interval,
+                false => config.list_interval.min(config.heartbeat_interval),
+            };
+            let timer = u64::try_from(timer.as_millis()).unwrap_or(60_000).max(1);
+            usize::try_from(60_000 / timer + QUESTIONS_EXTRA).unwrap_or(usize::MAX)
         } else {
             QUESTIONS_PER_MINUTE_MAX
         };
@@ -148,6 +152,12 @@ impl Pace {
     fn is_idle_for(&self, now: Timestamp, time: Duration) -> bool {
         self.idle_from.is_some_and(|from| now >= from + time)
     }
+}
+
+/// Whether something on a node changes by itself.
+fn changes_at(image: &Image, node: &NodeId, config: &Config) -> bool {
+    let mut homes = image.assignments.iter();
+    homes.any(|(id, held)| held.record.node_id == *node && restless(image, id, config))
 }
 
 /// One more at this instant: how many there were within a minute.

@@ -49,9 +49,56 @@ impl Script {
             self.check_act(act)
                 .map_err(|problem| format!("acts[{at}], at {}: {problem}", act.at))?;
         }
+        self.check_losses()?;
         for (at, expect) in self.expect.iter().enumerate() {
             self.check_expect(expect)
                 .map_err(|problem| format!("expect[{at}]: {problem}"))?;
+        }
+        Ok(())
+    }
+
+    /// What is left when everything that is lost for good is lost must suffice: a scheduler that
+    /// reaches the store. And who is cut off is cut off: what is half cut off is neither here nor there.
+    fn check_losses(&self) -> Result<(), String> {
+        let lost = || self.acts.iter().filter(|act| act.is_a_loss());
+        let is_lost = |at: &usize| {
+            lost().any(|act| match act.deed {
+                Deed::CrashScheduler { scheduler } | Deed::PauseScheduler { scheduler } => {
+                    scheduler == *at
+                }
+                Deed::Cut { from, to } => {
+                    let ends = [from, to];
+                    ends.contains(&Process::Replica(*at)) && ends.contains(&Process::Store)
+                }
+                _ => false,
+            })
+        };
+        if (0..self.world.schedulers).all(|at| is_lost(&at)) {
+            return Err("acts: expected one scheduler at least that is not lost for ever".into());
+        }
+        for act in lost() {
+            let Deed::Cut { from, to } = act.deed else {
+                continue;
+            };
+            let is_cut = |from, to| lost().any(|act| act.deed == Deed::Cut { from, to });
+            let mut schedulers = (0..self.world.schedulers).map(Process::Replica);
+            let whole = match (from, to) {
+                (Process::Replica(_), Process::Store) | (Process::Store, Process::Replica(_)) => {
+                    true
+                }
+                (Process::Agent(_), Process::Replica(_)) => schedulers.all(|to| is_cut(from, to)),
+                (Process::Replica(_), Process::Agent(_)) => {
+                    schedulers.all(|it| is_cut(it, to) && is_cut(to, it))
+                }
+                _ => false,
+            };
+            if !whole {
+                return Err(format!(
+                    "acts, at {}: expected to cut for ever a scheduler from the store, or what a node says \
+                     (and what it is told, if anything) from all schedulers",
+                    act.at
+                ));
+            }
         }
         Ok(())
     }

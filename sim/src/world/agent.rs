@@ -18,10 +18,10 @@ use crate::oracle::Rule;
 use crate::process::Process;
 use crate::script::NodeSetup;
 
-use super::World;
 use super::clock::Clock;
 use super::message::{AgentMessage, Body, ControlMessage, ControlReply, RefusedCall};
 use super::said::Said;
+use super::{Happening, World};
 
 /// Whether an agent's process goes on after an order of its machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ enum Alive {
     No,
 }
 
+/// A call to a scheduler is given up after so long, as by the real agent's channel.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 /// So many calls of an agent to a scheduler wait for an answer at most.
 const CONTROL_MAX: usize = 64;
 
@@ -73,6 +75,9 @@ pub(super) struct AgentProcess {
     pub(super) next_control: u64,
     /// The scheduler that it speaks to.
     pub(super) scheduler: usize,
+    /// The call that waits for an answer, and the one that waits for that.
+    awaits: Option<u64>,
+    next: Option<(u64, ControlMessage)>,
 }
 
 impl AgentProcess {
@@ -137,6 +142,8 @@ impl AgentProcess {
             said: Said::default(),
             next_control: 0,
             scheduler: 0,
+            awaits: None,
+            next: None,
         }
     }
 
@@ -147,6 +154,9 @@ impl AgentProcess {
         self.life += 1;
         self.calls.clear();
         self.control.clear();
+        (self.awaits, self.next) = (None, None);
+        // A process begins with the first that it is configured with.
+        self.scheduler = 0;
         self.runtime.lose_news();
     }
 
@@ -320,18 +330,9 @@ impl World {
         if let ControlCall::Heartbeat(heartbeat) = &mut call {
             self.lie_in_heartbeat(at, heartbeat);
         }
-        let replicas = self.replicas.len();
         let agent = &mut self.agents[at];
         let number = agent.next_control;
         agent.next_control += 1;
-        // It makes one call at a time: the one before was given up, and that is no answer too.
-        if agent
-            .control
-            .last_key_value()
-            .is_some_and(|(last, _)| last + 1 == number)
-        {
-            agent.scheduler = (agent.scheduler + 1) % replicas.max(1);
-        }
         if agent.control.len() >= CONTROL_MAX {
             // Its answer was lost long ago.
             agent.control.pop_first();
@@ -350,15 +351,49 @@ impl World {
                 message
             }
         };
-        let to = Process::Replica(agent.scheduler);
-        self.send(
-            Process::Agent(at),
-            to,
-            Body::ControlCall {
-                call: number,
-                message,
-            },
-        );
+        self.say_to_scheduler(at, number, message);
+    }
+
+    /// A connection carries one call at a time, as the real agent's does: what comes while another one
+    /// waits for its answer waits for that, or until that one is given up.
+    fn say_to_scheduler(&mut self, at: usize, call: u64, message: ControlMessage) {
+        let agent = &mut self.agents[at];
+        if agent.awaits.is_some() {
+            agent.next = Some((call, message));
+            return;
+        }
+        agent.awaits = Some(call);
+        let (life, to) = (agent.life, Process::Replica(agent.scheduler));
+        let overdue = Happening::ControlOverdue {
+            agent: at,
+            life,
+            call,
+        };
+        self.queue.push(self.now + CONTROL_TIMEOUT, overdue);
+        self.send(Process::Agent(at), to, Body::ControlCall { call, message });
+    }
+
+    /// There was no answer, which is one too: the next call goes to the next scheduler.
+    pub(super) fn control_overdue(&mut self, at: usize, life: u64, call: u64) {
+        if self.agents[at].life == life && self.agents[at].up {
+            self.control_ends(at, call, true);
+        }
+    }
+
+    /// The call that the connection was taken by is over; `turns`: without an answer.
+    fn control_ends(&mut self, at: usize, call: u64, turns: bool) {
+        let replicas = self.replicas.len().max(1);
+        let agent = &mut self.agents[at];
+        if agent.awaits != Some(call) {
+            return;
+        }
+        agent.awaits = None;
+        if turns {
+            agent.scheduler = (agent.scheduler + 1) % replicas;
+        }
+        if let Some((call, message)) = agent.next.take() {
+            self.say_to_scheduler(at, call, message);
+        }
     }
 
     pub(super) fn agent_receive(&mut self, at: usize, from: Process, body: Body) {
@@ -455,9 +490,8 @@ impl World {
         answer: Result<ControlReply, (i32, String)>,
     ) {
         use berth_proto::control::v1 as control;
-        let replicas = self.replicas.len();
-        let agent = &mut self.agents[at];
-        let Some((id, _)) = agent.control.remove(&call) else {
+        self.control_ends(at, call, answer.is_err());
+        let Some((id, _)) = self.agents[at].control.remove(&call) else {
             return;
         };
         let result = match answer {
@@ -467,13 +501,7 @@ impl World {
             Ok(ControlReply::Heartbeat(b)) => control::HeartbeatResponse::decode(&b[..])
                 .map(ControlAnswer::Heartbeat)
                 .map_err(|e| e.to_string()),
-            Err((code, text)) => {
-                if code == 14 {
-                    // Perhaps another replica leads.
-                    agent.scheduler = (agent.scheduler + 1) % replicas.max(1);
-                }
-                Err(text)
-            }
+            Err((_, text)) => Err(text),
         };
         self.feed_agent(at, AgentInput::Control { id, result });
     }

@@ -23,7 +23,7 @@ impl World {
     pub(super) fn foresee_calm(&mut self, heal: Timestamp) {
         self.queue.push(heal, Happening::Heal);
         self.queue.push(heal + LED_WITHIN, Happening::Led);
-        let given_up = heal + self.oracle.lost_nodes_are_given_up_within();
+        let given_up = heal + self.given_up_within();
         self.queue.push(given_up, Happening::GivenUp);
         // Those that ran stably for long enough have their tries forgotten, which is written.
         let settles = self.oracle.stable_after() + FORGETS;
@@ -36,8 +36,18 @@ impl World {
         self.mark(Mark::LostInTheCalm);
         self.damage.last_loss = Some(self.now);
         self.queue.push(self.now + LEASE + TAKEOVER, Happening::Led);
-        let given_up = self.now + self.oracle.lost_nodes_are_given_up_within();
+        let given_up = self.now + self.given_up_within();
         self.queue.push(given_up, Happening::GivenUp);
+        self.oracle.leaves_later(given_up + FORGETS);
+        let settles = self.oracle.stable_after() + FORGETS * 2;
+        self.oracle.idle_not_before(given_up + settles);
+    }
+
+    /// By when a lost node is given up, whoever leads.
+    fn given_up_within(&self) -> Duration {
+        let graces = self.replicas.iter().map(|it| it.config.eviction_grace);
+        let longest = graces.max().unwrap_or_default();
+        self.oracle.lost_nodes_are_given_up_within(longest)
     }
 
     /// How long ago something was lost in the calm, if it was.
@@ -58,13 +68,13 @@ impl World {
 
     /// Nodes that are lost have been given up by now; what they had leaves soon.
     pub(super) fn lost_nodes_are_given_up(&mut self) {
-        let within = self.oracle.lost_nodes_are_given_up_within();
+        let within = self.given_up_within();
         let ago = self.since_last_loss();
         if ago.is_some_and(|ago| ago < within) {
             return;
         }
         let end = self.end();
-        let moved = self.oracle.lost_nodes_are_left_by(&end);
+        let moved = self.oracle.lost_nodes_are_left_by(&end, ago.is_some());
         self.queue.push(moved, Happening::Moved);
         if ago.is_some() {
             let settles = self.oracle.stable_after() + FORGETS;
@@ -74,7 +84,7 @@ impl World {
 
     /// L5, unless it is due later.
     pub(super) fn moves_are_due(&mut self) {
-        let within = self.oracle.lost_nodes_are_given_up_within();
+        let within = self.given_up_within();
         let later = self.since_last_loss().is_some_and(|ago| ago < within);
         if later || self.now < self.oracle.left_by() {
             return;

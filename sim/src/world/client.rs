@@ -36,12 +36,21 @@ pub(super) struct Client {
     next_call: u64,
     /// The scheduler that it speaks to.
     scheduler: usize,
+    /// The first call that it made there: what those before it come to says nothing of that one.
+    speaks_since: u64,
     /// What an orderly client wants of each workload, one thing after another.
     pub(super) lines: BTreeMap<WorkloadId, VecDeque<Request>>,
     /// What it was told last of each workload's version.
     versions: BTreeMap<WorkloadId, StoreRevision>,
     /// What it asks for once it was told what would come of it.
     then: BTreeMap<u64, Request>,
+}
+
+impl Client {
+    /// The first call that it made where it asks now.
+    pub(super) const fn speaks_since(&self) -> u64 {
+        self.speaks_since
+    }
 }
 
 impl World {
@@ -100,7 +109,7 @@ impl World {
 
     /// A patient client that was told to try again does so.
     pub(super) fn ask_again(&mut self, at: usize, request: Request) {
-        if self.script.world.patient {
+        if self.script.world.patient || self.damage.healed {
             let again = Happening::AskAgain {
                 client: at,
                 request: Box::new(request),
@@ -250,6 +259,8 @@ impl World {
     /// Perhaps another scheduler leads.
     pub(super) fn turn_to_next(&mut self, at: usize) {
         let replicas = self.replicas.len().max(1);
-        self.clients[at].scheduler = (self.clients[at].scheduler + 1) % replicas;
+        let client = &mut self.clients[at];
+        client.scheduler = (client.scheduler + 1) % replicas;
+        client.speaks_since = client.next_call;
     }
 }

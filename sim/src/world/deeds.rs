@@ -61,13 +61,17 @@ impl World {
                 }
             }
             Deed::PauseScheduler { scheduler } => {
-                if self.replicas[scheduler].up {
+                let (up, dead) = (self.replicas[scheduler].up, self.replicas[scheduler].dead);
+                self.replicas[scheduler].dead |= ever;
+                if up {
                     self.mark(Mark::SchedulerPause);
                     self.replicas[scheduler].paused = true;
                 }
-                if ever {
-                    self.replicas[scheduler].dead = true;
-                    self.mark(Mark::SchedulerPausedForGood);
+                match (ever && !dead, up) {
+                    (true, true) => self.mark(Mark::SchedulerPausedForGood),
+                    // It was down, and is not started again.
+                    (true, false) => self.mark(Mark::SchedulerDeadForGood),
+                    (false, _) => {}
                 }
             }
             Deed::HideWatch { scheduler } => self.hide_watch(scheduler),

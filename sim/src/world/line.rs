@@ -45,14 +45,23 @@ impl World {
         self.queue.push(self.now + OVERDUE, overdue);
     }
 
-    /// Nobody answered: it turns to somebody else, and asks there if it is one that waits.
+    /// Nobody answered: it turns to somebody else, and asks there if it is one that waits. In the calm
+    /// everybody waits: what is asked for then is judged.
     pub(super) fn client_overdue(&mut self, at: usize, call: u64) {
-        let waits = self.script.world.orderly || self.script.world.patient;
-        let Some(request) = self.clients[at].outstanding.get(&call) else {
+        if at == self.clients.len() {
+            self.operator_overdue(call);
+            return;
+        }
+        let world = &self.script.world;
+        let waits = world.orderly || world.patient || self.damage.healed;
+        let client = &self.clients[at];
+        let Some(request) = client.outstanding.get(&call) else {
             return;
         };
         let request = waits.then(|| request.clone());
-        self.turn_to_next(at);
+        if call >= client.speaks_since() {
+            self.turn_to_next(at);
+        }
         if let Some(request) = request {
             self.clients[at].outstanding.remove(&call);
             self.client_asks(at, request);

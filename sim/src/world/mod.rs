@@ -107,8 +107,10 @@ enum Happening {
         client: usize,
         request: Box<berth_core::io::request::Request>,
     },
-    /// A call of an orderly client had no answer in time.
+    /// A client's call had no answer in time.
     NoAnswer { client: usize, call: u64 },
+    /// An agent's call to a scheduler had none.
+    ControlOverdue { agent: usize, life: u64, call: u64 },
     /// A slow scheduler comes to its next message.
     HandleNext { replica: usize, life: u64 },
     /// A slow agent says something.
@@ -423,6 +425,9 @@ impl World {
                 self.client_asks(client, *request);
             }
             Happening::NoAnswer { client, call } => self.client_overdue(client, call),
+            Happening::ControlOverdue { agent, life, call } => {
+                self.control_overdue(agent, life, call);
+            }
             Happening::HandleNext { replica, life } => self.handle_next(replica, life),
             Happening::Say {
                 agent,

@@ -23,6 +23,8 @@ const OUTSTANDING_MAX: usize = 128;
 pub(super) struct Operator {
     next_call: u64,
     scheduler: usize,
+    /// The first call that it made there.
+    speaks_since: u64,
     pub(super) outstanding: BTreeMap<u64, Request>,
 }
 
@@ -97,6 +99,24 @@ impl World {
             meant: Box::new(request),
         };
         self.send(Process::Client(self.clients.len()), to, body);
+        self.expect_answer(self.clients.len(), call);
+    }
+
+    /// Nobody answered: the next one is asked from now on.
+    pub(super) fn operator_overdue(&mut self, call: u64) {
+        let Some(request) = self.operator.outstanding.remove(&call) else {
+            return;
+        };
+        if call >= self.operator.speaks_since {
+            self.operator_turns();
+        }
+        self.ask_again(self.clients.len(), request);
+    }
+
+    fn operator_turns(&mut self) {
+        let replicas = self.replicas.len().max(1);
+        self.operator.scheduler = (self.operator.scheduler + 1) % replicas;
+        self.operator.speaks_since = self.operator.next_call;
     }
 
     pub(super) fn operator_receive(&mut self, body: Body) {
@@ -115,8 +135,7 @@ impl World {
         };
         let request = self.operator.outstanding.remove(&call);
         if !told {
-            let replicas = self.replicas.len().max(1);
-            self.operator.scheduler = (self.operator.scheduler + 1) % replicas;
+            self.operator_turns();
             if let Some(request) = request {
                 self.ask_again(self.clients.len(), request);
             }

@@ -214,7 +214,10 @@ impl Members {
         wait_for(
             "every member of etcd to write after the alarm",
             secs(60),
-            async || self.settle().await.map_err(|error| error.to_string()),
+            async || match tokio::time::timeout(secs(10), self.settle()).await {
+                Ok(settled) => settled.map_err(|error| error.to_string()),
+                Err(_) => Err("no answer within 10 s".to_owned()),
+            },
         )
         .await;
     }

@@ -111,9 +111,8 @@ fn a_status_is_one_bare_word() {
     }
 }
 
-#[test]
-fn a_node_is_shown_in_cores() {
-    let view = NodeView {
+fn a_node() -> NodeView {
+    NodeView {
         record: NodeRecord {
             id: "n".parse().unwrap(),
             status: NodeStatus::NotReady,
@@ -145,8 +144,46 @@ fn a_node_is_shown_in_cores() {
         strangers: Some(0),
         resource_version: StoreRevision(1),
         freshness: Freshness::default(),
-    };
-    let shown = node_view(&view);
+    }
+}
+
+#[test]
+fn every_reason_of_a_nodes_status_is_told_in_its_own_words() {
+    let mut told = std::collections::BTreeSet::new();
+    let reasons = [
+        (NodeReason::Registered, "registered"),
+        (NodeReason::HeartbeatResumed, "heartbeats resumed"),
+        (NodeReason::HeartbeatMissed, "heartbeats missed"),
+        (NodeReason::AgentUnreachable, "the agent cannot be called"),
+        (NodeReason::AgentReachable, "the agent can be called again"),
+        (NodeReason::DrainRequested, "drain requested"),
+        (NodeReason::DrainCancelled, "drain cancelled"),
+        (NodeReason::Fenced, "declared dead by an operator"),
+    ];
+    for (reason, words) in reasons {
+        let mut view = a_node();
+        view.record.status_reason = reason;
+        let shown = node_view(&view).status_reason;
+        assert_eq!(shown, words);
+        told.insert(shown);
+    }
+    assert_eq!(told.len(), reasons.len());
+}
+
+#[test]
+fn a_heartbeat_is_answered_with_the_drain_and_the_lease() {
+    for drain in [true, false] {
+        let answer = heartbeat_response(drain, at(7_500));
+        assert!(answer.acknowledged);
+        assert_eq!(answer.drain_node, drain);
+        let lease = answer.lease_expires_at.unwrap();
+        assert_eq!((lease.seconds, lease.nanos), (7, 500_000_000));
+    }
+}
+
+#[test]
+fn a_node_is_shown_in_cores() {
+    let shown = node_view(&a_node());
     assert_eq!(
         (shown.total_cpu_cores, shown.available_cpu_cores),
         (4.0, 3.75)

@@ -133,6 +133,10 @@ fn facts(script: &Script) -> Vec<(String, String)> {
         ),
         fact("network", network(links)),
     ];
+    if !world.knobs.are_usual() {
+        let knobs = serde_json::to_string(&world.knobs).unwrap_or_default();
+        facts.push(fact("configured otherwise", knobs));
+    }
     if let Some(twist) = &script.twist {
         facts.push(fact("twist", twist.to_string()));
     }

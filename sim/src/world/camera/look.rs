@@ -67,7 +67,11 @@ impl Camera {
             up: replica.up,
             paused: replica.paused,
             life: replica.life,
-            role: replica.role(),
+            // Whoever stands still for good does nothing with what it thinks that it is.
+            role: match replica.paused && replica.dead {
+                true => Role::Waits,
+                false => replica.role(),
+            },
         };
         let was = self.replicas.get(at).copied();
         if was == Some(look) {

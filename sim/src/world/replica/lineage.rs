@@ -47,7 +47,8 @@ impl World {
         found: &TxnResponse,
     ) {
         let unverified = planted(Bug::LeaderUnverified) && matches!(next, Next::Watch(_));
-        if !unverified && !self.is_believed(at, before, found.revision) {
+        if !unverified && let Err(broken) = self.judge_store(at, before, found.revision) {
+            self.close_store(at, &broken);
             return;
         }
         let is_there = |at: usize| matches!(found.responses.get(at), Some(TxnOpResponse::Range(it)) if !it.kvs.is_empty());
@@ -97,9 +98,19 @@ impl World {
         }
     }
 
-    /// Holds an answer against what was known when it was asked for. A store that is not believed
-    /// is closed to those who cannot know.
+    /// Holds an answer against what was known when it was asked for. As in production a term or a
+    /// round ends with what is not believed; the next look at who leads closes the store to those
+    /// who cannot know.
     pub(super) fn is_believed(&mut self, at: usize, before: Option<Sight>, revision: i64) -> bool {
+        self.judge_store(at, before, revision).is_ok()
+    }
+
+    fn judge_store(
+        &mut self,
+        at: usize,
+        before: Option<Sight>,
+        revision: i64,
+    ) -> Result<(), Break> {
         let look = Look {
             cluster: 0,
             generation: before.map_or(0, |seen| seen.generation),
@@ -108,12 +119,11 @@ impl World {
         };
         let Err(broken) = self.replicas[at].lineage.judge(before, look) else {
             self.is_told_of(at, revision);
-            return true;
+            return Ok(());
         };
         self.mark(Mark::StoreNotBelieved);
         self.leave_alone(at);
-        self.close_store(at, &broken);
-        false
+        Err(broken)
     }
 
     /// It is told of a revision; those of a store that will not have been are of no account.

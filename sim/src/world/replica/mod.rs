@@ -508,7 +508,11 @@ impl World {
         let replica = &mut self.replicas[at];
         replica.standing = Standing::Idle;
         replica.follows = false;
-        replica.next_campaign = now + Duration::from_millis(500);
+        replica.next_campaign = now
+            + match planted(Bug::NeverLeadsAgain) {
+                true => Duration::from_secs(86_400),
+                false => Duration::from_millis(500),
+            };
         replica.calls.clear();
         replica.agent_calls.clear();
         let close = kv::WatchRequest::Close { stream };
