@@ -19,9 +19,10 @@ pub(crate) fn committed(commit: &Commit) -> Check {
         }
         // Somebody else removed its assignment, maybe long ago: that its record names no home any more
         // is written first, and why it waits with the next step (L2).
-        let repaired = pair.before.as_ref().is_some_and(|before| {
-            before.assigned_node.is_some() && before.status == record.status
-        });
+        let repaired = pair
+            .before
+            .as_ref()
+            .is_some_and(|before| before.assigned_node.is_some() && before.status == record.status);
         if repaired && !commit.assignments.contains_key(id) {
             continue;
         }

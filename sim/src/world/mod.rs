@@ -399,6 +399,8 @@ impl World {
                 life,
                 call,
             } => {
+                // Long after it was sent it is not on its way any more.
+                self.store.forget_twists(Process::Replica(replica), call);
                 if self.replicas[replica].is_alive(life) {
                     self.replica_overdue(replica, call);
                 }

@@ -99,6 +99,14 @@ impl Default for StoreProcess {
     }
 }
 
+impl StoreProcess {
+    /// A call that was to be answered otherwise may never have come.
+    pub(super) fn forget_twists(&mut self, from: Process, call: u64) {
+        self.stale.remove(&(from, call));
+        self.mute.remove(&(from, call));
+    }
+}
+
 /// Replica `at`'s stream for its watch number `round` in its life `life`.
 pub(super) fn stream_of(at: usize, life: u64, round: u64) -> StreamId {
     StreamId(((at as u64) << 32) | ((life & 0xffff) << 16) | (round & 0xffff))
