@@ -18,6 +18,8 @@ const CALLS_PER_MINUTE_MAX: usize = 60;
 
 /// Calls that ask a node something, in one minute, while something on it changes.
 const QUESTIONS_PER_MINUTE_MAX: usize = 300;
+/// And so many more for each workload and each tombstone that is there: each may be asked after.
+const QUESTIONS_FOR_EACH: usize = 10;
 /// So many more than its timers make, where nothing changes.
 const QUESTIONS_EXTRA: u64 = 5;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -74,6 +76,16 @@ impl Pace {
             usize::try_from(60_000 / timer + QUESTIONS_EXTRA).unwrap_or(usize::MAX)
         } else {
             QUESTIONS_PER_MINUTE_MAX
+        };
+        if asked <= most {
+            return Ok(());
+        }
+        let homes = image.assignments.values();
+        let homes = homes.filter(|held| held.record.node_id == *node).count();
+        let graves = image.tombstones.keys().filter(|(at, _)| at == node).count();
+        let most = match most {
+            QUESTIONS_PER_MINUTE_MAX => most + QUESTIONS_FOR_EACH * (homes + graves),
+            timers => timers,
         };
         if asked <= most {
             return Ok(());
