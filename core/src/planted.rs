@@ -78,6 +78,8 @@ bugs! {
         "a placed workload may ask for more CPU whether its node has it or not"
     ShrinkUnseen "shrink-unseen" "S3"
         "the capacity of a node that is about to shrink counts in full until that is committed"
+    OldGhostsKept "old-ghosts-kept" "S5"
+        "room that a transaction of unknown fate could take is kept although it is too old to come"
     UnseenReleased "unseen-released" "S5"
         "the room that a transaction of unknown fate may still take is given away"
     UnknownIsFailed "unknown-is-failed" "S5"
@@ -302,6 +304,7 @@ impl Bug {
             Self::RestoreForgotten => Some("restart-over-a-restored-store"),
             Self::TakesOverTooSoon => Some("reign-between"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),
+            Self::OldGhostsKept => Some("room-of-an-unknown-change"),
             Self::TriesRepeatedAsBefore => Some("removed-tries"),
             Self::UnreadableTombstoneIsNone => Some("unreadable-tombstone"),
             _ => None,

@@ -62,6 +62,7 @@ scenarios! {
     "retry-without-a-home",
     "revoked-lease",
     "rolling-restart",
+    "room-of-an-unknown-change",
     "runtime-away",
     "same-request-twice",
     "second-agent",

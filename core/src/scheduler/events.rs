@@ -65,6 +65,7 @@ impl Scheduler {
         self.finish_move(id);
         self.forget_waiting(id);
         self.timers.clear(&Timer::Workload(id.clone()));
+        self.timers.clear(&Timer::Ghosts(id.clone()));
         self.unsettled.remove(id);
         self.suggestions.remove(id);
         let waiting = self.workloads.remove(id).map(|workload| workload.waiting);

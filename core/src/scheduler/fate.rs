@@ -234,11 +234,12 @@ impl Scheduler {
         }
     }
 
-    /// Of a workload that is not stored nothing may be written that would take the place of its
-    /// transactions of unknown fate. They are too old to be carried out in the end.
+    /// It may be that nothing is ever written that would take the place of a workload's transactions
+    /// of unknown fate. They are too old to be carried out in the end.
     pub(super) fn lay_old_ghosts(&mut self, id: &WorkloadId) {
         let old = self.workloads.get(id).is_some_and(|workload| {
-            workload.durable.record.is_none() && self.now >= workload.strays_until
+            let waits = workload.durable.record.is_some() && planted(Bug::OldGhostsKept);
+            self.now >= workload.strays_until && !waits
         });
         if old {
             self.lay_ghosts(id);
@@ -388,10 +389,8 @@ impl Scheduler {
         workload.staged = None;
         if unseen {
             workload.strays_until = strays_until;
-        }
-        if unseen && workload.durable.record.is_none() {
             // Perhaps nothing else is ever written of it: then its ghosts go when they are too old.
-            self.timers.set(Timer::Workload(id.clone()), strays_until);
+            self.timers.set(Timer::Ghosts(id.clone()), strays_until);
         }
         workload.ghosts.extend(target.filter(|_| unseen));
         let missed = std::mem::take(&mut workload.missed);

@@ -332,6 +332,9 @@ impl Scheduler {
                 }
                 Timer::Listing(id) => self.list(&id),
                 Timer::Workload(id) => {
+                    self.dirty.insert(id);
+                }
+                Timer::Ghosts(id) => {
                     self.lay_old_ghosts(&id);
                     self.dirty.insert(id);
                 }

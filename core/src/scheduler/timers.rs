@@ -14,6 +14,8 @@ pub(super) enum Timer {
     Listing(NodeId),
     /// A workload's next step.
     Workload(WorkloadId),
+    /// A workload's transactions of unknown fate are too old to be carried out.
+    Ghosts(WorkloadId),
     /// The periodic pass.
     Pass,
     /// Evictions may go on.

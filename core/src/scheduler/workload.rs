@@ -47,10 +47,17 @@ impl Durable {
             return Phase::Idle;
         };
         match retry.next_retry_at {
-            _ if retry.exhausted => Phase::GivenUp,
+            _ if retry.exhausted && self.is_failing() => Phase::GivenUp,
             Some(at) if at > now && !planted(Bug::MoveSkipsBackoff) => Phase::BackingOff(at),
             Some(_) | None => Phase::Idle,
         }
+    }
+
+    /// What it runs, if anything, is not what is wanted. The last try of one that runs has not failed:
+    /// on another node, and under another leader, it is started.
+    fn is_failing(&self) -> bool {
+        let record = self.record.as_ref();
+        record.is_some_and(|record| record.status.actual_state != ActualState::Running)
     }
 
     /// Writes what the canonical record repeats of the other records.
@@ -357,20 +364,17 @@ impl Workload {
                     Phase::Deleting((now + config.retry_backoff_min) - config.delete_timeout)
                 }
             },
-            (None, Some(retry)) if retry.state.exhausted => Phase::GivenUp,
+            (None, Some(retry)) if retry.state.exhausted && self.durable.is_failing() => {
+                Phase::GivenUp
+            }
             (None, Some(retry)) => match retry.state.next_retry_at {
-                Some(at) if at > retry.last_failure_at && self.is_failing() => {
+                Some(at) if at > retry.last_failure_at && self.durable.is_failing() => {
                     Phase::BackingOff(at)
                 }
                 Some(_) | None => Phase::Idle,
             },
             (None, None) => Phase::Idle,
         };
-    }
-
-    fn is_failing(&self) -> bool {
-        self.record()
-            .is_some_and(|record| record.status.actual_state != ActualState::Running)
     }
 
     /// The state in one word. `node_lost`: its node is not ready.

@@ -105,3 +105,38 @@ fn a_delete_that_may_have_been_sent_is_asked_for_again_soon() {
         "and not after the whole deadline of a delete"
     );
 }
+
+/// The last try of a workload that runs has not failed, although no other one is left: elsewhere, and
+/// under another leader, it is started.
+#[test]
+fn what_runs_by_its_last_try_is_started_where_it_moves() {
+    for takes_over in [false, true] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(2);
+        cluster.agents.get_mut(&node("n-0")).unwrap().result = AgentState::Failed;
+        cluster.apply("w", 100).unwrap();
+        cluster.pass(seconds(200));
+        assert_eq!(cluster.seen("w"), ("Failed".into(), "n-0".into()));
+        // It had started after all, and nobody had learnt that.
+        let revision = cluster.get_workload("w").unwrap().record.revision_id;
+        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+        agent.has.insert(id("w"), (revision, AgentState::Running));
+        cluster.pass(seconds(70));
+        let record = cluster.get_workload("w").unwrap().record;
+        assert_eq!(cluster.seen("w").0, "Running");
+        assert!(record.retry.exhausted);
+        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
+        (agent.heartbeats, agent.reachable) = (false, false);
+        // On its new node nothing is done before the leader is another one.
+        cluster.agents.get_mut(&node("n-1")).unwrap().hangs = takes_over;
+        cluster.pass(seconds(120));
+        if takes_over {
+            cluster.go_on("n-1");
+            cluster.restart(50);
+        }
+        cluster.pass(seconds(130));
+        assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+        let there = &cluster.agents[&node("n-1")].has;
+        assert!(there.contains_key(&id("w")), "takes over: {takes_over}");
+    }
+}

@@ -2,11 +2,11 @@
 //! not be read and was written anew.
 
 use berth_core::io::AgentState;
-use berth_core::io::request::Request;
+use berth_core::io::request::{ApplyWorkload, Request};
 use berth_core::model::workload::FailureKind;
 use berth_core::{Config, Epoch, EventType, Input, Key, Scheduler, StoreRevision};
 
-use crate::cluster::{Cluster, NextCommit, id, node, registration, seconds};
+use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 use crate::review::edit;
 
 const SIZE: berth_core::model::units::Resources =
@@ -294,4 +294,32 @@ fn what_was_applied_and_never_answered_is_not_gone_before_its_agent_was_asked() 
         "{told:?}"
     );
     assert_eq!(cluster.seen("w").0, "Gone");
+}
+
+/// A change of unknown fate that nobody repeats keeps the room that it could take, for as long as it
+/// could come, and no longer.
+#[test]
+fn room_for_what_is_too_old_to_come_is_given_back() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let version = cluster.apply("w", 1_000).unwrap().resource_version;
+    cluster.pass(seconds(3));
+    cluster.next_commit = NextCommit::UnknownLost;
+    let larger = ApplyWorkload {
+        if_match: cluster.get_workload("w").map(|view| view.resource_version),
+        ..apply("w", 3_000)
+    };
+    assert!(version <= larger.if_match.unwrap());
+    let told = cluster.apply_with(larger);
+    assert!(told.is_err(), "{told:?}");
+    cluster.next_commit = NextCommit::Works;
+    cluster.apply("other", 2_500).unwrap();
+    cluster.pass(seconds(10));
+    assert_eq!(cluster.seen("other").0, "Pending", "it may still come");
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("other").0, "Running");
+    assert_eq!(
+        cluster.get_workload("w").unwrap().record.resources.cpu.0,
+        1_000
+    );
 }

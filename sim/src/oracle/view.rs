@@ -92,10 +92,9 @@ impl View {
         patience: Duration,
         memo: &mut Memo,
     ) -> Option<bool> {
-        // Where nothing is stored, nothing may ever take the place of what was given up.
-        let (workloads, late) = (&self.workloads, |ghost: &Ghost| ghost.until <= clock);
+        // It may be that nothing ever takes the place of what was given up.
         self.ghosts
-            .retain(|id, ghosts| workloads.contains_key(id) || !ghosts.iter().all(late));
+            .retain(|_, ghosts| !ghosts.iter().all(|ghost| ghost.until <= clock));
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::of(&snapshot.records, memo);
@@ -209,7 +208,10 @@ impl View {
                 group: record.and_then(|record| record.constraints.anti_affinity.clone()),
                 until,
             });
-            self.ghosts.entry(id.clone()).or_default().extend(ghost);
+            let ghosts = self.ghosts.entry(id.clone()).or_default();
+            ghosts.extend(ghost);
+            // They go together, when the last of them is too old.
+            ghosts.iter_mut().for_each(|ghost| ghost.until = until);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::marks::Mark;
 use crate::oracle::Rule;
 use crate::process::Process;
 use crate::script::Deed;
+use crate::trace::BEGINNING;
 
 use super::door::{ClientAnswer, ClientMessage};
 use super::message::{Body, RefusedCall};
@@ -18,6 +19,8 @@ use super::{Happening, World};
 
 /// How long a patient client waits before it tries again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So long after the healing everybody has found everybody.
+const SETTLED: Duration = Duration::from_secs(60);
 /// So soon what nothing stands in the way of runs.
 const PROBE: Duration = Duration::from_secs(30);
 
@@ -249,7 +252,9 @@ impl World {
         let (Request::Apply(apply), Ok(Response::Workload(view))) = (request, answer) else {
             return;
         };
-        if self.damage.healed && apply.spec.is_some() && !apply.dry_run {
+        // What was asked for earlier meets agents that are still on their way to the leader.
+        let settled = BEGINNING + self.script.world.chaos.duration() + SETTLED;
+        if self.now >= settled && apply.spec.is_some() && !apply.dry_run {
             let (id, generation) = (view.record.id.clone(), view.record.metadata.generation);
             let due = Happening::Due { id, generation };
             self.queue.push(self.now + PROBE, due);
