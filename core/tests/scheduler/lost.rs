@@ -6,11 +6,7 @@ use berth_core::model::workload::DesiredState;
 use berth_core::{Config, EventType, Key};
 
 use crate::cluster::{Cluster, id, node, seconds};
-
-fn lose(cluster: &mut Cluster, name: &str) {
-    let agent = cluster.agents.get_mut(&node(name)).unwrap();
-    (agent.heartbeats, agent.reachable) = (false, false);
-}
+use crate::nodes::lose;
 
 #[test]
 fn what_was_to_be_stopped_on_a_lost_node_is_at_rest_and_its_copy_is_remembered() {

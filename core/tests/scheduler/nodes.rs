@@ -10,7 +10,7 @@ use berth_core::{Config, EventType, Input, Key};
 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 
-fn lose(cluster: &mut Cluster, name: &str) {
+pub(crate) fn lose(cluster: &mut Cluster, name: &str) {
     let agent = cluster.agents.get_mut(&node(name)).unwrap();
     (agent.heartbeats, agent.reachable) = (false, false);
 }

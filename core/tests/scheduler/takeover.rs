@@ -5,6 +5,7 @@ use berth_core::io::agent::AgentState;
 use berth_core::io::request::Request;
 
 use crate::cluster::{Cluster, id, node, seconds};
+use crate::nodes::lose;
 
 fn applies(cluster: &Cluster, name: &str) -> Vec<Timestamp> {
     let told = cluster.agents[&node(name)].told.iter();
@@ -125,8 +126,7 @@ fn what_runs_by_its_last_try_is_started_where_it_moves() {
         let record = cluster.get_workload("w").unwrap().record;
         assert_eq!(cluster.seen("w").0, "Running");
         assert!(record.retry.exhausted);
-        let agent = cluster.agents.get_mut(&node("n-0")).unwrap();
-        (agent.heartbeats, agent.reachable) = (false, false);
+        lose(&mut cluster, "n-0");
         // On its new node nothing is done before the leader is another one.
         cluster.agents.get_mut(&node("n-1")).unwrap().hangs = takes_over;
         cluster.pass(seconds(120));
