@@ -95,7 +95,7 @@ fn what_was_to_be_stopped_leaves_as_stopped_and_that_is_told_once() {
 }
 
 #[test]
-fn what_left_a_drained_node_is_not_brought_back_by_what_that_node_says_late() {
+fn what_left_a_drained_node_is_gone_there_and_that_is_told_once() {
     let mut cluster = Cluster::new();
     cluster.nodes(2);
     cluster.apply("w", 100).unwrap();
