@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use berth_core::{Timestamp, WorkloadId};
 
-use crate::io::{AgentOutput, AgentReply, Refusal, Write};
+use crate::io::{AgentReply, Refusal, Write};
 use crate::lane::{Lane, Waiter};
 use crate::status::control_status;
 use crate::tasks::{TaskLog, TaskState};
@@ -35,25 +35,24 @@ impl Lane {
     }
 
     /// The replies whose version is durable.
-    pub(crate) fn replies_due(&mut self) -> Vec<AgentOutput> {
+    pub(crate) fn replies_due(&mut self) -> Vec<Waiter> {
         let durable = self.durable;
         let due = self
             .waiters
             .extract_if(.., |waiter| waiter.version <= durable);
-        due.map(|Waiter { id, reply, .. }| AgentOutput::Reply { id, reply })
-            .collect()
+        due.collect()
     }
 
     /// A write failed: whoever waited for it does not know what will come of the call.
-    pub(crate) fn refuse_waiters(&mut self, version: u64, reason: &str) -> Vec<AgentOutput> {
+    pub(crate) fn refuse_waiters(&mut self, version: u64, reason: &str) -> Vec<Waiter> {
         let refused = self
             .waiters
             .extract_if(.., |waiter| waiter.version <= version);
         let refusal = Refusal::NotDurable(reason.to_owned());
         refused
-            .map(|waiter| AgentOutput::Reply {
-                id: waiter.id,
+            .map(|waiter| Waiter {
                 reply: AgentReply::Refused(refusal.clone()),
+                ..waiter
             })
             .collect()
     }

@@ -32,6 +32,7 @@
 //! with the agent needs no care: the next one starts from what is durable and asks the runtime.
 
 mod control;
+mod epoch;
 mod events;
 pub mod failure;
 pub mod fake;

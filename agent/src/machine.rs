@@ -11,12 +11,13 @@ use berth_proto::control::v1 as control;
 use berth_proto::time::timestamp_from_unix_ms_u64;
 
 use crate::control::{Control, Say};
+use crate::epoch::EpochMemory;
 use crate::failure::bounded;
 use crate::io::{
-    AgentConfig, AgentInput, AgentOutput, AgentReply, CommandId, ControlCall, Heartbeat, Refusal,
-    RequestId, Restored, Write, WriteId,
+    AgentConfig, AgentInput, AgentOutput, CommandId, ControlCall, Heartbeat, Restored, Write,
+    WriteId,
 };
-use crate::lane::{Lane, RETRY_AFTER};
+use crate::lane::{Lane, RETRY_AFTER, Waiter};
 use crate::lanes::Lanes;
 use crate::status::{agent_status, control_status};
 use crate::tasks::TaskLog;
@@ -32,7 +33,7 @@ pub struct AgentMachine {
     pub(crate) lanes: Lanes,
     pub(crate) tasks: TaskLog,
     said: Said,
-    epoch: EpochMemory,
+    pub(crate) epoch: EpochMemory,
     control: Control,
     usage: control::NodeUsage,
     timers: BTreeSet<(Timestamp, WorkloadId)>,
@@ -68,18 +69,9 @@ impl Said {
     }
 }
 
-/// The highest epoch that was seen, and whether that is durable.
-#[derive(Debug, Default)]
-struct EpochMemory {
-    highest: Option<Epoch>,
-    durable: Option<Epoch>,
-    writing: bool,
-    retry_at: Option<Timestamp>,
-}
-
 /// What a write is of.
 #[derive(Debug, Clone)]
-enum WriteOf {
+pub(crate) enum WriteOf {
     Epoch(Epoch),
     Lane(WorkloadId),
 }
@@ -100,11 +92,7 @@ impl AgentMachine {
             lanes,
             tasks: TaskLog::default(),
             said: Said::default(),
-            epoch: EpochMemory {
-                highest: epoch,
-                durable: epoch,
-                ..EpochMemory::default()
-            },
+            epoch: EpochMemory::restored(epoch),
             control: Control::new(now),
             usage: control::NodeUsage::default(),
             timers: BTreeSet::new(),
@@ -234,33 +222,24 @@ impl AgentMachine {
         Ok(())
     }
 
-    /// Raises the highest epoch, or refuses a caller that is below it (S2).
-    pub(crate) fn admit(&mut self, epoch: Option<Epoch>) -> Result<(), Refusal> {
-        match (epoch, self.epoch.highest) {
-            (Some(got), Some(highest)) if got < highest && !planted(Bug::AgentObeysOldLeader) => {
-                Err(Refusal::StaleEpoch { got, highest })
-            }
-            (Some(got), _) => {
-                self.epoch.highest = Some(got);
-                Ok(())
-            }
-            (None, _) => Ok(()),
-        }
-    }
-
     pub(crate) fn output(&mut self, output: AgentOutput) {
         self.outputs.push_back(output);
     }
 
-    pub(crate) fn reply(&mut self, id: RequestId, reply: AgentReply) {
-        self.outputs.push_back(AgentOutput::Reply { id, reply });
+    pub(crate) fn begin_write(&mut self, of: WriteOf, write: Write) -> WriteId {
+        let id = WriteId(self.writes_made);
+        self.writes_made += 1;
+        self.writes.insert(id, of);
+        self.output(AgentOutput::Write { id, write });
+        id
     }
 
     /// Lets a lane go on: its record is written, commands and replies go out, its timer is set,
     /// the scheduler hears of what changed.
     pub(crate) fn settle(&mut self, now: Timestamp, id: &WorkloadId) {
-        // Writes of epochs come before writes of what was done under them.
+        // An epoch is durable before anything that was decided under it.
         self.write_epoch(now);
+        let may_write = self.epoch.is_durable();
         let Some(lane) = self.lanes.get_mut(id) else {
             return;
         };
@@ -274,7 +253,7 @@ impl AgentMachine {
         }
         let command_id = self.next_command;
         let command = lane.advance(now, command_id, &mut self.artifact_floor);
-        if let Some(write) = lane.write_due(id) {
+        if may_write && let Some(write) = lane.write_due(id) {
             let write_id = WriteId(self.writes_made);
             self.writes_made += 1;
             lane.writing = Some((write_id, lane.version));
@@ -291,7 +270,7 @@ impl AgentMachine {
                 command,
             });
         }
-        self.outputs.extend(lane.replies_due());
+        let replies = lane.replies_due();
         lane.update_task(now, &mut self.tasks);
         if lane.has_news() {
             self.control.note_change();
@@ -307,18 +286,18 @@ impl AgentMachine {
         if lane.is_over() && lane.waiters.is_empty() {
             self.lanes.remove(id);
         }
+        for Waiter { id, reply, .. } in replies {
+            self.reply(id, reply);
+        }
     }
 
     fn written(&mut self, now: Timestamp, id: WriteId, result: Result<(), String>) {
         match self.writes.remove(&id) {
             None => {}
-            Some(WriteOf::Epoch(epoch)) => {
-                self.epoch.writing = false;
-                match result {
-                    Ok(()) => self.epoch.durable = Some(epoch),
-                    Err(_) => self.epoch.retry_at = Some(now + RETRY_AFTER),
-                }
-            }
+            Some(WriteOf::Epoch(epoch)) => match result {
+                Ok(()) => self.epoch_written(now, epoch),
+                Err(reason) => self.epoch_not_written(now, &bounded(reason)),
+            },
             Some(WriteOf::Lane(workload)) => {
                 let Some(lane) = self.lanes.get_mut(&workload) else {
                     return;
@@ -330,8 +309,9 @@ impl AgentMachine {
                     Ok(()) => lane.durable = version,
                     Err(reason) => {
                         lane.retry_at = Some(now + RETRY_AFTER);
-                        let refused = lane.refuse_waiters(version, &bounded(reason));
-                        self.outputs.extend(refused);
+                        for waiter in lane.refuse_waiters(version, &bounded(reason)) {
+                            self.refuse(waiter.id, waiter.reply);
+                        }
                     }
                 }
                 self.settle(now, &workload);
@@ -350,25 +330,6 @@ impl AgentMachine {
         for (_, id) in due {
             self.settle(now, &id);
         }
-    }
-
-    fn write_epoch(&mut self, now: Timestamp) {
-        let waits = self.epoch.retry_at.is_some_and(|at| now < at);
-        let Some(highest) = self.epoch.highest else {
-            return;
-        };
-        if self.epoch.durable == Some(highest) || self.epoch.writing || waits {
-            return;
-        }
-        self.epoch.retry_at = None;
-        self.epoch.writing = true;
-        let id = WriteId(self.writes_made);
-        self.writes_made += 1;
-        self.writes.insert(id, WriteOf::Epoch(highest));
-        self.output(AgentOutput::Write {
-            id,
-            write: Write::Epoch(highest),
-        });
     }
 
     /// Says to the scheduler what is due.

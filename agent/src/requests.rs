@@ -58,7 +58,7 @@ impl AgentMachine {
         caller: Caller,
         request: AgentRequest,
     ) {
-        if let Err(refusal) = self.admit(caller.epoch) {
+        if let Err(refusal) = self.admit(id, caller.epoch) {
             self.reply(id, AgentReply::Refused(refusal));
             return;
         }

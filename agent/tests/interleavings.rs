@@ -45,6 +45,8 @@ enum Op {
     Arrive(usize),
     /// Another leader takes over: its calls have a higher epoch.
     NextEpoch,
+    /// The leader asks what runs.
+    Ask,
     Write(bool),
     Command(usize),
     Hear,
@@ -68,6 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..WORKLOADS.len(), want()).prop_map(|(at, want)| Op::Send(at, want)),
         6 => any::<usize>().prop_map(Op::Arrive),
         1 => Just(Op::NextEpoch),
+        1 => Just(Op::Ask),
         8 => prop::bool::weighted(0.9).prop_map(Op::Write),
         8 => any::<usize>().prop_map(Op::Command),
         8 => Just(Op::Hear),
@@ -126,6 +129,14 @@ impl Run {
             Op::NextEpoch => {
                 self.epoch += 1;
                 self.calls = 0;
+            }
+            Op::Ask => {
+                let caller = Caller {
+                    epoch: Some(Epoch(self.epoch)),
+                    call: None,
+                };
+                let request = proto::ListWorkloadsRequest::default();
+                world.call(caller, AgentRequest::List(request));
             }
             Op::Write(works) => world.write(works),
             Op::Command(at) => world.command(at),

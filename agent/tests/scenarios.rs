@@ -200,6 +200,60 @@ fn an_older_epoch_is_refused_also_after_a_restart() {
 }
 
 #[test]
+fn nothing_is_answered_under_an_epoch_that_a_restart_forgets() {
+    let list = || AgentRequest::List(proto::ListWorkloadsRequest::default());
+    let mut world = World::new();
+    world.call(epoch(6), apply("web", "r1", true, &[]));
+    world.run();
+    // Asked by a new leader, it says nothing before that epoch is on its disk ...
+    let early = world.call(epoch(7), list());
+    let refused = world.call(epoch(6), list());
+    let stranger = world.call(Caller::default(), list());
+    assert!(!world.replies.contains_key(&early));
+    assert!(matches!(
+        world.replies.remove(&refused),
+        Some(AgentReply::Refused(Refusal::StaleEpoch { .. }))
+    ));
+    let unasked = world.replies.remove(&stranger);
+    assert!(matches!(unasked, Some(AgentReply::List(_))), "{unasked:?}");
+    // ... nor does it keep what it was told then, which would be done after a restart ...
+    let told = world.call(epoch(7), apply("web", "r2", true, &[]));
+    assert_eq!(world.writes.len(), 1, "the epoch's: {:?}", world.writes);
+    // ... and says so where it cannot be written.
+    world.write(false);
+    for id in [early, told] {
+        let reply = world.replies.remove(&id);
+        assert!(
+            matches!(reply, Some(AgentReply::Refused(Refusal::NotDurable(_)))),
+            "{reply:?}"
+        );
+    }
+    // It tries again, and does what it was told: whether that would have an effect was open.
+    let waits = world.call(epoch(7), list());
+    assert!(!world.replies.contains_key(&waits));
+    world.run_for(Duration::from_secs(5));
+    assert_eq!(world.disk_epoch, Some(Epoch(7)));
+    let listing = world.replies.remove(&waits);
+    assert!(matches!(listing, Some(AgentReply::List(_))), "{listing:?}");
+    assert_eq!(world.status("web").unwrap().revision_id, "r2");
+}
+
+#[test]
+fn an_epoch_that_came_while_another_was_written_is_waited_for() {
+    let list = || AgentRequest::List(proto::ListWorkloadsRequest::default());
+    let mut world = World::new();
+    let former = world.call(epoch(6), list());
+    let later = world.call(epoch(7), list());
+    world.write(true);
+    assert_eq!(world.disk_epoch, Some(Epoch(6)));
+    assert!(world.replies.contains_key(&former));
+    assert!(!world.replies.contains_key(&later));
+    world.write(true);
+    assert_eq!(world.disk_epoch, Some(Epoch(7)));
+    assert!(world.replies.contains_key(&later));
+}
+
+#[test]
 fn a_call_that_was_overtaken_is_refused() {
     let mut world = World::new();
     let call = |call| Caller {

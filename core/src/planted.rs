@@ -72,6 +72,8 @@ bugs! {
         "transactions do not compare the records that they decide on"
     AgentObeysOldLeader "agent-obeys-old-leader" "S2"
         "the agent does not refuse calls of an earlier epoch"
+    AgentAnswersTooSoon "agent-answers-too-soon" "S2"
+        "the agent answers, and acts, before the epoch under which it was asked is on its disk"
     AgentForgetsEpoch "agent-forgets-epoch" "S2"
         "the agent forgets the highest epoch when it restarts"
     GrowthUnchecked "growth-unchecked" "S3"
@@ -88,6 +90,8 @@ bugs! {
         "the canonical record keeps the home that the assignment left"
     RepairSkipped "repair-skipped" "S4"
         "record and assignment that name different nodes are not repaired"
+    ReservationUnrepaired "reservation-unrepaired" "L1"
+        "an assignment of another revision than its record stays as it is"
     UnreadableHomeLeft "unreadable-home-left" "S4"
         "an assignment that cannot be read counts as none, and what it stood for is forgotten"
     TieBreak "tie-break" "S5"
@@ -291,6 +295,7 @@ impl Bug {
     #[must_use]
     pub const fn scene(self) -> Option<&'static str> {
         match self {
+            Self::AgentAnswersTooSoon => Some("heard-and-forgotten"),
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
             Self::CopyBroughtBack => Some("late-call-after-purge"),
             Self::CountUnchecked => Some("untold-removal"),
@@ -301,6 +306,7 @@ impl Bug {
             Self::LeaderUnverified => Some("restored-in-silence"),
             Self::OlderListingBelieved => Some("old-listing"),
             Self::ReadBackUnverified => Some("restored-while-unknown"),
+            Self::ReservationUnrepaired => Some("put-back-from-before"),
             Self::RestoreForgotten => Some("restart-over-a-restored-store"),
             Self::TakesOverTooSoon => Some("reign-between"),
             Self::ShrinkUnseen => Some("grow-while-shrinking"),

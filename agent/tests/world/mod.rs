@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) replies: BTreeMap<RequestId, AgentReply>,
     pub(crate) control: VecDeque<(ControlCallId, ControlCall)>,
     stamps: BTreeMap<RequestId, (WorkloadId, Stamp)>,
+    /// Under which epoch a request came.
+    epochs: BTreeMap<RequestId, Epoch>,
     requests: u64,
 }
 
@@ -58,6 +60,7 @@ impl World {
             replies: BTreeMap::new(),
             control: VecDeque::new(),
             stamps: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             requests: 0,
         };
         world.boot();
@@ -106,6 +109,7 @@ impl World {
                 AgentOutput::Write { id, write } => self.writes.push_back((id, write)),
                 AgentOutput::Runtime { id, command } => {
                     check_persisted_first(&self.disk, &command);
+                    check_epoch_first(&self.disk, self.disk_epoch, &command);
                     let workload = &command.launch().workload;
                     let cut = matches!(command, RuntimeCommand::CutShort(_));
                     let busy = self.under_way.values().any(|of| of == workload);
@@ -119,6 +123,12 @@ impl World {
                     if let Some((workload, stamp)) = self.stamps.get(&id) {
                         check_durable(&self.disk, &reply, workload, *stamp);
                     }
+                    let refused = matches!(reply, AgentReply::Refused(_));
+                    let epoch = self.epochs.get(&id).copied();
+                    assert!(
+                        refused || epoch <= self.disk_epoch,
+                        "{reply:?} under an epoch that a restart forgets"
+                    );
                     self.replies.insert(id, reply);
                 }
                 AgentOutput::Control { id, call } => self.control.push_back((id, call)),
@@ -135,6 +145,9 @@ impl World {
             AgentRequest::Delete(delete) => delete.id.parse().ok(),
             AgentRequest::Status(_) | AgentRequest::List(_) | AgentRequest::Actions(_) => None,
         };
+        if let Some(epoch) = caller.epoch {
+            self.epochs.insert(id, epoch);
+        }
         if let (Some(workload), Some(epoch), Some(call)) = (workload, caller.epoch, caller.call) {
             self.stamps.insert(id, (workload, Stamp { epoch, call }));
         }
@@ -290,6 +303,21 @@ fn check_persisted_first(disk: &BTreeMap<WorkloadId, Record>, command: &RuntimeC
         durable.as_ref(),
         Some(launch),
         "{command:?} left before it was durable"
+    );
+}
+
+/// No command leaves that was decided under an epoch that a restart forgets.
+fn check_epoch_first(
+    disk: &BTreeMap<WorkloadId, Record>,
+    durable: Option<Epoch>,
+    command: &RuntimeCommand,
+) {
+    let record = disk.get(&command.launch().workload);
+    let stamp = record.and_then(|record| record.stamp);
+    let epoch = stamp.map(|stamp| stamp.epoch);
+    assert!(
+        epoch <= durable,
+        "{command:?} under {epoch:?}, {durable:?} is durable"
     );
 }
 

@@ -50,6 +50,18 @@ impl ActualState {
         Self::Failed,
         Self::Unknown,
     ];
+
+    /// Whether it says where the workload has come to rest since it was placed. One that has not
+    /// is still on the move from where its assignment came from (S16). `Unknown` counts as not
+    /// settled: whether it ever ran there is not told, and a drain that waits for it errs on the
+    /// careful side.
+    #[must_use]
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Running | Self::Stopped | Self::Failed => true,
+            Self::Pending | Self::Unknown => false,
+        }
+    }
 }
 
 /// `/workloads/<id>`: the canonical record.

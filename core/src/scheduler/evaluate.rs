@@ -118,6 +118,32 @@ impl Scheduler {
         })
     }
 
+    /// Its assignment is of another revision than its record, or of other amounts: somebody else
+    /// put one of them back. What is reserved follows the record where that fits, and the workload
+    /// moves where it does not.
+    fn repair_reservation(&mut self, id: &WorkloadId, desired: DesiredState) -> bool {
+        let Some(durable) = self.workloads.get(id).map(|workload| &workload.durable) else {
+            return false;
+        };
+        let (Some(record), Some(home)) = (&durable.record, &durable.assignment) else {
+            return false;
+        };
+        let follows = home.resources == record.resources && home.revision_id == record.revision_id;
+        if follows || planted(Bug::ReservationUnrepaired) {
+            return false;
+        }
+        let mut plan = Plan {
+            next: durable.clone(),
+            ..Plan::default()
+        };
+        self.rehome_after_change(id, &mut plan.next, &mut plan.events, &mut plan.tombstones);
+        if plan.next.assignment.is_none() && desired == DesiredState::Running {
+            plan.then = self.plan_home(id, &mut plan.next, true, &mut plan.events);
+        }
+        self.stage_workload(id, plan);
+        true
+    }
+
     /// Somebody else removed its canonical record: what was left of it goes too.
     fn clear_remains(&mut self, id: &WorkloadId) {
         let Some(workload) = self.workloads.get(id) else {
@@ -181,6 +207,9 @@ impl Scheduler {
             return;
         }
         let crowded = entity.assigned.len() > 2;
+        if desired != DesiredState::Deleted && self.repair_reservation(id, desired) {
+            return;
+        }
         if self.drain_step(id, node, desired) {
             return;
         }

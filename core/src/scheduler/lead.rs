@@ -6,7 +6,7 @@ use crate::io::{Deposed, Snapshot};
 use crate::model::id::{Epoch, EventId, NodeId, StoreRevision, WorkloadId};
 use crate::model::key::Key;
 use crate::model::node::NodeStatus;
-use crate::model::workload::{ActualState, DesiredState};
+use crate::model::workload::DesiredState;
 use crate::planted::{Bug, planted};
 
 use super::node::Node;
@@ -202,10 +202,7 @@ impl Scheduler {
         }
         let is_unsettled = |w: &Workload| {
             w.record()
-                .is_some_and(|record| match record.status.actual_state {
-                    ActualState::Pending | ActualState::Unknown => true,
-                    ActualState::Running | ActualState::Stopped | ActualState::Failed => false,
-                })
+                .is_some_and(|record| !record.status.actual_state.is_settled())
         };
         for (id, workload) in self.workloads.iter().filter(|(_, w)| is_unsettled(w)) {
             let assignment = workload.durable.assignment.as_ref();

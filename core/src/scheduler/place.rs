@@ -430,9 +430,8 @@ impl Scheduler {
         }
         self.settle_in(&mut next, &target, note);
         // One that has not settled since it was moved is still on the move from where that began.
-        let unsettled = record.status.actual_state == ActualState::Pending;
         let earlier = before
-            .filter(|_| unsettled)
+            .filter(|_| !record.status.actual_state.is_settled())
             .map(|assignment| assignment.moved_from.clone());
         let mut origins = earlier.unwrap_or_default();
         origins.retain(|node| Some(node) != from.as_ref());

@@ -7,6 +7,7 @@ use berth_core::model::workload::{ActualState, DesiredState};
 use berth_core::{EventType, Key};
 
 use crate::cluster::{Cluster, id, node, seconds};
+use crate::nodes::lose;
 
 fn drain(cluster: &mut Cluster, deadline: u64) {
     let drain = Request::Drain {
@@ -107,5 +108,41 @@ fn what_left_a_drained_node_is_gone_there_and_that_is_told_once() {
     cluster.pass(seconds(60));
     assert!(cluster.agents[&node("n-0")].has.is_empty());
     assert_eq!(cluster.count(EventType::Rescheduled), 1);
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+}
+
+/// S16: what a drain moved, and what was moved on because that node was lost before it ran there, is on
+/// the move under the next leader too.
+#[test]
+fn a_move_that_was_moved_on_counts_under_the_next_leader() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("first", 100).unwrap();
+    cluster.apply("second", 100).unwrap();
+    cluster.pass(seconds(3));
+    let hanging = |cluster: &mut Cluster, name: &str| {
+        cluster.register(name, Resources::new(4_000, 8_192, 100));
+        cluster.agents.get_mut(&node(name)).unwrap().hangs = true;
+    };
+    // Too small for them, so that one lost node is no disaster.
+    cluster.register("tiny", Resources::new(10, 8_192, 100));
+    hanging(&mut cluster, "n-1");
+    drain(&mut cluster, 3_000);
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.seen("first"), ("Scheduled".into(), "n-1".into()));
+    lose(&mut cluster, "n-1");
+    cluster.pass(seconds(120));
+    assert_eq!(cluster.seen("first"), ("Unknown".into(), "n-1".into()));
+    hanging(&mut cluster, "n-2");
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("first"), ("Scheduled".into(), "n-2".into()));
+    cluster.restart(50);
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.seen("second"), ("Running".into(), "n-0".into()));
+    cluster.go_on("n-2");
+    cluster.pass(seconds(60));
+    for name in ["first", "second"] {
+        assert_eq!(cluster.seen(name), ("Running".into(), "n-2".into()));
+    }
     assert_eq!(cluster.count(EventType::NodeDrained), 1);
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use berth_core::io::agent::{AgentOp, AgentState};
 use berth_core::io::request::{ApplyWorkload, Request, RequestError};
-use berth_core::io::{Output, Stored};
+use berth_core::io::{Op, Output, Stored};
 use berth_core::model::node::NodeStatus;
 use berth_core::model::units::Resources;
-use berth_core::model::workload::{DesiredState, RetryState};
+use berth_core::model::workload::{AssignmentRecord, DesiredState, RetryState};
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
@@ -437,4 +437,43 @@ fn an_intent_that_somebody_removed_is_decided_again() {
     (agent.heartbeats, agent.reachable) = (true, true);
     cluster.pass(seconds(60));
     assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+}
+
+/// L1, S3: an assignment that somebody put back to an earlier one: what is reserved is what the workload
+/// asks for, and it moves where that does not fit any more.
+#[test]
+fn an_assignment_that_was_put_back_follows_its_record_again() {
+    for taken in [false, true] {
+        let mut cluster = Cluster::new();
+        cluster.nodes(1);
+        cluster.apply("w", 1_000).unwrap();
+        cluster.pass(seconds(5));
+        let key = Key::Assignment(id("w"));
+        let earlier = cluster.store[&key].0.clone();
+        cluster.apply("w", 3_000).unwrap();
+        cluster.pass(seconds(5));
+        let wanted = cluster.get_workload("w").unwrap().record;
+        if taken {
+            // Until its record was looked at again, its room was free by its assignment.
+            cluster.next_commit = NextCommit::Held;
+        }
+        edit(&mut cluster, &key, Some(&earlier));
+        if taken {
+            let held = std::mem::take(&mut cluster.held);
+            cluster.next_commit = NextCommit::Works;
+            let writes = |op: &Op| matches!(op, Op::Put { key: put, .. } if *put == key);
+            let written = held.iter().filter(|txn| txn.ops.iter().any(writes));
+            assert_eq!(written.count(), 1, "{held:?}");
+            let late = cluster.apply("late", 2_000).unwrap();
+            assert_eq!(late.record.assigned_node, None, "what is on its way counts");
+            cluster.held = held;
+            cluster.release();
+        }
+        cluster.pass(seconds(20));
+        let home: AssignmentRecord = serde_json::from_str(&cluster.store[&key].0).unwrap();
+        assert_eq!(home.resources, wanted.resources);
+        assert_eq!(home.revision_id, wanted.revision_id);
+        assert_eq!(cluster.seen("w"), ("Running".into(), "n-0".into()));
+        assert_eq!(cluster.count(EventType::Rescheduled), 0);
+    }
 }

@@ -33,7 +33,7 @@ impl Oracle {
                 });
                 if noted != record.assigned_node.as_ref() {
                     Some(format!("a note that it was placed on {noted:?}"))
-                } else if !stands && !self.edited_homes.contains(&record.id) {
+                } else if !stands {
                     Some(format!("an assignment of something else: {home:?}"))
                 } else {
                     None

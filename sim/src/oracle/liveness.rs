@@ -10,7 +10,7 @@ use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
 use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::Oracle;
-use super::image::{Commit, Writer};
+use super::image::Commit;
 use super::rule::{Check, Finding, Rule};
 use super::s05_exact_placement;
 use super::s12_no_hot_loop::{self, restless};
@@ -135,14 +135,7 @@ impl Oracle {
 
     /// Who got which home when.
     pub(super) fn note_homes(&mut self, commit: &Commit) {
-        if commit.writer == Writer::Stranger {
-            let edited = commit.workloads.keys().chain(commit.assignments.keys());
-            self.edited_homes.extend(edited.cloned());
-        }
         for (id, pair) in &commit.assignments {
-            if commit.writer != Writer::Stranger || pair.after.is_none() {
-                self.edited_homes.remove(id);
-            }
             let before = pair.before.as_ref().map(|home| &home.node_id);
             let Some(home) = &pair.after else {
                 self.placed.remove(id);

@@ -72,9 +72,6 @@ pub(crate) struct Oracle {
     unrecorded: BTreeSet<(NodeId, WorkloadId)>,
     /// Until then what lost nodes had may be on its way, for evictions are bounded.
     left_by: Timestamp,
-    /// Whose record or assignment somebody else wrote since the scheduler wrote the assignment: one of
-    /// them may be of an earlier spec.
-    edited_homes: BTreeSet<WorkloadId>,
     /// The nodes that some scheduler may avoid, for what an agent told it, each until then.
     avoided: BTreeMap<NodeId, Timestamp>,
     fencing: s02_fencing::Fencing,
@@ -117,7 +114,6 @@ impl Oracle {
             placed: BTreeMap::new(),
             unrecorded: BTreeSet::new(),
             left_by: Timestamp::ZERO,
-            edited_homes: BTreeSet::new(),
             avoided: BTreeMap::new(),
             fencing: s02_fencing::Fencing::default(),
             capacity: s03_capacity::Capacity::default(),
