@@ -9,6 +9,9 @@ use crate::io::{AgentOutput, AgentReply, Refusal, RequestId, Write};
 use crate::lane::RETRY_AFTER;
 use crate::machine::{AgentMachine, WriteOf};
 
+/// More answers than this do not wait for one write.
+const HELD_MAX: usize = 256;
+
 /// The highest epoch that was seen, and whether that is durable.
 ///
 /// Nothing is done or answered under an epoch that a restart might forget: who heard from the
@@ -89,7 +92,12 @@ impl AgentMachine {
     /// Answers a request, once the epoch under which it came is durable.
     pub(crate) fn reply(&mut self, id: RequestId, reply: AgentReply) {
         if self.epoch.holds(id) {
-            self.epoch.held.push((id, reply));
+            if self.epoch.held.len() < HELD_MAX {
+                self.epoch.held.push((id, reply));
+            } else {
+                let busy = Refusal::NotDurable("too many calls wait for the disk".to_owned());
+                self.refuse(id, AgentReply::Refused(busy));
+            }
         } else {
             self.output(AgentOutput::Reply { id, reply });
         }

@@ -81,9 +81,13 @@ impl AgentMachine {
     #[must_use]
     pub fn new(config: AgentConfig, restored: Restored) -> Self {
         let now = restored.now;
+        // Nothing is kept that was told under an epoch that is not: a file of it that was lost is no
+        // reason to obey an earlier leader.
+        let stamps = restored.records.iter().filter_map(|record| record.stamp);
+        let epoch = restored.epoch.max(stamps.map(|stamp| stamp.epoch).max());
         let lanes = restored.records.into_iter();
         let lanes = lanes.filter(|_| !planted(Bug::AgentForgetsRecords));
-        let epoch = restored.epoch.filter(|_| !planted(Bug::AgentForgetsEpoch));
+        let epoch = epoch.filter(|_| !planted(Bug::AgentForgetsEpoch));
         let lanes = lanes
             .map(|record| (record.id.clone(), Lane::restored(record)))
             .collect();

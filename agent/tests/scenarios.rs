@@ -254,6 +254,39 @@ fn an_epoch_that_came_while_another_was_written_is_waited_for() {
 }
 
 #[test]
+fn a_lost_file_of_the_epoch_is_no_reason_to_obey_an_earlier_leader() {
+    let mut world = World::new();
+    let stamped = |epoch, call| Caller {
+        epoch: Some(Epoch(epoch)),
+        call: Some(call),
+    };
+    world.call(stamped(7, 1), apply("web", "r1", true, &[]));
+    world.run();
+    world.crash();
+    world.disk_epoch = None;
+    world.boot();
+    world.run();
+    let id = world.call(stamped(6, 9), apply("other", "r1", true, &[]));
+    let reply = world.replies.remove(&id);
+    assert!(
+        matches!(reply, Some(AgentReply::Refused(Refusal::StaleEpoch { .. }))),
+        "{reply:?}"
+    );
+}
+
+#[test]
+fn calls_that_wait_for_the_disk_are_bounded() {
+    let mut world = World::new();
+    let list = || AgentRequest::List(proto::ListWorkloadsRequest::default());
+    let ids: Vec<_> = (0..300).map(|_| world.call(epoch(7), list())).collect();
+    let refused = |reply: &AgentReply| matches!(reply, AgentReply::Refused(Refusal::NotDurable(why)) if why.contains("too many"));
+    assert_eq!(world.replies.len(), 44);
+    assert!(world.replies.values().all(refused));
+    world.run();
+    assert!(ids.iter().all(|id| world.replies.contains_key(id)));
+}
+
+#[test]
 fn a_call_that_was_overtaken_is_refused() {
     let mut world = World::new();
     let call = |call| Caller {

@@ -70,7 +70,7 @@ pub struct Config {
     pub events_max: usize,
     /// Requests that may wait for one workload's transaction.
     pub requests_waiting_max: usize,
-    /// A lost node without assignments or tombstones is forgotten after this.
+    /// A lost node to which nothing is assigned is forgotten after this, with its tombstones.
     pub forget_node_after: Duration,
     /// A retry that an automation service suggests is taken up at most this often per workload.
     pub suggestion_cooldown: Duration,

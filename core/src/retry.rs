@@ -27,6 +27,7 @@ impl RetryState {
             FailureClass::Infrastructure => Self {
                 attempts: self.attempts + u32::from(planted(Bug::InfrastructureCounts)),
                 next_retry_at: Some(now + config.retry_backoff_min),
+                exhausted: false,
                 ..self
             },
             FailureClass::Permanent => Self {

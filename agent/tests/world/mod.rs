@@ -109,7 +109,7 @@ impl World {
                 AgentOutput::Write { id, write } => self.writes.push_back((id, write)),
                 AgentOutput::Runtime { id, command } => {
                     check_persisted_first(&self.disk, &command);
-                    check_epoch_first(&self.disk, self.disk_epoch, &command);
+                    check_epoch_first(&self.disk, known(&self.disk, self.disk_epoch), &command);
                     let workload = &command.launch().workload;
                     let cut = matches!(command, RuntimeCommand::CutShort(_));
                     let busy = self.under_way.values().any(|of| of == workload);
@@ -126,7 +126,7 @@ impl World {
                     let refused = matches!(reply, AgentReply::Refused(_));
                     let epoch = self.epochs.get(&id).copied();
                     assert!(
-                        refused || epoch <= self.disk_epoch,
+                        refused || epoch <= known(&self.disk, self.disk_epoch),
                         "{reply:?} under an epoch that a restart forgets"
                     );
                     self.replies.insert(id, reply);
@@ -304,6 +304,12 @@ fn check_persisted_first(disk: &BTreeMap<WorkloadId, Record>, command: &RuntimeC
         Some(launch),
         "{command:?} left before it was durable"
     );
+}
+
+/// The highest epoch that a restart finds: its own file's, or that of the last call that a record keeps.
+fn known(disk: &BTreeMap<WorkloadId, Record>, epoch: Option<Epoch>) -> Option<Epoch> {
+    let stamps = disk.values().filter_map(|record| record.stamp);
+    epoch.max(stamps.map(|stamp| stamp.epoch).max())
 }
 
 /// No command leaves that was decided under an epoch that a restart forgets.

@@ -311,15 +311,6 @@ impl Scheduler {
             let leaving = !tombstones.is_empty();
             then = self.plan_home(id, &mut next, leaving, &mut events);
         }
-        // One that a drain moved and that has not settled since is still on its way.
-        let unsettled = !before.status.actual_state.is_settled();
-        if let (Some(old), Some(new), true) = (
-            &now.assignment,
-            next.assignment.as_mut().map(Arc::make_mut),
-            unsettled,
-        ) {
-            new.moved_from.clone_from(&old.moved_from);
-        }
         Plan {
             next,
             tombstones,

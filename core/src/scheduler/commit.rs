@@ -108,6 +108,7 @@ impl Scheduler {
         let Some(workload) = self.workloads.get(id) else {
             return;
         };
+        workload.durable.hand_on_origins(&mut plan.next);
         let (now, at) = (&workload.durable, workload.revisions);
         let mut diff = Diff::default();
         diff.note(

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::io::AgentCall;
 use crate::io::AgentOp;
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, WorkloadId};
@@ -18,6 +17,7 @@ use crate::retry::backoff;
 use crate::{Key, Timestamp};
 
 use super::Scheduler;
+use super::call::starts;
 use super::commit::{Draft, Plan};
 use super::timers::Timer;
 use super::workload::Durable;
@@ -66,99 +66,6 @@ impl Scheduler {
             (None, DesiredState::Running) => self.find_home(id),
             (Some(node), _) => self.evaluate_at(id, &node, desired),
         }
-    }
-
-    /// The record names another home than the assignment: somebody else wrote one of them. The
-    /// assignment counts, and a copy may be where the record says.
-    fn repair_home(&mut self, id: &WorkloadId) -> bool {
-        let Some(workload) = self.workloads.get(id) else {
-            return false;
-        };
-        let named = workload.record().map(|record| &record.assigned_node);
-        if named.is_some_and(|named| named.as_ref() == workload.durable.node()) {
-            return false;
-        }
-        if self.unsaid_home(id).is_none() && !self.says_no_home(id) {
-            return false;
-        }
-        let plan = Plan {
-            next: workload.durable.clone(),
-            observed: Some(Observed::Nothing),
-            ..Plan::default()
-        };
-        self.stage_workload(id, plan);
-        true
-    }
-
-    /// It has a home, and its record does not say so.
-    fn says_no_home(&self, id: &WorkloadId) -> bool {
-        let workload = self
-            .workloads
-            .get(id)
-            .filter(|w| w.durable.node().is_some());
-        let record = workload.and_then(|workload| workload.record());
-        record.is_some_and(|record| record.assigned_node.is_none()) && !planted(Bug::RepairSkipped)
-    }
-
-    /// The tombstone for a home that only the record names. A node without a record, or with one
-    /// that cannot be read, may come back with a copy.
-    pub(super) fn unsaid_home(&self, id: &WorkloadId) -> Option<TombstoneRecord> {
-        let workload = self.workloads.get(id)?;
-        let record = workload.record()?;
-        let named = record.assigned_node.clone();
-        let node_id = named.filter(|named| Some(named) != workload.durable.node())?;
-        let left = planted(Bug::UnreadableHomeLeft)
-            && self.quarantined.contains_key(&Key::Assignment(id.clone()));
-        (!planted(Bug::RepairSkipped) && !left).then(|| TombstoneRecord {
-            workload_id: id.clone(),
-            node_id,
-            resources: record.resources,
-            since: self.now,
-            extra: crate::model::Extra::new(),
-        })
-    }
-
-    /// Its assignment is of another revision than its record, or of other amounts: somebody else
-    /// put one of them back. What is reserved follows the record where that fits, and the workload
-    /// moves where it does not.
-    fn repair_reservation(&mut self, id: &WorkloadId, desired: DesiredState) -> bool {
-        let Some(durable) = self.workloads.get(id).map(|workload| &workload.durable) else {
-            return false;
-        };
-        let (Some(record), Some(home)) = (&durable.record, &durable.assignment) else {
-            return false;
-        };
-        let follows = home.resources == record.resources && home.revision_id == record.revision_id;
-        if follows || planted(Bug::ReservationUnrepaired) {
-            return false;
-        }
-        let mut plan = Plan {
-            next: durable.clone(),
-            ..Plan::default()
-        };
-        self.rehome_after_change(id, &mut plan.next, &mut plan.events, &mut plan.tombstones);
-        if plan.next.assignment.is_none() && desired == DesiredState::Running {
-            plan.then = self.plan_home(id, &mut plan.next, true, &mut plan.events);
-        }
-        self.stage_workload(id, plan);
-        true
-    }
-
-    /// Somebody else removed its canonical record: what was left of it goes too.
-    fn clear_remains(&mut self, id: &WorkloadId) {
-        let Some(workload) = self.workloads.get(id) else {
-            return;
-        };
-        let mut next = workload.durable.clone();
-        if next == Durable::default() {
-            return;
-        }
-        let tombstones = self.leave_home(&mut next).into_iter().collect();
-        let plan = Plan {
-            tombstones,
-            ..Plan::default()
-        };
-        self.stage_workload(id, plan);
     }
 
     fn find_home(&mut self, id: &WorkloadId) {
@@ -572,86 +479,6 @@ impl Scheduler {
             entity.avoided.insert(workload_type);
         }
         self.timers.set_at_latest(Timer::Node(node.clone()), until);
-    }
-
-    /// The intent is committed: the agent is called.
-    pub(super) fn call_for(&mut self, id: &WorkloadId, action: Action) {
-        let Some(workload) = self.workloads.get(id) else {
-            return;
-        };
-        let Some(node) = workload.durable.node().cloned() else {
-            return;
-        };
-        if workload.call.is_some() || !self.nodes.get(&node).is_some_and(super::Node::callable) {
-            return;
-        }
-        if starts(action) && self.blocked_by_tombstones(id, &node) {
-            return;
-        }
-        if planted(Bug::NoneWhileOneIsLost) && self.nodes.values().any(|node| !node.callable()) {
-            return;
-        }
-        let Some(record) = workload.record() else {
-            return;
-        };
-        let op = match action {
-            Action::Apply | Action::ApplyStopped => AgentOp::Apply {
-                workload: id.clone(),
-                revision: record.revision_id.clone(),
-                running: action == Action::Apply,
-                spec: record.spec.clone(),
-                resources: record.resources,
-                labels: record.labels.clone(),
-            },
-            Action::Recreate | Action::Delete => AgentOp::Delete {
-                workload: id.clone(),
-            },
-        };
-        self.stats.note_action(action);
-        let Some(call) = self.new_call(&node, op) else {
-            return;
-        };
-        if let Some(workload) = self.workloads.get_mut(id) {
-            workload.call = Some(call.id);
-        }
-        self.pool.push(call);
-    }
-
-    /// A call to a node's agent, with the deadline of its kind.
-    pub(super) fn new_call(&mut self, node: &NodeId, op: AgentOp) -> Option<AgentCall> {
-        let endpoint = self
-            .nodes
-            .get(node)?
-            .record
-            .as_ref()?
-            .agent_endpoint
-            .clone();
-        let timeout = match &op {
-            AgentOp::Apply { spec, .. } => match spec.workload_type() {
-                WorkloadType::Vm => self.config.apply_timeout_vm,
-                WorkloadType::Container | WorkloadType::Compose => self.config.apply_timeout,
-            },
-            AgentOp::Delete { .. } | AgentOp::Status { .. } | AgentOp::List => {
-                self.config.agent_call_timeout
-            }
-        };
-        let id = self.next_call_id();
-        Some(AgentCall {
-            id,
-            node: node.clone(),
-            endpoint,
-            epoch: self.epoch(),
-            timeout,
-            op,
-        })
-    }
-}
-
-/// Whether an action may make something run.
-const fn starts(action: Action) -> bool {
-    match action {
-        Action::Apply | Action::Recreate => true,
-        Action::ApplyStopped | Action::Delete => false,
     }
 }
 

@@ -133,8 +133,14 @@ impl Scheduler {
         let Some(record) = workload.record() else {
             return;
         };
-        if record.retry.exhausted {
+        if workload.durable.is_given_up() {
             // It has failed, wherever it is: no node that returns changes that.
+            return;
+        }
+        let status = &record.status;
+        let told = status.actual_state == ActualState::Unknown && !status.failure_reason.is_empty();
+        if told && !planted(Bug::StrandedRewritten) {
+            // Figures of what is free change all the time, and are computed when they are asked for.
             return;
         }
         let note = self.choose(id, record);

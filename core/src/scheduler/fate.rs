@@ -192,6 +192,8 @@ impl Scheduler {
         if before.as_ref() != plan.next.node() {
             self.change_home(id, before.as_ref(), &mut plan);
         }
+        // Back where it was moved from, or there still, and what would have moved it cannot come.
+        self.cancel_move(id, plan.next.node());
         self.lay_ghosts(id);
         if let (Some(node), Some(share)) = (plan.next.node().cloned(), share_of(&plan.next)) {
             self.change_hold(&node, id, |hold| {
@@ -243,6 +245,8 @@ impl Scheduler {
         });
         if old {
             self.lay_ghosts(id);
+            let home = self.workloads.get(id).and_then(|w| w.durable.node());
+            self.cancel_move(id, home.cloned().as_ref());
             self.forget_if_empty(id);
         }
     }
@@ -380,7 +384,9 @@ impl Scheduler {
                 }
             });
         }
-        self.cancel_move(id, home.as_ref());
+        if !unseen || planted(Bug::UnseenMoveForgotten) {
+            self.cancel_move(id, home.as_ref());
+        }
         let pause = self.now + self.config.reconcile_interval;
         let strays_until = self.now + self.config.stray_commit_max;
         let Some(workload) = self.workloads.get_mut(id) else {

@@ -247,7 +247,10 @@ impl Scheduler {
             return;
         }
         let Some(record) = &entity.record else {
-            if !self.continue_purge(id) {
+            if entity.awaits_commits() && !planted(Bug::GoneWithItsRoom) {
+                // What may still come is waited for: nobody would remember the room that it takes.
+                self.dirty.extend(entity.assigned.iter().cloned());
+            } else if !self.continue_purge(id) {
                 self.node_removed(id);
             }
             return;
@@ -378,10 +381,8 @@ impl Scheduler {
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
         let empty = entity.assigned.is_empty()
-            && entity
-                .holds
-                .values()
-                .all(|h| !h.may_come() && h.hidden.is_none());
+            && !entity.awaits_commits()
+            && entity.holds.values().all(|hold| hold.hidden.is_none());
         let next = (flush || settled_figures).then(|| {
             let mut next = record.clone();
             next.last_heartbeat = next.last_heartbeat.max(heard);
@@ -458,6 +459,12 @@ impl Scheduler {
             }
             NodeStatus::Ready | NodeStatus::Draining => entity.lost_since = None,
         }
+        if is.drain.is_none() {
+            self.end_moves_from(id);
+        }
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
         let state = |record: &NodeRecord| (record.status, record.status_reason);
         if was.map(state) != Some(state(&is)) {
             // What waited for this node to answer, or to be given up, is looked at again.

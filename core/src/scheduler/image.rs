@@ -202,12 +202,16 @@ impl Scheduler {
     /// After somebody else changed a workload: reservations follow, and it is looked at afresh.
     /// `before`: its home until now.
     fn readopt_workload(&mut self, id: &WorkloadId, before: Option<NodeId>) {
-        self.leave_hold(id, before);
+        self.leave_hold(id, before.clone());
         let home = self
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
         self.lay_ghosts(id);
+        self.cancel_move(id, home.as_ref());
+        if let Some(before) = before {
+            self.note_late_move(id, &before);
+        }
         self.reserve_assigned(id);
         self.reserve_hidden();
         self.forget_waiting(id);

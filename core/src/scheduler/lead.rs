@@ -140,6 +140,13 @@ impl Scheduler {
         self.remember_graves();
         self.restore_moves();
         self.note_cluster_health();
+        // Before anybody is given what an assignment that somebody put back leaves free.
+        let short = self.workloads.iter();
+        let short = short.filter(|(_, workload)| !workload.durable.reserves_what_is_asked());
+        let short: Vec<_> = short.map(|(id, _)| id.clone()).collect();
+        for id in short {
+            self.evaluate(&id);
+        }
     }
 
     /// What was somewhere once, as the events tell, is no stranger there: a node that was purged may
@@ -181,6 +188,7 @@ impl Scheduler {
             && record.desired_state != DesiredState::Deleted
             && self.nodes.get(home).is_some_and(is_ready)
             && !self.tombs.contains_key(id)
+            && workload.durable.reserves_what_is_asked()
     }
 
     /// Drains go on where they were: what left a draining node and is not gone there counts.
@@ -207,7 +215,8 @@ impl Scheduler {
         for (id, workload) in self.workloads.iter().filter(|(_, w)| is_unsettled(w)) {
             let assignment = workload.durable.assignment.as_ref();
             for origin in assignment.iter().flat_map(|a| &a.moved_from) {
-                if let Some(moving) = moving.get_mut(origin) {
+                let is_back = assignment.is_some_and(|home| home.node_id == *origin);
+                if let Some(moving) = moving.get_mut(origin).filter(|_| !is_back) {
                     moving.insert(id.clone());
                 }
             }

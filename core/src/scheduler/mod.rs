@@ -4,6 +4,7 @@
 //! emitted as one transaction; only when that is committed the image changes, the client is
 //! answered and the agent is called. Between inputs the image is what the store holds.
 
+mod call;
 mod check;
 mod client;
 mod commit;
@@ -25,6 +26,7 @@ mod place;
 mod pool;
 mod quarantine;
 mod query;
+mod repair;
 mod stats;
 mod timers;
 mod tombstones;

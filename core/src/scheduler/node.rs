@@ -266,6 +266,11 @@ impl Node {
         fenced || lost_since.is_some_and(|since| now >= since + grace)
     }
 
+    /// Whether a transaction that may still be carried out assigns something to it.
+    pub(super) fn awaits_commits(&self) -> bool {
+        self.holds.values().any(Hold::may_come)
+    }
+
     /// Changes what a workload takes here. True if something became free.
     pub(super) fn hold(&mut self, workload: &WorkloadId, change: impl FnOnce(&mut Hold)) -> bool {
         let before = self.holds.remove(workload).unwrap_or_default();

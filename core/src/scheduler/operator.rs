@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Key;
 use crate::io::request::{RequestError, Response};
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, RequestId, WorkloadId};
@@ -12,7 +13,7 @@ use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::{Draft, Plan};
-use super::node::NodeMutation;
+use super::node::{Node, NodeMutation};
 
 impl Scheduler {
     /// Takes an operator's change; it waits while the node's transaction is in flight.
@@ -248,6 +249,9 @@ impl Scheduler {
             );
             return Err(RequestError::Refused(text));
         }
+        if let Some(key) = self.unreadable_at(id) {
+            return Err(Self::unreadable_there(id, &key));
+        }
         if entity.purging.is_some() {
             return Err(RequestError::Refused(format!(
                 "node {id} is being purged already"
@@ -260,6 +264,32 @@ impl Scheduler {
         self.dirty.extend(assigned);
         self.dirty_nodes.insert(id.clone());
         Ok(())
+    }
+
+    /// A record of what is on a node, or was, that cannot be read: what it stands for is not known.
+    fn unreadable_at(&self, id: &NodeId) -> Option<Key> {
+        let entity = self.nodes.get(id)?;
+        let keys = self.quarantined.keys();
+        let mut there = keys.filter(|key| match key {
+            Key::Workload(it) | Key::Assignment(it) => {
+                entity.assigned.contains(it) || entity.tombstones.contains_key(it)
+            }
+            Key::Tombstone(node, _) => node == id,
+            Key::Intent(_)
+            | Key::Retry(_)
+            | Key::Node(_)
+            | Key::Event(_)
+            | Key::Meta(_)
+            | Key::Leader(_) => false,
+        });
+        there.next().cloned()
+    }
+
+    fn unreadable_there(id: &NodeId, key: &Key) -> RequestError {
+        RequestError::Refused(format!(
+            "{key} cannot be read, and what it says of node {id} is not known: repair it, or \
+             remove it from the store"
+        ))
     }
 
     /// A purge was given up: what it took for gone at the operator's word may be there.
@@ -278,8 +308,20 @@ impl Scheduler {
         if entity.purging.is_none() {
             return false;
         }
+        if let Some(key) = self.unreadable_at(id) {
+            // It would never be known to be empty.
+            let request = entity.purging;
+            if let Some(entity) = self.nodes.get_mut(id) {
+                entity.purging = None;
+            }
+            self.doubt_purged(id);
+            if let Some(request) = request {
+                self.reply(request, Err(Self::unreadable_there(id, &key)));
+            }
+            return false;
+        }
         let empty = entity.assigned.is_empty() && entity.tombstones.is_empty();
-        if empty && self.is_burying(id) {
+        if empty && (self.is_burying(id) || entity.awaits_commits()) {
             return true;
         }
         if empty && entity.record.is_none() {
@@ -320,7 +362,9 @@ impl Scheduler {
         if drain.completed_at.is_some() || !empty || record.status != NodeStatus::Draining {
             if record.status == NodeStatus::Draining && !empty {
                 let assigned: Vec<_> = entity.assigned.iter().cloned().collect();
-                if entity.moving.len() < drain.parallelism as usize || self.now >= drain.deadline {
+                // One that is still here, its move being of unknown fate, may be moved again.
+                let away = entity.moving.difference(&entity.assigned).count();
+                if away < drain.parallelism as usize || self.now >= drain.deadline {
                     self.dirty.extend(assigned);
                 }
             }
@@ -352,11 +396,13 @@ impl Scheduler {
             return false;
         };
         let overdue = self.now >= drain.deadline;
+        // Its own move may have been tried before, and its fate be unknown: it has its turn.
+        let others = entity.moving.iter().filter(|moving| *moving != id).count();
         match desired {
             DesiredState::Deleted => false,
             DesiredState::Running | DesiredState::Stopped
                 if !overdue
-                    && entity.moving.len() >= drain.parallelism as usize
+                    && others >= drain.parallelism as usize
                     && !planted(Bug::ParallelismIgnored) =>
             {
                 false
@@ -369,6 +415,36 @@ impl Scheduler {
             DesiredState::Stopped => {
                 let moved = self.unplace(id, "its node is drained");
                 self.note_moving(id, node, moved)
+            }
+        }
+    }
+
+    /// A change that the scheduler had given up came late: what it moved off a drained node is on
+    /// the move all the same.
+    pub(super) fn note_late_move(&mut self, id: &WorkloadId, from: &NodeId) {
+        let is_draining = |node: &Node| node.record.as_ref().is_some_and(|r| r.drain.is_some());
+        let drained = self.nodes.get(from).is_some_and(is_draining);
+        let unsettled = self
+            .workloads
+            .get(id)
+            .filter(|workload| workload.durable.node().is_some_and(|home| home != from))
+            .and_then(|workload| workload.record())
+            .is_some_and(|record| !record.status.actual_state.is_settled());
+        self.note_moving(id, from, drained && unsettled);
+    }
+
+    /// Nothing drains a node any more: what it moved is on the way like anything else.
+    pub(super) fn end_moves_from(&mut self, node: &NodeId) {
+        let moving = self
+            .nodes
+            .get_mut(node)
+            .map(|it| std::mem::take(&mut it.moving));
+        for id in moving.into_iter().flatten() {
+            if let Some(origins) = self.moves.get_mut(&id) {
+                origins.remove(node);
+                if origins.is_empty() {
+                    self.moves.remove(&id);
+                }
             }
         }
     }
@@ -440,7 +516,7 @@ impl Scheduler {
         }
         match record.desired_state {
             // Its tries are over: it waits for a client, not for room.
-            DesiredState::Running if record.retry.exhausted => {}
+            DesiredState::Running if next.is_given_up() => {}
             DesiredState::Running => next.set_status(ActualState::Pending, reason, self.now),
             DesiredState::Stopped | DesiredState::Deleted => {
                 next.set_status(ActualState::Stopped, "", self.now);

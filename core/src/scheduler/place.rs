@@ -167,11 +167,7 @@ impl Scheduler {
             extra: Extra::new(),
         }));
         record.status.placement = Some(note);
-        if !next
-            .retry
-            .as_ref()
-            .is_some_and(|retry| retry.state.exhausted)
-        {
+        if !next.is_given_up() {
             next.set_status(ActualState::Pending, "", now);
         }
     }
@@ -434,7 +430,8 @@ impl Scheduler {
             .filter(|_| !record.status.actual_state.is_settled())
             .map(|assignment| assignment.moved_from.clone());
         let mut origins = earlier.unwrap_or_default();
-        origins.retain(|node| Some(node) != from.as_ref());
+        // Back where it was moved from, that move is over.
+        origins.retain(|node| Some(node) != from.as_ref() && *node != target);
         origins.extend(from.clone());
         if origins.len() > ORIGINS_MAX {
             origins.remove(0);

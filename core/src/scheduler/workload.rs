@@ -40,6 +40,16 @@ impl Durable {
             .map(|assignment| &assignment.node_id)
     }
 
+    /// Whether what is reserved is what the record asks for.
+    pub(super) fn reserves_what_is_asked(&self) -> bool {
+        self.record
+            .as_ref()
+            .zip(self.assignment.as_ref())
+            .is_none_or(|(record, home)| {
+                home.resources == record.resources && home.revision_id == record.revision_id
+            })
+    }
+
     /// What is due for a workload at a home where nothing has been done yet: the retry law goes
     /// on wherever it is (S7).
     pub(super) fn resting_phase(&self, now: Timestamp) -> Phase {
@@ -47,17 +57,43 @@ impl Durable {
             return Phase::Idle;
         };
         match retry.next_retry_at {
-            _ if retry.exhausted && self.is_failing() => Phase::GivenUp,
+            _ if self.is_given_up() => Phase::GivenUp,
             Some(at) if at > now && !planted(Bug::MoveSkipsBackoff) => Phase::BackingOff(at),
             Some(_) | None => Phase::Idle,
         }
     }
 
-    /// What it runs, if anything, is not what is wanted. The last try of one that runs has not failed:
-    /// on another node, and under another leader, it is started.
+    /// No try is left, and the last one failed. One that runs by its last try, or that a client left
+    /// fewer tries than it had, has not failed for good: it is started where it moves, and tried.
+    pub(super) fn is_given_up(&self) -> bool {
+        let exhausted = self
+            .retry
+            .as_ref()
+            .is_some_and(|retry| retry.state.exhausted);
+        let record = self.record.as_ref();
+        exhausted && record.is_some_and(|it| it.status.actual_state == ActualState::Failed)
+    }
+
+    /// What it runs, if anything, is not what is wanted.
     fn is_failing(&self) -> bool {
         let record = self.record.as_ref();
         record.is_some_and(|record| record.status.actual_state != ActualState::Running)
+    }
+
+    /// One that a drain moved and that has not settled since is still on its way, whatever gives it
+    /// another home or another revision (S16).
+    pub(super) fn hand_on_origins(&self, next: &mut Self) {
+        let record = self.record.as_ref();
+        let settled = record.is_none_or(|it| it.status.actual_state.is_settled());
+        if let (Some(old), Some(new), false) = (&self.assignment, &next.assignment, settled)
+            && new.moved_from.is_empty()
+            && !old.moved_from.is_empty()
+            && let Some(new) = next.assignment.as_mut().map(Arc::make_mut)
+        {
+            let origins = old.moved_from.iter();
+            let origins = origins.filter(|origin| **origin != new.node_id);
+            new.moved_from = origins.cloned().collect();
+        }
     }
 
     /// Writes what the canonical record repeats of the other records.
@@ -364,9 +400,7 @@ impl Workload {
                     Phase::Deleting((now + config.retry_backoff_min) - config.delete_timeout)
                 }
             },
-            (None, Some(retry)) if retry.state.exhausted && self.durable.is_failing() => {
-                Phase::GivenUp
-            }
+            (None, Some(_)) if self.durable.is_given_up() => Phase::GivenUp,
             (None, Some(retry)) => match retry.state.next_retry_at {
                 Some(at) if at > retry.last_failure_at && self.durable.is_failing() => {
                     Phase::BackingOff(at)

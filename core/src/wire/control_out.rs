@@ -11,8 +11,8 @@ use crate::io::view::{ClusterSummary, NodeView, WorkloadView};
 use crate::model::node::{ChangedBy, NodeReason, NodeStatus};
 use crate::model::time::Timestamp;
 use crate::model::units::Millicores;
-use crate::model::workload::{DesiredState, FailureClass, FailureKind};
-use crate::wire::failure::{code_of_kind, reason_of_kind};
+use crate::model::workload::{DesiredState, FailureClass};
+use crate::wire::failure::code_of_kind;
 
 /// An instant of the wire.
 #[must_use]
@@ -148,12 +148,6 @@ pub fn cluster_summary(summary: &ClusterSummary) -> control::GetClusterSummaryRe
         deleted_workloads: count(summary.deleted_workloads),
         generated_at: Some(timestamp(summary.generated_at)),
     }
-}
-
-/// The reason of a failure on the wire.
-#[must_use]
-pub const fn failure_reason(kind: FailureKind) -> control::FailureReason {
-    reason_of_kind(kind)
 }
 
 /// How a refused mutation is told in band: what the client got wrong is `INVALID_SPEC`, the rest

@@ -33,6 +33,8 @@ pub(crate) enum NextCommit {
     Held,
     /// The next one that writes a tombstone is written, and answered when it is let go.
     TombstoneLate,
+    /// No answer to the next one that writes a tombstone until it is let go.
+    TombstoneHeld,
 }
 
 /// An agent: what it has, and how it behaves.
@@ -181,6 +183,10 @@ impl Cluster {
                 let fate = Fate::Committed(StoreRevision(self.revision));
                 self.late = Some(Input::Commit { txn: txn.id, fate });
             }
+            NextCommit::TombstoneHeld if txn.ops.iter().any(buries) => {
+                self.next_commit = NextCommit::Works;
+                self.held.push(txn);
+            }
             NextCommit::Refused => {
                 let fate = Fate::Refused("etcdserver: request is too large".into());
                 self.feed(Input::Commit { txn: txn.id, fate });
@@ -201,7 +207,9 @@ impl Cluster {
                     fate: Fate::Unknown,
                 });
             }
-            NextCommit::Works | NextCommit::TombstoneLate => self.settle(&txn),
+            NextCommit::Works | NextCommit::TombstoneLate | NextCommit::TombstoneHeld => {
+                self.settle(&txn);
+            }
         }
     }
 

@@ -5,15 +5,16 @@ use berth_core::io::request::{
     Heartbeat, NodeFilter, Query, Request, RequestError, Response, WorkloadFilter,
 };
 use berth_core::io::view::{ClusterSummary, NodeView, WorkloadView};
-use berth_core::io::{AgentCall, Deposed, Snapshot, Stored};
+use berth_core::io::{AgentCall, Deposed, Op, Snapshot, Stored};
 use berth_core::model::node::NodeUsage;
 use berth_core::model::workload::DesiredState;
 use berth_core::{
-    Config, Epoch, EventRecord, Input, Key, NodeId, Output, RequestId, Revision, Scheduler,
-    StoreRevision, Timestamp, WorkloadId,
+    Config, Epoch, EventId, EventRecord, Input, Key, NodeId, Output, RequestId, Revision,
+    Scheduler, StoreRevision, Timestamp, WorkloadId,
 };
 
-use crate::cluster::{Cluster, id, node, seconds};
+use crate::cluster::{Cluster, apply, id, node, seconds};
+use crate::review::edit;
 
 /// A replica that follows, and how much of the store's history it was told.
 struct Follower {
@@ -442,4 +443,41 @@ fn a_node_that_somebody_removes_keeps_its_tombstones_for_who_follows() {
     };
     cluster.changes.push((cluster.revision, vec![gone]));
     leads_alike(&cluster);
+}
+
+/// S11: what a new leader tells comes after everything that was told, also after what it cannot read and
+/// what was told by a clock that was ahead.
+#[test]
+fn an_event_that_cannot_be_read_is_older_than_what_comes() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    let ahead = cluster.now + seconds(600);
+    let unread = EventId::new(ahead, Epoch(1), 1);
+    edit(&mut cluster, &Key::Event(unread.clone()), Some("no event"));
+    let (now, epoch) = (cluster.now, Epoch(cluster.revision));
+    let mut follower = Follower::of(&cluster);
+    follower.core.handle(now, Input::TakeOver { epoch });
+    assert!(follower.core.is_leading());
+    outputs(&mut follower.core);
+    let request = Request::Apply(apply("w", 100));
+    let id = RequestId(1);
+    follower.core.handle(now, Input::Request { id, request });
+    let told: Vec<EventId> = outputs(&mut follower.core)
+        .into_iter()
+        .flat_map(|output| match output {
+            Output::Commit(txn) => txn.ops,
+            _ => Vec::new(),
+        })
+        .filter_map(|op| match op {
+            Op::Put {
+                key: Key::Event(id),
+                ..
+            } => Some(id),
+            _ => None,
+        })
+        .collect();
+    assert!(!told.is_empty());
+    for event in told {
+        assert!(event > unread, "{event} after {unread}");
+    }
 }

@@ -8,6 +8,7 @@ mod history;
 mod lost;
 mod nodes;
 mod queries;
+mod rare;
 mod review;
 mod store;
 mod takeover;

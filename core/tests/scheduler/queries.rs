@@ -7,9 +7,10 @@ use berth_core::io::request::{
 use berth_core::io::view::ClusterSummary;
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{ActualState, DesiredState};
-use berth_core::{EventId, WorkloadId};
+use berth_core::{EventId, Key, WorkloadId};
 
 use crate::cluster::{Cluster, apply, id, node, seconds};
+use crate::review::edit;
 
 /// Three nodes, of which `n-1` drains and `n-2` is lost. `a` runs, `b` failed, `c` is stopped and
 /// has a tenant, `d` does not fit, `e` is being deleted on the lost node.
@@ -221,4 +222,35 @@ fn events_are_those_of_a_workload_or_a_node() {
     // Whoever comes back after what is kept learns that something is missing.
     assert!(!page(Some(all[0].id.clone()), None, None).gap);
     assert!(page(Some(EventId::from_text("0")), None, None).gap);
+}
+
+#[test]
+fn what_is_placed_is_explained_by_the_decision_that_placed_it() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    let decided = cluster.get_workload("w").unwrap().record.status.placement;
+    // A better place comes: that is not why it is where it is.
+    cluster.register("n-9", Resources::new(16_000, 65_536, 1_000));
+    let explain = |cluster: &mut Cluster| {
+        let explain = Request::Read(Query::Explain(id("w")));
+        let Ok(Response::Explanation(why)) = cluster.ask(explain) else {
+            panic!("an explanation")
+        };
+        why
+    };
+    let why = explain(&mut cluster);
+    assert_eq!(why.assigned_node, Some(node("n-0")));
+    assert_eq!(Some(&why.decision), decided.as_ref());
+    // One whose note is of another node, as somebody wrote it, is explained as it would be placed now.
+    let key = Key::Workload(id("w"));
+    let note = "\"placement\":{\"node\":\"n-0\"";
+    let other = note.replace("n-0", "n-9");
+    let record = cluster.store[&key].0.replace(note, &other);
+    assert_ne!(record, cluster.store[&key].0);
+    edit(&mut cluster, &key, Some(&record));
+    let why = explain(&mut cluster);
+    assert_eq!(why.assigned_node, Some(node("n-0")));
+    assert_eq!(why.decision.nodes, 2, "{:?}", why.decision);
 }

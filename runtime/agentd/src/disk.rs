@@ -75,7 +75,7 @@ impl StateDir {
     /// # Errors
     /// The folder cannot be listed, or the incarnation cannot be written.
     pub(crate) fn load(&self) -> io::Result<Loaded> {
-        let incarnation = self.number("incarnation").unwrap_or(0) + 1;
+        let incarnation = self.number("incarnation")?.unwrap_or(0) + 1;
         let incarnation = u64::try_from(incarnation).unwrap_or(1);
         replace(
             &self.root.join("incarnation"),
@@ -98,7 +98,7 @@ impl StateDir {
             }
         }
         Ok(Loaded {
-            epoch: self.number("epoch").map(Epoch),
+            epoch: self.number("epoch")?.map(Epoch),
             incarnation,
             records,
         })
@@ -127,14 +127,21 @@ impl StateDir {
         self.root.join("workloads").join(format!("{id}.json"))
     }
 
-    fn number(&self, name: &str) -> Option<i64> {
+    /// `None`: there is none yet, or what is there is none and was put aside. A disk that does not
+    /// read is an error: what an agent has forgotten for a moment it must not take for never heard.
+    fn number(&self, name: &str) -> io::Result<Option<i64>> {
         let path = self.root.join(name);
-        let text = fs::read_to_string(&path).ok()?;
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+            Err(error) => return Err(error),
+        };
         let number = text.trim().parse().ok();
         if number.is_none() {
             self.quarantine(&path, "it is not a number");
         }
-        number
+        Ok(number)
     }
 
     /// Puts a file aside, so that the agent starts without it and a person can look at it.

@@ -256,9 +256,20 @@ impl Oracle {
             Writer::Election | Writer::Stranger => None,
         };
         self.purged.committed(&commit);
+        let view = match writer {
+            Writer::Scheduler { replica, .. } => self.views.get(&replica),
+            Writer::Election | Writer::Stranger => None,
+        };
+        let told = |id: &WorkloadId, node: &NodeId| {
+            let home = view.and_then(|view| view.assignments.get(id));
+            home.is_some_and(|home| home.node_id == *node)
+        };
         let checks = [
             (Rule::S2, self.fencing.committed(&commit, &self.image)),
-            (Rule::S3, self.capacity.committed(&commit, &self.image)),
+            (
+                Rule::S3,
+                self.capacity.committed(&commit, &self.image, &told),
+            ),
             (Rule::S4, s04_one_home::committed(&commit, &self.image)),
             (
                 Rule::S7,

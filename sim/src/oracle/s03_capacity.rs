@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use berth_core::NodeId;
 use berth_core::model::units::Resources;
+use berth_core::{NodeId, WorkloadId};
 
 use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
@@ -13,12 +13,25 @@ use super::rule::{Check, Finding};
 #[derive(Debug, Default)]
 pub(crate) struct Capacity {
     assigned: BTreeMap<NodeId, Resources>,
+    /// What somebody else assigned, until the scheduler writes of it.
+    by_strangers: BTreeMap<WorkloadId, (NodeId, Resources)>,
 }
 
 impl Capacity {
-    pub(crate) fn committed(&mut self, commit: &Commit, image: &Image) -> Check {
+    /// `told`: whether the scheduler that wrote this knew that the workload is assigned to the node.
+    pub(crate) fn committed(
+        &mut self,
+        commit: &Commit,
+        image: &Image,
+        told: &dyn Fn(&WorkloadId, &NodeId) -> bool,
+    ) -> Check {
         let mut grown = BTreeMap::new();
         for (id, pair) in &commit.assignments {
+            self.by_strangers.remove(id);
+            if let (Some(after), Writer::Stranger) = (&pair.after, &commit.writer) {
+                let home = (after.node_id.clone(), after.resources);
+                self.by_strangers.insert(id.clone(), home);
+            }
             if let Some(before) = &pair.before {
                 let sum = self.assigned.entry(before.node_id.clone()).or_default();
                 *sum = *sum - before.resources;
@@ -43,7 +56,13 @@ impl Capacity {
             let Some(record) = image.nodes.get(&node).map(|held| &held.record) else {
                 continue;
             };
-            let (sum, total) = (self.assigned[&node], &record.resources);
+            let (mut sum, total) = (self.assigned[&node], &record.resources);
+            // What somebody else put there a moment ago the scheduler could not know.
+            for (other, (home, resources)) in &self.by_strangers {
+                if *home == node && !told(other, home) {
+                    sum = sum - *resources;
+                }
+            }
             // What asks for nothing more of a resource takes none that is not there.
             let fits = (asked.cpu.0 == 0 || sum.cpu <= total.cpu_total)
                 && (asked.memory_mb.0 == 0 || sum.memory_mb <= total.memory_total)

@@ -21,6 +21,8 @@ pub(crate) fn committed(commit: &Commit, image: &Image, config: &Config) -> Chec
         let workload = commit.workloads.get(id);
         let outcome = match (&pair.before, &pair.after) {
             (before, Some(after)) => failed(before.as_deref(), after, config),
+            // Somebody else removed its canonical record: what was left of it goes.
+            (Some(_), None) if workload.is_none() && !image.workloads.contains_key(id) => Ok(()),
             (Some(before), None) => reset(before, workload, commit, config),
             (None, None) => Ok(()),
         };

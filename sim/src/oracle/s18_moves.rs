@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use berth_core::model::node::{NodeRecord, NodeStatus};
+use berth_core::model::units::Resources;
 use berth_core::model::workload::{DesiredState, WorkloadRecord};
 use berth_core::{NodeId, Timestamp};
 
@@ -22,7 +23,10 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
         let (Some(was), Some(is)) = (was, is.or(was)) else {
             continue;
         };
-        if stays || has_cause(view, flight, from, (was, is), clock) {
+        // Less is reserved for it than it asks for, by somebody's edit: perhaps that does not fit.
+        let reserved = view.assignments.get(id).map(|home| home.resources);
+        let is_short = reserved.is_some_and(|it| was.resources - it != Resources::default());
+        if stays || is_short || has_cause(view, flight, from, (was, is), clock) {
             continue;
         }
         let to = home.as_ref().map(|home| &home.node_id);

@@ -54,6 +54,21 @@ impl Default for Knobs {
 }
 
 impl Knobs {
+    /// Makes one of them as usual, each.
+    pub(crate) const RESETS: [fn(&mut Self); 11] = [
+        |knobs| knobs.heartbeat = Self::default().heartbeat,
+        |knobs| knobs.grace = Self::default().grace,
+        |knobs| knobs.missing = Self::default().missing,
+        |knobs| knobs.listing = Self::default().listing,
+        |knobs| knobs.stable = Self::default().stable,
+        |knobs| knobs.flush = Self::default().flush,
+        |knobs| knobs.backoff = Self::default().backoff,
+        |knobs| knobs.tries = Self::default().tries,
+        |knobs| knobs.calls_per_node = Self::default().calls_per_node,
+        |knobs| knobs.evictions = Self::default().evictions,
+        |knobs| knobs.events = Self::default().events,
+    ];
+
     /// Whether nothing is otherwise.
     #[must_use]
     pub fn are_usual(&self) -> bool {

@@ -186,7 +186,7 @@ impl World {
             Body::Refused {
                 call: RefusedCall::Client(call),
             } => {
-                self.turn_to_next(at);
+                self.turn_after(at, call);
                 if let Some(request) = self.clients[at].outstanding.remove(&call) {
                     self.ask_again(at, request);
                 }
@@ -217,7 +217,7 @@ impl World {
             Ok(_) => self.mark(Mark::ClientAnswered),
             Err(RequestError::Unavailable { .. }) => {
                 self.mark(Mark::ClientToldToTryAgain);
-                self.turn_to_next(at);
+                self.turn_after(at, call);
                 self.ask_again(at, request.clone());
             }
             Err(RequestError::Invalid { .. }) => self.mark(Mark::ClientMalformed),
@@ -258,6 +258,14 @@ impl World {
             let (id, generation) = (view.record.id.clone(), view.record.metadata.generation);
             let due = Happening::Due { id, generation };
             self.queue.push(self.now + PROBE, due);
+        }
+    }
+
+    /// A call came to nothing. Those of before it turned away from that scheduler tell nothing of the one
+    /// that it speaks to now.
+    fn turn_after(&mut self, at: usize, call: u64) {
+        if call >= self.clients[at].speaks_since {
+            self.turn_to_next(at);
         }
     }
 

@@ -135,7 +135,9 @@ impl World {
         };
         let request = self.operator.outstanding.remove(&call);
         if !told {
-            self.operator_turns();
+            if call >= self.operator.speaks_since {
+                self.operator_turns();
+            }
             if let Some(request) = request {
                 self.ask_again(self.clients.len(), request);
             }

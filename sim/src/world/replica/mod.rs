@@ -3,36 +3,32 @@
 mod codec;
 mod commit;
 mod election;
+mod feed;
 mod follow;
 mod lineage;
 mod pace;
 mod standing;
+mod store;
 mod talk;
 mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use berth_core::drive::{self, Sink};
-use berth_core::io::request::{RequestError, Response};
-use berth_core::io::{AgentCall, Deposed, Fate, Input, Txn};
+use berth_core::io::{AgentCall, Deposed, Input};
 use berth_core::lineage::Lineage;
 use berth_core::planted::{Bug, planted};
-use berth_core::{
-    CallId, Config, Epoch, EventRecord, Key, RequestId, Scheduler, StoreRevision, Timestamp, TxnId,
-};
+use berth_core::{CallId, Config, Epoch, RequestId, Scheduler, StoreRevision, Timestamp};
 use berth_kv as kv;
-use berth_kv::{LeaseId, RangeRequest, TxnOp, TxnRequest};
+use berth_kv::{LeaseId, RangeRequest};
 
 use crate::marks::Mark;
-use crate::oracle::{Finding, Rule};
 use crate::process::Process;
 use crate::rng::{Stream, Streams};
 use crate::script::Span;
 
 pub(super) use standing::Role;
 
-use codec::{encode_txn, gets};
 use standing::{Next, Purpose, Standing};
 
 use super::World;
@@ -40,22 +36,13 @@ use super::clock::Clock;
 use super::door::Form;
 use super::message::{Body, Envelope, RefusedCall};
 use super::store::stream_of;
-use super::twist::StoreTwist;
 
 pub(super) const LEADER_KEY: &str = "/leader/current";
 /// The lease's time to live.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
 /// A leader stops this long before its lease can have run out by anyone's clock.
 const MARGIN: Duration = Duration::from_millis(700);
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 const PAGE: i64 = 500;
-/// How many nodes and workloads of a core's image are checked for each of its steps, on average: in
-/// a small world almost everything each time, in a large one what costs little beside the step.
-const CHECKED_PER_STEP: usize = 16;
-const CHECKED_PER_STEP_OF_MANY: usize = 4;
-/// From so many on they are many.
-const MANY: usize = 500;
-
 /// A scheduler's process.
 #[derive(Debug)]
 pub(super) struct Replica {
@@ -121,32 +108,6 @@ enum Asker {
     Client(Process, u64, Form),
     Register(Process, u64),
     Heartbeat(Process, u64),
-}
-
-/// Collects what the core asks for.
-#[derive(Debug, Default)]
-struct Orders {
-    commits: Vec<Txn>,
-    read_backs: Vec<(TxnId, Vec<Key>)>,
-    calls: Vec<AgentCall>,
-    replies: Vec<(RequestId, Result<Response, RequestError>)>,
-}
-
-impl Sink for Orders {
-    fn commit(&mut self, txn: Txn) {
-        self.commits.push(txn);
-    }
-    fn read_back(&mut self, txn: TxnId, keys: Vec<Key>) {
-        self.read_backs.push((txn, keys));
-    }
-    fn call(&mut self, call: AgentCall) {
-        self.calls.push(call);
-    }
-    fn reply(&mut self, request: RequestId, result: Box<Result<Response, RequestError>>) {
-        self.replies.push((request, *result));
-    }
-    // The oracle reads events from the store.
-    fn event(&mut self, _event: EventRecord) {}
 }
 
 impl Replica {
@@ -339,169 +300,6 @@ impl World {
         expired
     }
 
-    /// Feeds the core and carries out what it asks for: the same loop as in production.
-    fn feed(&mut self, at: usize, inputs: Vec<Input>) {
-        let mut orders = Orders::default();
-        let replica = &mut self.replicas[at];
-        let clock = replica.clock(self.now);
-        let server = (at, replica.life);
-        for input in &inputs {
-            self.oracle.step_begins(server, input);
-            match self.oracle.told(at, input, clock) {
-                Some(true) => self.coverage.reach(Mark::CommitUnknownDone),
-                Some(false) => self.coverage.reach(Mark::CommitUnknownNotDone),
-                None => {}
-            }
-        }
-        drive::step(&mut replica.core, clock, inputs, &mut orders);
-        // The check looks at everything: the more there is, the rarer.
-        replica.steps += 1;
-        let checked = replica.is_leading() && replica.steps >= replica.next_check;
-        if checked {
-            let size = self.agents.len() + self.oracle.image.workloads.len();
-            let share = if size < MANY {
-                CHECKED_PER_STEP
-            } else {
-                CHECKED_PER_STEP_OF_MANY
-            };
-            replica.next_check = replica.steps + 1 + (size / share) as u64;
-        }
-        if checked && let Err(violation) = replica.core.check_invariants() {
-            let rule = Rule::from_id(violation.rule).unwrap_or(Rule::S17);
-            let entity = violation
-                .problem
-                .split(':')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            let seen = format!("scheduler-{at}: {}", violation.problem);
-            self.oracle
-                .judge(rule, Err(Finding::new("a sound image", seen).of(&entity)));
-        }
-        let rescued = self.replicas[at].core.counters().rescued_by_pass;
-        if rescued > self.replicas[at].rescued {
-            if self.damage.hidden.contains(&at) {
-                self.mark(Mark::RescuedByPass);
-            } else {
-                let count = rescued - self.replicas[at].rescued;
-                self.oracle.rescued(at, count);
-            }
-            self.replicas[at].rescued = rescued;
-        }
-        let life = self.replicas[at].life;
-        for txn in orders.commits {
-            if self.replicas[at].life != life {
-                return;
-            }
-            let keys = txn.compares.iter().map(|(key, _)| key.clone()).collect();
-            let purpose = Purpose::Commit(txn.id, keys, self.replicas[at].lineage.seen());
-            let request = kv::Request::Txn(encode_txn(&txn));
-            self.oracle.commit_asked(at, txn, clock);
-            self.ask_store(at, request, purpose);
-            self.twist_output(at);
-        }
-        for (txn, keys) in orders.read_backs {
-            if self.replicas[at].life != life {
-                return;
-            }
-            let gets = keys
-                .iter()
-                .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-            let request = TxnRequest {
-                success: gets.collect(),
-                ..TxnRequest::default()
-            };
-            let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
-            self.ask_store(at, kv::Request::Txn(request), purpose);
-            self.twist_output(at);
-        }
-        for call in orders.calls {
-            if self.replicas[at].life != life {
-                return;
-            }
-            self.call_agent(at, call);
-            self.twist_output(at);
-        }
-        for (request, result) in orders.replies {
-            if self.replicas[at].life != life {
-                return;
-            }
-            self.oracle.scheduler_answers(server, request, &result);
-            self.answer(at, request, result);
-            self.twist_output(at);
-        }
-        for _ in 0..self.oracle.dry_runs_compared() {
-            self.mark(Mark::DryRunCompared);
-        }
-        if self.replicas[at].life == life {
-            self.schedule_wake(at);
-            self.twist_step(at);
-        }
-    }
-
-    fn schedule_wake(&mut self, at: usize) {
-        let replica = &self.replicas[at];
-        let mut next = replica
-            .core
-            .poll_deadline()
-            .map(|at| replica.instant_of(at));
-        let mut sooner = |when: Timestamp| next = Some(next.map_or(when, |n| n.min(when)));
-        match replica.standing {
-            Standing::Idle => sooner(replica.next_campaign),
-            Standing::Leading => {
-                sooner(replica.next_keep_alive);
-                sooner(replica.instant_of(replica.lease_until - MARGIN));
-            }
-            Standing::Following => sooner(replica.next_progress),
-            Standing::Awaiting(until) => sooner(until),
-            Standing::Looking
-            | Standing::Granting
-            | Standing::Campaigning
-            | Standing::Loading { .. } => {}
-        }
-        let Some(when) = next else { return };
-        self.wake(
-            Process::Replica(at),
-            when.max(self.now + Duration::from_millis(1)),
-        );
-    }
-
-    fn ask_store(&mut self, at: usize, request: kv::Request, purpose: Purpose) {
-        let twists = match purpose {
-            Purpose::Look => self.twist_read(true),
-            Purpose::Load(_) => self.twist_read(false),
-            Purpose::Commit(..) => self.twist_commit(),
-            _ => StoreTwist::None,
-        };
-        let replica = &mut self.replicas[at];
-        let call = replica.next_call;
-        replica.next_call += 1;
-        replica.calls.insert(call, purpose);
-        let life = replica.life;
-        let overdue = super::Happening::StoreOverdue {
-            replica: at,
-            life,
-            call,
-        };
-        self.queue.push(self.now + STORE_TIMEOUT, overdue);
-        let from = Process::Replica(at);
-        match twists {
-            StoreTwist::None => {}
-            StoreTwist::Stale(back) => {
-                self.store.stale.insert((from, call), back);
-            }
-            StoreTwist::Mute => {
-                self.store.mute.insert((from, call));
-            }
-            StoreTwist::Lost => return,
-        }
-        let body = Body::StoreCall {
-            call,
-            request: Box::new(request),
-        };
-        self.send(from, Process::Store, body);
-    }
-
     fn depose(&mut self, at: usize, reason: Deposed) {
         let now = self.now;
         let stream = self.replicas[at].stream(at);
@@ -518,47 +316,6 @@ impl World {
         let close = kv::WatchRequest::Close { stream };
         self.ask_store(at, kv::Request::Watch(close), Purpose::Watch);
         self.feed(at, vec![Input::Deposed { reason }]);
-    }
-
-    pub(super) fn replica_overdue(&mut self, at: usize, call: u64) {
-        let Some(purpose) = self.replicas[at].calls.remove(&call) else {
-            return;
-        };
-        match purpose {
-            Purpose::Commit(txn, ..) => {
-                self.mark(Mark::CommitUnknown);
-                self.feed(
-                    at,
-                    vec![Input::Commit {
-                        txn,
-                        fate: Fate::Unknown,
-                    }],
-                );
-            }
-            Purpose::ReadBack(txn, keys, _) => {
-                let gets = keys
-                    .iter()
-                    .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-                let request = TxnRequest {
-                    success: gets.collect(),
-                    ..TxnRequest::default()
-                };
-                let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
-                self.ask_store(at, kv::Request::Txn(request), purpose);
-            }
-            Purpose::Verify(_, Next::Watch(from)) => self.resume_watch(at, from),
-            Purpose::KeepAlive { .. }
-            | Purpose::Watch
-            | Purpose::Hold
-            | Purpose::Verify(_, Next::Follow) => {}
-            Purpose::Look
-            | Purpose::Verify(_, Next::Begin)
-            | Purpose::Grant { .. }
-            | Purpose::Campaign
-            | Purpose::Load(_) => {
-                self.depose(at, Deposed::StoreUnavailable);
-            }
-        }
     }
 
     pub(super) fn replica_receive(&mut self, at: usize, from: Process, body: Body) {
@@ -590,67 +347,6 @@ impl World {
             | Body::ControlAnswered { .. }
             | Body::ClientAnswered { .. }
             | Body::Refused { .. } => {}
-        }
-    }
-
-    fn store_answered(&mut self, at: usize, call: u64, result: Result<kv::Response, kv::KvError>) {
-        let Some(purpose) = self.replicas[at].calls.remove(&call) else {
-            return;
-        };
-        match (purpose, result) {
-            // Who leads may be told by a member that is behind: it is asked again before it counts.
-            (Purpose::Look, Ok(kv::Response::Range(_))) => self.verify(at, Next::Begin),
-            (Purpose::Verify(before, next), Ok(kv::Response::Txn(found))) => {
-                self.verified(at, before, next, &found);
-            }
-            (Purpose::Verify(_, Next::Watch(from)), _) => self.resume_watch(at, from),
-            (Purpose::Grant { asked_at }, Ok(kv::Response::LeaseGrant { .. })) => {
-                self.campaign(at, asked_at);
-            }
-            (Purpose::Campaign, Ok(kv::Response::Txn(answer))) => self.campaigned(at, &answer),
-            (Purpose::Load(before), Ok(kv::Response::Range(page))) => {
-                self.loaded(at, before, page);
-            }
-            (Purpose::KeepAlive { asked_at }, Ok(kv::Response::LeaseKeepAlive { ttl_s, .. })) => {
-                if ttl_s > 0 {
-                    self.replicas[at].lease_until = asked_at + LEASE;
-                    self.schedule_wake(at);
-                } else {
-                    self.depose(at, Deposed::LostLeadership);
-                }
-            }
-            (Purpose::Commit(txn, keys, before), result) => {
-                if planted(Bug::LeaderUnverified) || !self.is_other_store(at, before, &result) {
-                    self.commit_answered(at, txn, &keys, result);
-                }
-            }
-            (Purpose::ReadBack(txn, keys, before), Ok(kv::Response::Txn(answer))) => {
-                let unverified = planted(Bug::ReadBackUnverified);
-                if !unverified && !self.is_believed(at, before, answer.revision) {
-                    return;
-                }
-                let revision = StoreRevision(answer.revision);
-                let records = gets(&mut self.texts, &keys, &answer.responses);
-                self.feed(
-                    at,
-                    vec![Input::ReadBack {
-                        txn,
-                        revision,
-                        records,
-                    }],
-                );
-            }
-            (Purpose::Watch | Purpose::Hold | Purpose::Verify(_, Next::Follow), _) => {}
-            (
-                Purpose::Look
-                | Purpose::Grant { .. }
-                | Purpose::Campaign
-                | Purpose::Verify(..)
-                | Purpose::Load(_)
-                | Purpose::KeepAlive { .. }
-                | Purpose::ReadBack(..),
-                _,
-            ) => self.depose(at, Deposed::LostLeadership),
         }
     }
 }
