@@ -49,6 +49,11 @@ impl EpochMemory {
         asked.is_some_and(|epoch| Some(*epoch) > self.durable)
     }
 
+    /// How many answers wait.
+    pub(crate) const fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
     /// The answers that need not wait any more.
     fn released(&mut self) -> Vec<(RequestId, AgentReply)> {
         let (asked, durable) = (&mut self.asked, self.durable);

@@ -172,6 +172,12 @@ impl AgentMachine {
         self.epoch.highest
     }
 
+    /// Answers that wait until the epoch under which they were asked for is durable.
+    #[must_use]
+    pub fn answers_held(&self) -> usize {
+        self.epoch.held_count()
+    }
+
     /// Whether the scheduler knows the node, as far as the agent can tell.
     #[must_use]
     pub fn is_registered(&self) -> bool {

@@ -27,8 +27,22 @@ impl Scheduler {
         if self.unsaid_home(id).is_none() && !self.says_no_home(id) {
             return false;
         }
+        let mut next = workload.durable.clone();
+        let home = next.node().cloned();
+        if let Some(record) = next.record.as_mut().map(Arc::make_mut)
+            && let Some(home) = home
+        {
+            let named = record.status.placement.as_ref();
+            if named.is_some_and(|note| note.node.as_ref() != Some(&home)) {
+                // Nobody chose it; this is how it is.
+                let mut note = self.choose(id, record);
+                note.score_ppm = note.score_ppm.filter(|_| note.node.as_ref() == Some(&home));
+                note.node = Some(home);
+                record.status.placement = Some(note);
+            }
+        }
         let plan = Plan {
-            next: workload.durable.clone(),
+            next,
             observed: Some(Observed::Nothing),
             ..Plan::default()
         };

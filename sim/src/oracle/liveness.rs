@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
-use berth_core::model::workload::{ActualState, DesiredState, WorkloadRecord};
+use berth_core::model::workload::{ActualState, DesiredState, IntentOutcome, WorkloadRecord};
 use berth_core::{NodeId, Timestamp, WorkloadId};
 
 use super::Oracle;
@@ -15,6 +15,8 @@ use super::rule::{Check, Finding, Rule};
 use super::s05_exact_placement;
 use super::s12_no_hot_loop::{self, restless};
 
+/// What has no try left and has not failed is tried before that.
+const TRIED_SOON: Duration = Duration::from_secs(90);
 /// How long what leaves a lost node may take beside the wait for its turn.
 const LEFT_SOON: Duration = Duration::from_secs(60);
 /// The same where nothing else is wrong.
@@ -242,6 +244,12 @@ impl Oracle {
             ActualState::Pending if record.assigned_node.is_none() => {
                 return (Rule::L2, self.nowhere_else(record));
             }
+            ActualState::Pending if fails && self.tries_ended_in_silence(record) => {
+                Err(Finding::new(
+                    "tries that are over to be told as failed",
+                    "it is pending, and nothing is tried",
+                ))
+            }
             // What fails by itself may be anywhere on its way.
             _ if fails => Ok(()),
             ActualState::Failed if record.retry.exhausted => Ok(()),
@@ -251,6 +259,14 @@ impl Oracle {
             | ActualState::Unknown => Err(Finding::new("it to run", format!("{state:?}"))),
         };
         (Rule::L1, check)
+    }
+
+    /// No try is left, nothing is under way, and nobody said that it failed.
+    fn tries_ended_in_silence(&self, record: &WorkloadRecord) -> bool {
+        let under_way = self.image.intents.get(&record.id);
+        let under_way = under_way.is_some_and(|held| held.record.outcome == IntentOutcome::Open);
+        let since = self.now.since(record.status.last_updated);
+        record.retry.exhausted && !under_way && since > TRIED_SOON
     }
 
     /// L2, L5: what has no living home says why, and there is none for it indeed.

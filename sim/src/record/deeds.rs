@@ -131,6 +131,8 @@ fn agent_words(deed: &Deed) -> Option<String> {
             Breakage::DiskFull => format!("The disk of node-{node} is full"),
             Breakage::NoRuntime => format!("The runtime of node-{node} is not there"),
             Breakage::NoRegistry => format!("node-{node} cannot pull images"),
+            Breakage::StateUnwritten => format!("The agent of node-{node} cannot write its state"),
+            Breakage::StateSlow => format!("The agent of node-{node} writes its state slowly"),
         },
         Deed::FailRemovals { node, count } => {
             format!("The next {count} removals on node-{node} fail")
@@ -194,6 +196,9 @@ const fn edit_words(edit: Edit) -> &'static str {
         Edit::CorruptNode => "makes the record of a node unreadable",
         Edit::ForeignKey => "writes a key of its own",
         Edit::AddFields => "adds fields of a later version to a workload's records",
+        Edit::PutBackAssignment => "puts the home of a workload back to what it was",
+        Edit::PutBackRetry => "puts the retry record of a workload back to what it was",
+        Edit::PutBackNode => "puts the record of a node back to what it was",
         Edit::AddFieldToNode => "adds a field of a later version to a node's record",
     }
 }

@@ -421,7 +421,7 @@ const fn is_false(what: &bool) -> bool {
     !*what
 }
 
-/// What is wrong with a node's runtime.
+/// What is wrong with a node's runtime, or with the disk of its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Breakage {
@@ -431,11 +431,21 @@ pub enum Breakage {
     NoRuntime,
     /// Images cannot be pulled.
     NoRegistry,
+    /// The agent cannot write its state.
+    StateUnwritten,
+    /// The agent's writes take long.
+    StateSlow,
 }
 
 impl Breakage {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DiskFull, Self::NoRuntime, Self::NoRegistry];
+    pub const ALL: [Self; 5] = [
+        Self::DiskFull,
+        Self::NoRuntime,
+        Self::NoRegistry,
+        Self::StateUnwritten,
+        Self::StateSlow,
+    ];
 }
 
 macro_rules! edits {
@@ -487,6 +497,12 @@ edits! {
     AddFields,
     /// A later version adds a field to the record of a node.
     AddFieldToNode,
+    /// Its assignment is what it was some revisions ago.
+    PutBackAssignment,
+    /// Its retry record is what it was some revisions ago.
+    PutBackRetry,
+    /// The record of a node is what it was some revisions ago.
+    PutBackNode,
 }
 
 impl Deed {

@@ -77,6 +77,18 @@ pub struct Wish {
     /// The client names the revision itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// So many tries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
+    /// Who waits for room is placed before those of a lower one.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub priority: i32,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_usual(priority: &i32) -> bool {
+    *priority == 0
 }
 
 // The signature is serde's.
@@ -107,6 +119,8 @@ impl Default for Wish {
             spread: false,
             apart: None,
             revision: None,
+            tries: None,
+            priority: 0,
         }
     }
 }
@@ -151,8 +165,8 @@ impl Wish {
             resources: Resources::new(self.cpu, self.memory, self.disk),
             constraints,
             tenant: None,
-            priority: 0,
-            max_attempts: None,
+            priority: self.priority,
+            max_attempts: self.tries,
             labels: self.labels(),
         }
     }

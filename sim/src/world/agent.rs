@@ -1,13 +1,13 @@
 //! A node's process: the reference agent's machine over its fake runtime, with a disk that a crash
 //! leaves behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use berth_agent::{
     AgentConfig, AgentInput, AgentMachine, AgentOutput, AgentReply, AgentRequest, Caller,
     ControlAnswer, ControlCall, ControlCallId, FakeRuntime, Record, Refusal, RequestId, Restored,
-    RuntimeCommand, RuntimeEvent, RuntimeNews, Write,
+    RuntimeCommand, RuntimeEvent, RuntimeNews, Write, WriteId,
 };
 use berth_core::model::units::Resources;
 use berth_core::{CallId, Epoch, NodeId, Timestamp, WorkloadId};
@@ -35,6 +35,22 @@ const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 /// So many calls of an agent to a scheduler wait for an answer at most.
 const CONTROL_MAX: usize = 64;
 
+/// A write to a slow disk.
+const WRITES_TAKE: Duration = Duration::from_millis(700);
+
+/// What an agent keeps on its disk.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    records: BTreeMap<WorkloadId, Record>,
+    epoch: Option<Epoch>,
+    /// Nothing can be written.
+    pub(super) fails: bool,
+    /// Writes take long.
+    pub(super) slow: bool,
+    /// What is being written, in order.
+    under_way: VecDeque<(WriteId, Write)>,
+}
+
 /// A node.
 #[derive(Debug)]
 pub(super) struct AgentProcess {
@@ -43,8 +59,7 @@ pub(super) struct AgentProcess {
     pub(super) config: AgentConfig,
     machine: AgentMachine,
     pub(super) runtime: FakeRuntime,
-    records: BTreeMap<WorkloadId, Record>,
-    epoch: Option<Epoch>,
+    pub(super) disk: Disk,
     pub(super) life: u64,
     pub(super) up: bool,
     /// It takes messages and does nothing.
@@ -122,8 +137,7 @@ impl AgentProcess {
             config,
             machine,
             runtime: FakeRuntime::new(),
-            records: BTreeMap::new(),
-            epoch: None,
+            disk: Disk::default(),
             life: 0,
             up: true,
             hung: false,
@@ -155,6 +169,7 @@ impl AgentProcess {
         self.calls.clear();
         self.control.clear();
         (self.awaits, self.next) = (None, None);
+        self.disk.under_way.clear();
         // A process begins with the first that it is configured with.
         self.scheduler = 0;
         self.runtime.lose_news();
@@ -163,10 +178,9 @@ impl AgentProcess {
     /// The process starts on what its disk holds.
     pub(super) fn restart(&mut self, now: Timestamp) {
         self.up = true;
-        let records = self.records.values().cloned().collect();
         let restored = Restored {
-            epoch: self.epoch,
-            records,
+            epoch: self.disk.epoch,
+            records: self.disk.records.values().cloned().collect(),
             now: self.clock.at(now),
             life: self.life,
         };
@@ -183,13 +197,47 @@ impl AgentProcess {
 
     /// The disk is gone too, and with it everything that ran.
     pub(super) fn lose_everything(&mut self) {
-        self.records.clear();
-        self.epoch = None;
+        (self.disk.epoch, self.disk.records) = (None, BTreeMap::new());
         self.runtime = FakeRuntime::new();
     }
 }
 
+impl Disk {
+    fn carry_out(&mut self, write: Write) -> Result<(), String> {
+        if self.fails {
+            return Err("no space left on device".to_owned());
+        }
+        match write {
+            Write::Epoch(epoch) => self.epoch = Some(epoch),
+            Write::Record(record) => {
+                self.records.insert(record.id.clone(), *record);
+            }
+            Write::Forget(workload) => {
+                self.records.remove(&workload);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl World {
+    /// The oldest write of an agent comes to its end.
+    pub(super) fn agent_written(&mut self, at: usize, life: u64) {
+        let agent = &mut self.agents[at];
+        if agent.life != life {
+            return;
+        }
+        if agent.hung {
+            let again = Happening::Written { agent: at, life };
+            self.queue.push(self.now + WRITES_TAKE, again);
+            return;
+        }
+        if let Some((id, write)) = agent.disk.under_way.pop_front() {
+            let result = agent.disk.carry_out(write);
+            self.feed_agent(at, AgentInput::Written { id, result });
+        }
+    }
+
     pub(super) fn agent_wake(&mut self, at: usize) {
         if self.agents[at].up {
             self.feed_agent(at, AgentInput::Tick);
@@ -219,6 +267,9 @@ impl World {
             } else {
                 break;
             }
+        }
+        if self.agents[at].machine.answers_held() > 0 {
+            self.mark(Mark::EpochAwaited);
         }
         if let Err(problem) = self.agents[at].machine.check_invariants() {
             self.violate(Rule::S6, "a sound agent", format!("node-{at}: {problem}"));
@@ -255,19 +306,18 @@ impl World {
         let agent = &mut self.agents[at];
         match output {
             AgentOutput::Write { id, write } => {
-                match write {
-                    Write::Epoch(epoch) => agent.epoch = Some(epoch),
-                    Write::Record(record) => {
-                        agent.records.insert(record.id.clone(), *record);
-                    }
-                    Write::Forget(workload) => {
-                        agent.records.remove(&workload);
-                    }
+                if agent.disk.slow || !agent.disk.under_way.is_empty() {
+                    agent.disk.under_way.push_back((id, write));
+                    let life = agent.life;
+                    let written = Happening::Written { agent: at, life };
+                    self.queue.push(now + WRITES_TAKE, written);
+                    return Alive::Yes;
                 }
+                let result = agent.disk.carry_out(write);
                 let now = agent.clock.at(now);
                 agent
                     .machine
-                    .handle(now, AgentInput::Written { id, result: Ok(()) });
+                    .handle(now, AgentInput::Written { id, result });
             }
             AgentOutput::Runtime { id, command } => {
                 let started = match &command {

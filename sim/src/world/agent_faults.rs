@@ -122,15 +122,17 @@ impl World {
         self.oracle.ambiguous(&id, false);
     }
 
-    /// A node's runtime works, or does not.
+    /// A node's runtime works, or does not, and so does the disk of its agent.
     pub(super) fn break_runtime(&mut self, at: usize, how: Option<Breakage>) {
-        self.agents[at]
-            .runtime
-            .break_starts(how.map(|how| match how {
-                Breakage::DiskFull => FailureCode::StorageFull,
-                Breakage::NoRuntime => FailureCode::RuntimeUnavailable,
-                Breakage::NoRegistry => FailureCode::ImagePullTimeout,
-            }));
+        let agent = &mut self.agents[at];
+        agent.disk.fails = how == Some(Breakage::StateUnwritten);
+        agent.disk.slow = how == Some(Breakage::StateSlow);
+        agent.runtime.break_starts(how.and_then(|how| match how {
+            Breakage::DiskFull => Some(FailureCode::StorageFull),
+            Breakage::NoRuntime => Some(FailureCode::RuntimeUnavailable),
+            Breakage::NoRegistry => Some(FailureCode::ImagePullTimeout),
+            Breakage::StateUnwritten | Breakage::StateSlow => None,
+        }));
         if how == Some(Breakage::NoRuntime) {
             self.oracle.avoids(&self.agents[at].id);
         }

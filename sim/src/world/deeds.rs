@@ -132,6 +132,8 @@ impl World {
                     Breakage::DiskFull => Mark::DiskFull,
                     Breakage::NoRuntime => Mark::NoRuntime,
                     Breakage::NoRegistry => Mark::NoRegistry,
+                    Breakage::StateUnwritten => Mark::StateUnwritten,
+                    Breakage::StateSlow => Mark::StateSlow,
                 });
                 self.break_runtime(node, Some(how));
             }

@@ -42,7 +42,10 @@ impl World {
             Edit::CorruptAssignment => self.corrupt(&Key::Assignment(id.clone())),
             Edit::CorruptIntent => self.corrupt(&Key::Intent(id.clone())),
             Edit::CorruptRetry => self.corrupt(&Key::Retry(id.clone())),
-            Edit::RemoveTombstone
+            Edit::PutBackAssignment => self.put_back(&Key::Assignment(id.clone()), which),
+            Edit::PutBackRetry => self.put_back(&Key::Retry(id.clone()), which),
+            Edit::PutBackNode
+            | Edit::RemoveTombstone
             | Edit::CorruptTombstone
             | Edit::RemoveNode
             | Edit::CorruptNode
@@ -68,7 +71,7 @@ impl World {
                     }
                 }
             }
-            Edit::RemoveNode | Edit::CorruptNode => {
+            Edit::RemoveNode | Edit::CorruptNode | Edit::PutBackNode => {
                 let all: Vec<_> = self.oracle.image.nodes.keys().cloned().collect();
                 if let Some(node) = chosen(&all, which) {
                     self.mark(Mark::NodeRecordEdited);
@@ -76,6 +79,7 @@ impl World {
                     let key = Key::Node(node.clone());
                     match edit {
                         Edit::CorruptNode => self.corrupt(&key),
+                        Edit::PutBackNode => self.put_back(&key, which),
                         _ => self.remove_key(&key),
                     }
                 }
@@ -161,6 +165,23 @@ impl World {
         self.mark(Mark::RecordCorrupted);
         self.damage.broken.push((key.clone(), value.to_vec()));
         self.store_write_by_stranger(put(key, b"{\"id\": not a record".to_vec()));
+    }
+
+    /// A record becomes what it was some revisions ago.
+    fn put_back(&mut self, key: &Key, which: u64) {
+        let ago = i64::try_from(which / 7 % 60).unwrap_or(0) + 1;
+        let at = self.store.model.revision() - ago;
+        if at < 1 {
+            return;
+        }
+        let key = key.to_string();
+        let Some(earlier) = self.store_peek_at(&key, at) else {
+            return;
+        };
+        if self.store_peek(&key).as_ref() != Some(&earlier) {
+            self.mark(Mark::RecordPutBack);
+            self.store_write_by_stranger(put(key, earlier.to_vec()));
+        }
     }
 
     /// What was made unreadable is put back as it was.

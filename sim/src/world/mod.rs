@@ -119,6 +119,8 @@ enum Happening {
         life: u64,
         envelope: Box<Envelope>,
     },
+    /// A write of an agent comes to its end.
+    Written { agent: usize, life: u64 },
     /// A slow scheduler's timer.
     LateWake { replica: usize, life: u64 },
     /// A link that flaps is cut, or mended.
@@ -440,6 +442,7 @@ impl World {
                     self.send(envelope.from, envelope.to, envelope.body);
                 }
             }
+            Happening::Written { agent, life } => self.agent_written(agent, life),
             Happening::LateWake { replica, life } => {
                 if self.replicas[replica].is_alive(life) {
                     self.replica_wake(replica);

@@ -234,7 +234,15 @@ impl World {
 
     /// The value of a key, past the network.
     pub(super) fn store_peek(&mut self, key: &str) -> Option<bytes::Bytes> {
-        let range = berth_kv::RangeRequest::key(key.to_owned());
+        self.store_peek_at(key, 0)
+    }
+
+    /// What a key was at a revision; 0: what it is.
+    pub(super) fn store_peek_at(&mut self, key: &str, revision: i64) -> Option<bytes::Bytes> {
+        let range = berth_kv::RangeRequest {
+            revision,
+            ..berth_kv::RangeRequest::key(key.to_owned())
+        };
         match self
             .store
             .model

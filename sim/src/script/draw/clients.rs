@@ -257,6 +257,12 @@ impl Client {
             _ => {}
         }
         wish.revision = stream.chance(500_000).then(|| "rev-1".to_owned());
+        if stream.chance(150_000) {
+            wish.tries = u32::try_from(stream.between(1, 6)).ok();
+        }
+        if stream.chance(150_000) {
+            wish.priority = i32::try_from(stream.below(3)).unwrap_or(0) - 1;
+        }
         wish
     }
 }
