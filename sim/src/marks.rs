@@ -156,6 +156,7 @@ marks! {
     CommitUnknown => "seen commit unknown",
     CommitUnknownDone => "seen commit unknown and committed",
     CommitUnknownNotDone => "seen commit unknown and not committed",
+    CommitWandered => "fault transaction carried out after later ones, or by far",
     CommitLate => "seen commit carried out late",
     CommitConflict => "seen commit conflict",
     CommitFenced => "seen commit fenced",

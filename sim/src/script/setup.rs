@@ -165,4 +165,14 @@ pub struct Links {
     pub doubled: u64,
     /// A tenth of the messages take up to so long.
     pub delay: Span,
+    /// Transactions of a million that a member of the store hands on late: after others, or after
+    /// their answers were given up.
+    #[serde(skip_serializing_if = "is_none")]
+    pub wandering: u64,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none(rate: &u64) -> bool {
+    *rate == 0
 }

@@ -112,6 +112,7 @@ impl World {
         self.fill_store(false);
         self.regain_store();
         self.unstall_store();
+        self.store.wandered.clear();
         self.repair_records();
         for at in 0..self.replicas.len() {
             self.show_watch(at);

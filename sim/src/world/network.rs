@@ -45,6 +45,8 @@ pub(super) struct Network {
     loss: u64,
     duplicates: u64,
     delay_max: Duration,
+    /// Transactions that a member of the store hands on late, per million.
+    wandering: u64,
 }
 
 impl Network {
@@ -60,6 +62,7 @@ impl Network {
             loss: links.lost,
             duplicates: links.doubled,
             delay_max: links.delay.duration(),
+            wandering: links.wandering,
         }
     }
 
@@ -102,6 +105,17 @@ impl Network {
             clogged: false,
             half_open: false,
         }
+    }
+
+    /// Whether a member of the store hands a transaction on late: a little, so that others go before it,
+    /// or by far.
+    pub(super) fn wanders(&mut self) -> Option<Duration> {
+        if self.wandering == 0 || !self.stream.chance(self.wandering) {
+            return None;
+        }
+        let far = self.stream.chance(150_000);
+        let (least, most) = if far { (1_800, 8_000) } else { (1, 60) };
+        Some(Duration::from_millis(self.stream.between(least, most)))
     }
 
     /// Whether something that waited at a broken member of the store takes its time still.

@@ -54,6 +54,8 @@ pub(super) struct StoreProcess {
     pub(super) stale: BTreeMap<(Process, u64), i64>,
     /// Calls whose answers are lost.
     pub(super) mute: BTreeSet<(Process, u64)>,
+    /// Transactions that were handed on late once, and not again.
+    pub(super) wandered: BTreeSet<(Process, u64)>,
     /// Copies of it, the oldest first, if the script restores one.
     pub(super) backups: VecDeque<(Timestamp, Model)>,
     /// When the next ones are made.
@@ -91,6 +93,7 @@ impl Default for StoreProcess {
             stale_reads: (0, 0),
             stale: BTreeMap::new(),
             mute: BTreeSet::new(),
+            wandered: BTreeSet::new(),
             backups: VecDeque::new(),
             backups_due: VecDeque::new(),
             right_one: None,
@@ -130,6 +133,19 @@ impl World {
             return;
         };
         let writer = self.writer_of(from, &request);
+        if matches!(writer, Writer::Scheduler { .. })
+            && !self.store.wandered.remove(&(from, call))
+            && !self.damage.healed
+            && let Some(after) = self.network.wanders()
+        {
+            self.mark(Mark::CommitWandered);
+            self.store.wandered.insert((from, call));
+            let body = Body::StoreCall { call, request };
+            let to = Process::Store;
+            let arrives = Happening::Deliver(Box::new(Envelope { from, to, body }));
+            self.queue.push(self.now + after, arrives);
+            return;
+        }
         let stale = self.store.stale.remove(&(from, call));
         let result = if self.refuses(writer) {
             Err(berth_kv::KvError::RequestTooLarge)

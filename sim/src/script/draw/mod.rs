@@ -98,6 +98,7 @@ fn links(options: &Options, streams: &Streams) -> Links {
         lost: rate(&mut swarm, 30_000),
         doubled: rate(&mut swarm, 30_000),
         delay: Span::millis(2 + rate(&mut swarm, 1_000)),
+        wandering: rate(&mut swarm, 60_000),
     }
 }
 

@@ -150,10 +150,11 @@ fn network(links: Links) -> String {
         return "loses and doubles nothing".to_owned();
     }
     format!(
-        "loses {}, doubles {}, delays up to {}",
+        "loses {}, doubles {}, delays up to {}; of the store's transactions {} are late",
         share(links.lost),
         share(links.doubled),
-        links.delay
+        links.delay,
+        share(links.wandering)
     )
 }
 
