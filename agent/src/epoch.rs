@@ -29,11 +29,11 @@ pub(crate) struct EpochMemory {
 }
 
 impl EpochMemory {
-    /// What was found on the disk.
-    pub(crate) fn restored(epoch: Option<Epoch>) -> Self {
+    /// What was found on the disk; `durable`: in its own file.
+    pub(crate) fn restored(highest: Option<Epoch>, durable: Option<Epoch>) -> Self {
         Self {
-            highest: epoch,
-            durable: epoch,
+            highest,
+            durable: durable.filter(|_| highest.is_some()),
             ..Self::default()
         }
     }

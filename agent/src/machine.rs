@@ -96,7 +96,7 @@ impl AgentMachine {
             lanes,
             tasks: TaskLog::default(),
             said: Said::default(),
-            epoch: EpochMemory::restored(epoch),
+            epoch: EpochMemory::restored(epoch, restored.epoch),
             control: Control::new(now),
             usage: control::NodeUsage::default(),
             timers: BTreeSet::new(),

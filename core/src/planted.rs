@@ -94,6 +94,8 @@ bugs! {
         "what no other node can take is told anew whenever the figures of what is free change"
     GoneWithItsRoom "gone-with-its-room" "S3"
         "the room that an unknown change may take is forgotten with its node's record"
+    GhostsLaidByAny "ghosts-laid-by-any" "S3"
+        "a change of any of a workload's records counts as the end of what may still be written of it"
     UnseenMoveForgotten "unseen-move-forgotten" "S16"
         "a drain's move of unknown fate counts as not made"
     ReservationUnrepaired "reservation-unrepaired" "L1"
@@ -306,6 +308,7 @@ impl Bug {
             Self::CopyBroughtBack => Some("late-call-after-purge"),
             Self::CountUnchecked => Some("untold-removal"),
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
+            Self::GoneWithItsRoom => Some("late-placement-on-a-removed-node"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
             Self::GravesForgotten => Some("purged-node-comes-back"),
             Self::HoldSaysLess => Some("restored-under-load"),
@@ -318,6 +321,7 @@ impl Bug {
             Self::ShrinkUnseen => Some("grow-while-shrinking"),
             Self::OldGhostsKept => Some("room-of-an-unknown-change"),
             Self::TriesRepeatedAsBefore => Some("removed-tries"),
+            Self::UnseenMoveForgotten => Some("wandering-move"),
             Self::UnreadableTombstoneIsNone => Some("unreadable-tombstone"),
             _ => None,
         }

@@ -32,6 +32,7 @@ scenarios! {
     "image-not-found",
     "late-call-after-purge",
     "late-call-after-takeover",
+    "late-placement-on-a-removed-node",
     "later-version",
     "leader-cut-from-store",
     "lost-answers",
@@ -92,6 +93,7 @@ scenarios! {
     "update-beside-a-returned-copy",
     "update-during-failover",
     "vanished-and-killed",
+    "wandering-move",
     "zombie-node",
     "zone-partition",
 }

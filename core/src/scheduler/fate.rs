@@ -183,6 +183,7 @@ impl Scheduler {
         at.intent = written(&Key::Intent(id.clone())).unwrap_or(at.intent);
         at.retry = written(&Key::Retry(id.clone())).unwrap_or(at.retry);
         let missed = std::mem::take(&mut workload.missed);
+        let record_written = written(&Key::Workload(id.clone())).is_some();
         self.forget_waiting(id);
         for tombstone in std::mem::take(&mut plan.tombstones) {
             let key = Key::Tombstone(tombstone.node_id.clone(), id.clone());
@@ -192,9 +193,11 @@ impl Scheduler {
         if before.as_ref() != plan.next.node() {
             self.change_home(id, before.as_ref(), &mut plan);
         }
-        // Back where it was moved from, or there still, and what would have moved it cannot come.
-        self.cancel_move(id, plan.next.node());
-        self.lay_ghosts(id);
+        if record_written || planted(Bug::GhostsLaidByAny) {
+            // Back where it was moved from, or there still, and what would have moved it cannot come.
+            self.cancel_move(id, plan.next.node());
+            self.lay_ghosts(id);
+        }
         if let (Some(node), Some(share)) = (plan.next.node().cloned(), share_of(&plan.next)) {
             self.change_hold(&node, id, |hold| {
                 hold.staged = None;
@@ -224,8 +227,8 @@ impl Scheduler {
         }
     }
 
-    /// Another transaction of the workload is in the store: those of unknown fate cannot come any
-    /// more.
+    /// The workload's canonical record was written: every transaction compares it, so those of unknown
+    /// fate cannot come any more. What writes its other records alone stops none of them.
     pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
         let ghosts = self
             .workloads
@@ -245,10 +248,16 @@ impl Scheduler {
         });
         if old {
             self.lay_ghosts(id);
-            let home = self.workloads.get(id).and_then(|w| w.durable.node());
-            self.cancel_move(id, home.cloned().as_ref());
+            self.cancel_move_of_old(id);
             self.forget_if_empty(id);
         }
+    }
+
+    /// What would have moved it cannot come any more. A move that is on its way is another one.
+    pub(super) fn cancel_move_of_old(&mut self, id: &WorkloadId) {
+        let workload = self.workloads.get(id).filter(|it| it.staged.is_none());
+        let home = workload.and_then(|it| it.durable.node().cloned());
+        self.cancel_move(id, home.as_ref());
     }
 
     /// What follows once a plan is durable.
@@ -366,9 +375,6 @@ impl Scheduler {
     }
 
     fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, undone: &Undone) {
-        if matches!(undone, Undone::Overtaken) {
-            self.lay_ghosts(id);
-        }
         let target = plan.next.node().cloned();
         let home = self
             .workloads

@@ -381,6 +381,7 @@ impl Scheduler {
         }
         let lost_for = entity.lost_since.map(|since| now.since(since));
         let empty = entity.assigned.is_empty()
+            && self.unreadable_at(id).is_none()
             && !entity.awaits_commits()
             && entity.holds.values().all(|hold| hold.hidden.is_none());
         let next = (flush || settled_figures).then(|| {

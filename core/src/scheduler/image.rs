@@ -163,7 +163,8 @@ impl Scheduler {
         match &stored.key {
             Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) => {
                 let id = id.clone();
-                self.readopt_workload(&id, before);
+                let is_record = matches!(stored.key, Key::Workload(_));
+                self.readopt_workload(&id, before, is_record);
             }
             Key::Node(id) => {
                 let id = id.clone();
@@ -200,15 +201,17 @@ impl Scheduler {
     }
 
     /// After somebody else changed a workload: reservations follow, and it is looked at afresh.
-    /// `before`: its home until now.
-    fn readopt_workload(&mut self, id: &WorkloadId, before: Option<NodeId>) {
+    /// `before`: its home until now; `is_record`: it is its canonical record that was changed.
+    fn readopt_workload(&mut self, id: &WorkloadId, before: Option<NodeId>, is_record: bool) {
         self.leave_hold(id, before.clone());
         let home = self
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        self.lay_ghosts(id);
-        self.cancel_move(id, home.as_ref());
+        if is_record || planted(Bug::GhostsLaidByAny) {
+            self.lay_ghosts(id);
+            self.cancel_move_of_old(id);
+        }
         if let Some(before) = before {
             self.note_late_move(id, &before);
         }
@@ -228,7 +231,8 @@ impl Scheduler {
             let unrecorded = workload.durable.intent.as_ref().is_none_or(is_over)
                 && workload.call.is_none()
                 && workload.phase.is_under_way();
-            if unrecorded && counted {
+            let revived = workload.phase == Phase::GivenUp && !workload.durable.is_given_up();
+            if (unrecorded || revived) && counted {
                 workload.phase = workload.durable.resting_phase(self.now);
             } else if rests && !counted || unrecorded && workload.durable.intent.is_none() {
                 workload.phase = Phase::Idle;

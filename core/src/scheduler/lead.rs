@@ -201,7 +201,8 @@ impl Scheduler {
         let mut moving: BTreeMap<NodeId, BTreeSet<WorkloadId>> = draining
             .map(|(id, node)| {
                 let gone = node.tombstones.keys();
-                let gone = gone.filter(|w| self.workloads.contains_key(*w));
+                let is_away = |w: &Workload| w.durable.node() != Some(id);
+                let gone = gone.filter(|w| self.workloads.get(*w).is_some_and(is_away));
                 (id.clone(), gone.cloned().collect())
             })
             .collect();

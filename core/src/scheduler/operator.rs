@@ -267,20 +267,16 @@ impl Scheduler {
     }
 
     /// A record of what is on a node, or was, that cannot be read: what it stands for is not known.
-    fn unreadable_at(&self, id: &NodeId) -> Option<Key> {
+    pub(super) fn unreadable_at(&self, id: &NodeId) -> Option<Key> {
         let entity = self.nodes.get(id)?;
         let keys = self.quarantined.keys();
         let mut there = keys.filter(|key| match key {
             Key::Workload(it) | Key::Assignment(it) => {
                 entity.assigned.contains(it) || entity.tombstones.contains_key(it)
             }
+            Key::Intent(it) | Key::Retry(it) => entity.assigned.contains(it),
             Key::Tombstone(node, _) => node == id,
-            Key::Intent(_)
-            | Key::Retry(_)
-            | Key::Node(_)
-            | Key::Event(_)
-            | Key::Meta(_)
-            | Key::Leader(_) => false,
+            Key::Node(_) | Key::Event(_) | Key::Meta(_) | Key::Leader(_) => false,
         });
         there.next().cloned()
     }
@@ -433,13 +429,16 @@ impl Scheduler {
         self.note_moving(id, from, drained && unsettled);
     }
 
-    /// Nothing drains a node any more: what it moved is on the way like anything else.
+    /// Nothing drains a node any more: what it moved is on the way like anything else. What may still
+    /// leave it keeps its turn, should it be drained again.
     pub(super) fn end_moves_from(&mut self, node: &NodeId) {
-        let moving = self
-            .nodes
-            .get_mut(node)
-            .map(|it| std::mem::take(&mut it.moving));
-        for id in moving.into_iter().flatten() {
+        let Some(entity) = self.nodes.get_mut(node) else {
+            return;
+        };
+        let left = entity.moving.difference(&entity.assigned);
+        let left: Vec<_> = left.cloned().collect();
+        for id in left {
+            entity.moving.remove(&id);
             if let Some(origins) = self.moves.get_mut(&id) {
                 origins.remove(node);
                 if origins.is_empty() {

@@ -354,3 +354,71 @@ fn what_is_stranded_is_not_told_anew_when_figures_change() {
     let ready = cluster.get_node("n-1").unwrap().record.status;
     assert!(matches!(ready, NodeStatus::Ready | NodeStatus::NotReady));
 }
+
+/// S16: a drain that is cancelled and begun again knows of a move that may still be carried out.
+#[test]
+fn a_move_of_unknown_fate_outlives_its_drain() {
+    let mut cluster = move_of_unknown_fate();
+    let cancel = Request::CancelDrain { node: node("n-0") };
+    cluster.ask(cancel).unwrap();
+    cluster.ask(drain("n-0", 3_000)).unwrap();
+    cluster.register("n-2", SIZE);
+    cluster.agents.get_mut(&node("n-2")).unwrap().hangs = true;
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.seen("a").1, "n-0");
+    assert_eq!(cluster.seen("b").1, "n-2");
+}
+
+/// S3: a change of another of its records does not stop a move that may still be carried out.
+#[test]
+fn room_for_what_may_come_is_kept_whatever_else_is_written() {
+    for lost in [Key::Intent(id("b")), Key::Retry(id("b"))] {
+        let mut cluster = move_of_unknown_fate();
+        let held = std::mem::take(&mut cluster.held);
+        match &lost {
+            Key::Intent(_) => edit(&mut cluster, &lost, None),
+            _ => {
+                let tries = "{\"workload_id\":\"b\",\"revision_id\":\"r-1\",\"attempts\":0,\
+                             \"max_attempts\":5,\"exhausted\":false,\
+                             \"last_failure_at\":\"1970-01-01T00:16:40.000Z\",\
+                             \"last_failure\":\"RuntimeError\"}";
+                edit(&mut cluster, &lost, Some(tries));
+            }
+        }
+        // A drained node's workload that fits nowhere else now.
+        cluster.register("n-1", Resources::new(1_000, 8_192, 100));
+        cluster.ask(schedulable("n-1", true)).unwrap();
+        let other = cluster.apply("other", 950).unwrap().record;
+        assert_eq!(other.assigned_node, None, "{lost}");
+        cluster.held = held;
+        cluster.release();
+        cluster.pass(seconds(60));
+        let there = cluster.get_node("n-1").unwrap().record.resources;
+        assert!(there.cpu_allocated <= there.cpu_total, "{there:?}");
+    }
+}
+
+/// A node that is lost for long is not forgotten while something of it cannot be read; it is when that is
+/// repaired.
+#[test]
+fn a_lost_node_of_which_something_cannot_be_read_is_kept() {
+    let config = berth_core::Config {
+        forget_node_after: seconds(300),
+        ..berth_core::Config::default()
+    };
+    let mut cluster = Cluster::with(config);
+    cluster.nodes(2);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(5));
+    let home = node(&cluster.seen("w").1);
+    lose(&mut cluster, home.as_str());
+    cluster.pass(seconds(150));
+    let key = Key::Tombstone(home.clone(), id("w"));
+    let was = cluster.store[&key].0.clone();
+    edit(&mut cluster, &key, Some("{"));
+    cluster.pass(seconds(600));
+    assert!(cluster.store.contains_key(&Key::Node(home.clone())));
+    edit(&mut cluster, &key, Some(&was));
+    cluster.pass(seconds(60));
+    assert!(!cluster.store.contains_key(&Key::Node(home)));
+}

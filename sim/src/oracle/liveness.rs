@@ -266,7 +266,9 @@ impl Oracle {
         let under_way = self.image.intents.get(&record.id);
         let under_way = under_way.is_some_and(|held| held.record.outcome == IntentOutcome::Open);
         let since = self.now.since(record.status.last_updated);
-        record.retry.exhausted && !under_way && since > TRIED_SOON
+        let due = record.retry.next_retry_at;
+        let waits = due.is_some_and(|due| due > self.now);
+        record.retry.exhausted && !under_way && !waits && since > TRIED_SOON
     }
 
     /// L2, L5: what has no living home says why, and there is none for it indeed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use berth_core::io::AgentCall;
 use berth_core::model::node::{NodeReason, NodeRecord, NodeStatus};
-use berth_core::model::workload::WorkloadRecord;
+use berth_core::model::workload::{ActualState, WorkloadRecord};
 use berth_core::{Config, NodeId, Timestamp, WorkloadId};
 
 use super::image::{Commit, Image, Pair, Writer};
@@ -111,6 +111,10 @@ impl Pace {
         if commit.writer == Writer::Stranger {
             return Ok(());
         }
+        if let Some((id, pair)) = commit.workloads.iter().find(|it| is_told_anew(it.1)) {
+            let expected = "what no other node can take to be told once";
+            return Err(Finding::new(expected, format!("{pair:?}")).of(id));
+        }
         if let Some((id, pair)) = commit.workloads.iter().find(|it| is_the_same(commit, *it)) {
             let expected = "a record to be written again when something is new";
             return Err(Finding::new(expected, format!("{pair:?}")).of(id));
@@ -179,6 +183,18 @@ fn within_a_minute(times: &mut VecDeque<Timestamp>, now: Timestamp) -> usize {
     }
     times.push_back(now);
     times.len()
+}
+
+/// It was stranded on a lost node, and is, and only the figures of that changed.
+fn is_told_anew(pair: &Pair<WorkloadRecord>) -> bool {
+    let (Some(before), Some(after)) = (&pair.before, &pair.after) else {
+        return false;
+    };
+    let is_stranded = |record: &WorkloadRecord| record.status.actual_state == ActualState::Unknown;
+    is_stranded(before)
+        && is_stranded(after)
+        && !before.status.failure_reason.is_empty()
+        && before.status.failure_reason != after.status.failure_reason
 }
 
 /// The record says what it said, but for the time: that it still waits, for instance.

@@ -119,6 +119,8 @@ impl Drains {
             match &pair.after {
                 Some(after) if is_open(after) => {
                     self.closed.remove(node);
+                    // What closed it before says the same as what may close it again.
+                    self.closings.remove(node);
                 }
                 Some(after) if was_open => {
                     let asked = closings.and_then(|all| number_of(all.iter(), after));

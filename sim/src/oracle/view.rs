@@ -129,11 +129,7 @@ impl View {
                 self.catch_up(memo);
             }
             Fate::Conflict { current, .. } => {
-                if let Some(flight) = self.lands(txn) {
-                    for id in flight.workloads.keys().chain(flight.homes.keys()) {
-                        self.ghosts.remove(id);
-                    }
-                }
+                self.lands(txn);
                 current
                     .iter()
                     .for_each(|stored| self.take_news(stored, memo));
@@ -289,9 +285,10 @@ impl View {
         Some(flight)
     }
 
-    /// A record of a workload is written: what was written before cannot come any more.
+    /// A workload's canonical record is written, which every transaction compares: what was asked for
+    /// before cannot come any more.
     fn lay_ghosts(&mut self, key: &Key) {
-        if let Key::Workload(id) | Key::Assignment(id) | Key::Intent(id) | Key::Retry(id) = key {
+        if let Key::Workload(id) = key {
             self.ghosts.remove(id);
         }
     }
