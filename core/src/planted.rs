@@ -308,6 +308,7 @@ impl Bug {
             Self::CopyBroughtBack => Some("late-call-after-purge"),
             Self::CountUnchecked => Some("untold-removal"),
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
+            Self::GhostsLaidByAny => Some("late-move-beside-an-edit"),
             Self::GoneWithItsRoom => Some("late-placement-on-a-removed-node"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
             Self::GravesForgotten => Some("purged-node-comes-back"),

@@ -32,6 +32,7 @@ scenarios! {
     "image-not-found",
     "late-call-after-purge",
     "late-call-after-takeover",
+    "late-move-beside-an-edit",
     "late-placement-on-a-removed-node",
     "later-version",
     "leader-cut-from-store",
