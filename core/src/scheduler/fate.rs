@@ -322,12 +322,21 @@ impl Scheduler {
     /// A transaction is not in the store. Its decision is made anew; when the store will not have
     /// it, who asked for it is told so, and nothing is decided for a while.
     fn take_back(&mut self, txn: TxnId, undone: &Undone) {
-        let Some(InFlight { staged, events, .. }) = self.in_flight.remove(&txn) else {
+        let Some(InFlight {
+            staged,
+            events,
+            writes,
+        }) = self.in_flight.remove(&txn)
+        else {
             return;
         };
         self.close_events(events, false);
         match staged {
-            Staged::Workload { id, plan } => self.take_back_workload(&id, *plan, undone),
+            Staged::Workload { id, plan } => {
+                let takes = |key: &Key| matches!(key, Key::Workload(_) | Key::Assignment(_));
+                let takes_room = writes.iter().any(|(key, _)| takes(key));
+                self.take_back_workload(&id, *plan, undone, takes_room);
+            }
             Staged::Node { id, request, .. } => self.take_back_node(id, request, undone),
             Staged::Tombstone { node, workload } => {
                 let pause = self.now + self.config.reconcile_interval;
@@ -374,7 +383,14 @@ impl Scheduler {
         }
     }
 
-    fn take_back_workload(&mut self, id: &WorkloadId, plan: Plan, undone: &Undone) {
+    /// `takes_room`: it writes what says where the workload is, or beside whom it may be.
+    fn take_back_workload(
+        &mut self,
+        id: &WorkloadId,
+        plan: Plan,
+        undone: &Undone,
+        takes_room: bool,
+    ) {
         let target = plan.next.node().cloned();
         let home = self
             .workloads
@@ -383,7 +399,7 @@ impl Scheduler {
         let unseen = matches!(undone, Undone::Unseen);
         if let Some(node) = &target {
             self.change_hold(node, id, |hold| {
-                if unseen && !planted(Bug::UnseenReleased) {
+                if unseen && takes_room && !planted(Bug::UnseenReleased) {
                     hold.leave_ghost();
                 } else {
                     hold.staged = None;
@@ -404,7 +420,9 @@ impl Scheduler {
             // Perhaps nothing else is ever written of it: then its ghosts go when they are too old.
             self.timers.set(Timer::Ghosts(id.clone()), strays_until);
         }
-        workload.ghosts.extend(target.filter(|_| unseen));
+        workload
+            .ghosts
+            .extend(target.filter(|_| unseen && takes_room));
         let missed = std::mem::take(&mut workload.missed);
         match (plan.request, undone) {
             (Some((request, _)), Undone::Refused(why)) => {

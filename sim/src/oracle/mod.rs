@@ -433,9 +433,21 @@ impl Oracle {
                 | Request::Read(_) => {}
             }
         }
+        let read_back = match input {
+            Input::ReadBack { txn, .. } => self
+                .views
+                .get(&replica)
+                .and_then(|view| view.flights.get(txn))
+                .map(|flight| flight.nodes.clone()),
+            _ => None,
+        };
         let patience = self.config.stray_commit_max;
         let view = self.views.entry(replica).or_default();
-        view.told(input, clock, patience, &mut self.memo)
+        let found = view.told(input, clock, patience, &mut self.memo);
+        if let (Some(false), Some(nodes)) = (found, read_back) {
+            self.drains.gave_up(&nodes);
+        }
+        found
     }
 
     /// A step of a scheduler begins.

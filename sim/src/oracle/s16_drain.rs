@@ -25,6 +25,8 @@ pub(crate) struct Drains {
     /// Nodes that are closed to new work: under which epoch, and with which transaction. What the
     /// same leader placed there before that may land after, if it was held up on the way.
     closed: BTreeMap<NodeId, (i64, u64)>,
+    /// Records of nodes whose transactions were given up, and may still be carried out.
+    given_up: BTreeMap<NodeId, VecDeque<Arc<NodeRecord>>>,
 }
 
 /// So many that are on their way are remembered of each: a leader has one, and some may be late.
@@ -109,6 +111,21 @@ impl Drains {
         }
     }
 
+    /// A leader read back that this is not in the store. Should it come all the same, the leader learns
+    /// of it then: what it asked for until then is not held against it.
+    pub(crate) fn gave_up(&mut self, nodes: &BTreeMap<NodeId, Option<Arc<NodeRecord>>>) {
+        for (id, next) in nodes {
+            let Some(next) = next.as_ref().filter(|next| !is_open(next)) else {
+                continue;
+            };
+            let all = self.given_up.entry(id.clone()).or_default();
+            all.push_back(Arc::clone(next));
+            if all.len() > ON_THEIR_WAY {
+                all.pop_front();
+            }
+        }
+    }
+
     fn note_closed(&mut self, commit: &Commit) {
         let Writer::Scheduler { epoch, .. } = commit.writer else {
             return;
@@ -123,12 +140,19 @@ impl Drains {
                     self.closings.remove(node);
                 }
                 Some(after) if was_open => {
-                    let asked = closings.and_then(|all| number_of(all.iter(), after));
+                    let strays = self.given_up.get(node);
+                    let is_late = strays.is_some_and(|all| all.iter().any(|it| it == after));
+                    let asked = if is_late {
+                        Some(self.asked + 1)
+                    } else {
+                        closings.and_then(|all| number_of(all.iter(), after))
+                    };
                     self.closed
                         .extend(asked.map(|asked| (node.clone(), (epoch, asked))));
                 }
                 Some(_) => {}
                 None => {
+                    self.given_up.remove(node);
                     self.closed.remove(node);
                     self.closings.remove(node);
                 }
