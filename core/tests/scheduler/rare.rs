@@ -208,7 +208,8 @@ fn a_move_that_comes_late_is_one_on_the_way() {
     cluster.ask(schedulable("n-2", false)).unwrap();
     let told = cluster.changes.len();
     cluster.release();
-    for (revision, records) in cluster.changes[told..].to_vec() {
+    let changes = cluster.changes[told..].to_vec();
+    for (revision, records) in changes {
         let revision = berth_core::StoreRevision(revision);
         cluster.feed(Input::Changed { revision, records });
     }
