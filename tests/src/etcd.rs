@@ -1,6 +1,9 @@
 //! A real etcd server with its data in the scratch folder.
 
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions};
@@ -208,14 +211,23 @@ impl Etcd {
 }
 
 /// An address on loopback that nobody listened on a moment ago. Connections go out from 127.0.0.1: on
-/// another address the port stays free for whoever is killed and starts again.
+/// another address the port stays free for whoever is killed and starts again. No address is given twice
+/// by one process: what was given may not be listened on yet.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.2:0").expect("a free port");
-    listener.local_addr().expect("it is bound").to_string()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1_000 {
+        let listener = TcpListener::bind("127.0.0.2:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        if given.insert(address) {
+            return address.to_string();
+        }
+    }
+    panic!("the system gives the same ports again and again");
 }
 
 /// How long a whole cluster may take to come up on a busy machine.
