@@ -226,7 +226,11 @@ impl Lane {
                         artifact.restarts += 1;
                     }
                 }
-                step @ (Step::Rest | Step::Start | Step::Stop | Step::Remove) => break Some(step),
+                step @ (Step::Rest | Step::Start | Step::Stop | Step::Remove) => {
+                    // Nothing waits to be started again, whatever did before.
+                    self.restart_at = None;
+                    break Some(step);
+                }
             }
             self.restart_at = None;
             self.touch(now);

@@ -429,15 +429,13 @@ fn malformed_applies_are_refused_in_band() {
     assert_eq!(world.writes.len(), 0);
 }
 
-#[test]
-fn a_restart_policy_is_honoured_with_a_bound() {
+/// What ends soon after each start, with an error.
+const ENDS: [(&str, &str); 2] = [("fake/exit-after-ms", "10"), ("fake/exit-code", "1")];
+
+/// `web`, which ends at once and is to be started again, has ended for the first time.
+fn ended_and_to_be_restarted() -> World {
     let mut world = World::new();
-    let AgentRequest::Apply(mut request) = apply(
-        "web",
-        "r1",
-        true,
-        &[("fake/exit-after-ms", "10"), ("fake/exit-code", "1")],
-    ) else {
+    let AgentRequest::Apply(mut request) = apply("web", "r1", true, &ENDS) else {
         panic!()
     };
     let Some(proto::workload_spec::Spec::Container(spec)) =
@@ -453,9 +451,24 @@ fn a_restart_policy_is_honoured_with_a_bound() {
     world.call(Caller::default(), AgentRequest::Apply(request));
     world.run_for(Duration::from_millis(500));
     assert_eq!(world.state("web"), Some(ActualState::Pending));
+    world
+}
+
+#[test]
+fn a_restart_policy_is_honoured_with_a_bound() {
+    let mut world = ended_and_to_be_restarted();
     world.run_for(Duration::from_secs(60));
     assert_eq!(world.state("web"), Some(ActualState::Failed));
     assert_eq!(world.runtime.artifacts().next().unwrap().launch.launch, 4);
+}
+
+/// An instant at which it was to be started again is none at which there is something to do.
+#[test]
+fn what_is_stopped_before_its_restart_rests() {
+    let mut world = ended_and_to_be_restarted();
+    world.call(Caller::default(), apply("web", "r1", false, &ENDS));
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.state("web"), Some(ActualState::Stopped));
 }
 
 #[test]

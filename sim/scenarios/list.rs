@@ -17,6 +17,7 @@ scenarios! {
     "drain-deadline",
     "drain-during-failure",
     "drain-of-a-newcomer",
+    "drain-of-the-calm",
     "each-dimension",
     "emptiest-node",
     "fence-and-purge",

@@ -176,6 +176,7 @@ marks! {
     RescuedByPass => "seen placement rescued by the periodic pass",
     DrainDone => "seen drain completed",
     ProbeRan => "seen workload of the calm running in time",
+    DrainedInTime => "seen drain of the calm complete in time",
     MovedInTime => "seen workloads of a node that is lost for good moved in time",
 }
 

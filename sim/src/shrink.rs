@@ -1,5 +1,7 @@
 //! Shrinking: what is not needed for a failure is taken out of its script.
 
+use std::collections::BTreeSet;
+
 use crate::oracle::Rule;
 use crate::script::{Act, Deed, Knobs, Lasting, Links, Script, Span};
 
@@ -115,6 +117,11 @@ impl<P: FnMut(&Script) -> Option<Symptom>> Shrinker<P> {
                 }
             }
             size /= 2;
+        }
+        // Those that only make sense together, such as the cuts of one partition, go together.
+        let instants: BTreeSet<_> = self.best.acts.iter().map(|act| act.at).collect();
+        for at in instants {
+            self.attempt_with(|script| script.acts.retain(|act| act.at != at));
         }
     }
 

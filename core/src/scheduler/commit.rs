@@ -8,6 +8,7 @@ use crate::model::id::{EventId, NodeId, RequestId, StoreRevision, TxnId, Workloa
 use crate::model::key::Key;
 use crate::model::node::NodeRecord;
 use crate::model::workload::{Action, TombstoneRecord};
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -149,6 +150,17 @@ impl Scheduler {
         let guard = Key::Workload(id.clone());
         if !diff.compares.iter().any(|(key, _)| *key == guard) {
             diff.compares.insert(0, (guard, at.record));
+        }
+        // Where the record contradicts the assignment one of them may be news of which half was told: what
+        // is decided on both compares both.
+        let named = now.record.as_ref().map(|record| &record.assigned_node);
+        let home = Key::Assignment(id.clone());
+        if named.is_some_and(|named| named.as_ref() != now.node())
+            && !self.quarantined.contains_key(&home)
+            && !planted(Bug::HalfIsBelieved)
+            && !diff.compares.iter().any(|(key, _)| *key == home)
+        {
+            diff.compares.push((home, at.assignment));
         }
         let revision = plan.next.record.as_ref().or(now.record.as_ref());
         let revision = revision.map(|record| record.revision_id.clone());

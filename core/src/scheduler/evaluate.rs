@@ -74,6 +74,8 @@ impl Scheduler {
         };
         if workload.durable.resting_phase(self.now) == Phase::GivenUp {
             self.unsettled.remove(id);
+            // It goes nowhere: what took it off its node has its next turn.
+            self.finish_move(id);
             return;
         }
         let mut plan = Plan {

@@ -14,6 +14,7 @@ use crate::planted::{Bug, planted};
 
 use super::Scheduler;
 use super::commit::Plan;
+use super::node::Node;
 use super::timers::Timer;
 
 /// The allowance of evictions.
@@ -175,16 +176,19 @@ impl Scheduler {
     /// After a node was lost or came back: whether so many are lost that evictions pause.
     pub(super) fn note_cluster_health(&mut self) {
         let total = self.nodes.len();
-        let lost =
-            self.nodes
-                .values()
-                .filter(|entity| {
-                    entity.status() == NodeStatus::NotReady
-                        && entity.record.as_ref().is_some_and(|record| {
-                            record.status_reason == NodeReason::HeartbeatMissed
-                        })
-                })
-                .count();
+        let silent = |entity: &&Node| {
+            let record = entity.record.as_ref();
+            let reason = record.map(|record| record.status_reason);
+            match reason.filter(|_| entity.status() == NodeStatus::NotReady) {
+                Some(NodeReason::HeartbeatMissed) => true,
+                // It could not be called before it fell silent.
+                Some(NodeReason::AgentUnreachable) => {
+                    !self.is_alive(entity) && !planted(Bug::UnreachableNotLost)
+                }
+                _ => false,
+            }
+        };
+        let lost = self.nodes.values().filter(silent).count();
         let many = lost >= self.config.eviction_pause_nodes_min as usize
             && lost * 100 > total * self.config.eviction_pause_percent as usize;
         if many == self.eviction.paused {

@@ -86,11 +86,14 @@ impl Scheduler {
                 .any(|stored| stored.key == *key && stored.value.as_deref() == value.as_deref())
         };
         if in_flight.writes.iter().all(holds) {
-            let at = records
-                .iter()
-                .map(|stored| stored.mod_revision)
-                .max()
-                .unwrap_or(revision);
+            // What is absent says no revision. It was not written again before it was read.
+            let written = records.iter().filter(|stored| stored.value.is_some());
+            let written = written.map(|stored| stored.mod_revision).max();
+            let at = if planted(Bug::RemovedAtNothing) {
+                written.unwrap_or_default()
+            } else {
+                written.unwrap_or(revision)
+            };
             self.committed(txn, at, &records);
             self.revision = self.revision.max(revision);
         } else {
@@ -230,10 +233,10 @@ impl Scheduler {
     /// The workload's canonical record was written: every transaction compares it, so those of unknown
     /// fate cannot come any more. What writes its other records alone stops none of them.
     pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
-        let ghosts = self
-            .workloads
-            .get_mut(id)
-            .map(|w| std::mem::take(&mut w.ghosts));
+        let ghosts = self.workloads.get_mut(id).map(|workload| {
+            workload.half_told = false;
+            std::mem::take(&mut workload.ghosts)
+        });
         for node in ghosts.into_iter().flatten() {
             self.change_hold(&node, id, |hold| hold.ghosts.clear());
         }
@@ -350,8 +353,17 @@ impl Scheduler {
                 }
                 self.timers.set_at_latest(Timer::Node(node), pause);
             }
-            // Whoever found the copy finds it again; old events are removed by the next pass.
-            Staged::NewTombstone { .. } | Staged::Retention { .. } | Staged::Event => {}
+            Staged::NewTombstone { record } => {
+                // The copy was seen, and nothing tells of it: until the next look all is open.
+                let soon = self.now + self.config.reconcile_interval;
+                if let Some(node) = self.nodes.get_mut(&record.node_id) {
+                    node.listing.seen = false;
+                    self.timers
+                        .set_at_latest(Timer::Listing(record.node_id), soon);
+                }
+            }
+            // Old events are removed by the next pass.
+            Staged::Retention { .. } | Staged::Event => {}
         }
     }
 
@@ -367,7 +379,16 @@ impl Scheduler {
         };
         node.expect_nothing();
         let missed = std::mem::take(&mut node.missed);
+        let may_come = self.now < node.strays_until && !planted(Bug::FirstTryDenied);
+        if matches!(undone, Undone::Unseen) {
+            node.strays_until = self.now + self.config.stray_commit_max;
+        }
         match (request, undone) {
+            (Some((request, _)), Undone::Refused(_)) if may_come => {
+                let error =
+                    self.not_known("an earlier try may still be carried out: read it again");
+                self.reply(request, Err(error));
+            }
             (Some((request, _)), Undone::Refused(why)) => {
                 self.reply(request, Err(RequestError::StoreRefused(why.clone())));
             }
@@ -406,7 +427,9 @@ impl Scheduler {
                 }
             });
         }
-        if !unseen || planted(Bug::UnseenMoveForgotten) {
+        let earlier = self.workloads.get(id).map(|w| w.strays_until);
+        let may_come = earlier.is_some_and(|until| self.now < until);
+        if !unseen && !may_come || planted(Bug::UnseenMoveForgotten) {
             self.cancel_move(id, home.as_ref());
         }
         let pause = self.now + self.config.reconcile_interval;
@@ -420,11 +443,19 @@ impl Scheduler {
             // Perhaps nothing else is ever written of it: then its ghosts go when they are too old.
             self.timers.set(Timer::Ghosts(id.clone()), strays_until);
         }
+        workload.half_told &= !unseen;
         workload
             .ghosts
             .extend(target.filter(|_| unseen && takes_room));
         let missed = std::mem::take(&mut workload.missed);
         match (plan.request, undone) {
+            (Some((request, _)), Undone::Refused(_))
+                if may_come && !planted(Bug::FirstTryDenied) =>
+            {
+                let error =
+                    self.not_known("an earlier try may still be carried out: read it again");
+                self.reply(request, Err(error));
+            }
             (Some((request, _)), Undone::Refused(why)) => {
                 self.reply(request, Err(RequestError::StoreRefused(why.clone())));
             }
@@ -453,6 +484,7 @@ impl Scheduler {
                 && workload.staged.is_none()
                 && workload.waiting.is_empty()
                 && workload.ghosts.is_empty()
+                && (self.now >= workload.strays_until || planted(Bug::CreationForgotten))
         });
         if empty {
             self.forget_workload(id);

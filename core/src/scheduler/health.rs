@@ -32,13 +32,21 @@ impl Scheduler {
             return;
         }
         (entity.heard_at, entity.heard) = (now, true);
-        let moved = entity.record.as_ref().is_none_or(|record| {
+        let another = entity.record.as_ref().is_none_or(|record| {
             record.agent_endpoint != registration.endpoint
                 || record.incarnation != registration.incarnation
         });
-        if moved {
+        // One that was declared dead is called by nobody: only its registration takes it back.
+        let fenced = entity.record.as_ref().is_some_and(|record| {
+            record.status_reason == NodeReason::Fenced && !planted(Bug::FencedStaysUnreachable)
+        });
+        if another || fenced {
             entity.failures = 0;
             entity.unreachable = false;
+        }
+        if another {
+            // Nobody has looked at what this one runs.
+            entity.listing.seen = false;
         }
         entity
             .waiting
@@ -287,6 +295,10 @@ impl Scheduler {
             | (NodeStatus::NotReady, true, true) => (None, EventType::NodeReady),
         };
         let Some(reason) = next else {
+            if record.status_reason == NodeReason::AgentUnreachable {
+                // It may have fallen silent since, or be heard again.
+                self.note_cluster_health();
+            }
             self.keep_up(id);
             return;
         };
@@ -384,6 +396,9 @@ impl Scheduler {
             && self.unreadable_at(id).is_none()
             && !entity.awaits_commits()
             && entity.holds.values().all(|hold| hold.hidden.is_none());
+        // What an operator said of it would be forgotten with it; and who is heard is not gone.
+        let closed = !record.schedulable || record.drain.is_some();
+        let forgettable = empty && !alive && !closed;
         let next = (flush || settled_figures).then(|| {
             let mut next = record.clone();
             next.last_heartbeat = next.last_heartbeat.max(heard);
@@ -396,7 +411,7 @@ impl Scheduler {
         if let Some(entity) = self.nodes.get_mut(id) {
             entity.figures_due = due.filter(|_| !settled_figures);
         }
-        if empty && lost_for.is_some_and(|lost| lost >= self.config.forget_node_after) {
+        if forgettable && lost_for.is_some_and(|lost| lost >= self.config.forget_node_after) {
             // Nothing is assigned to it: it is purged, with what it may still have held.
             if let Some(entity) = self.nodes.get_mut(id) {
                 entity.purging = Some(super::NOBODY);
@@ -432,6 +447,9 @@ impl Scheduler {
         self.dirty_nodes.insert(id.clone());
         let Some(next) = next else {
             self.node_removed(id);
+            for stored in missed {
+                self.handle_change(stored);
+            }
             return;
         };
         let was = entity.record.replace(next);

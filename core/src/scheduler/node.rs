@@ -118,7 +118,7 @@ pub(super) struct Listing {
     pub(super) again: bool,
     /// A heartbeat came meanwhile, and said something of what nobody had looked at.
     pub(super) hinted: bool,
-    /// It was listed since this replica leads.
+    /// This process of it was listed since this replica leads, and what was found is written down.
     pub(super) seen: bool,
 }
 
@@ -158,6 +158,8 @@ pub(super) struct Node {
     pub(super) floor: Option<NodeResources>,
     /// The store refused its last decision: nothing is decided before this instant.
     pub(super) refused_until: Timestamp,
+    /// Changes of it that were given up may still be carried out until then.
+    pub(super) strays_until: Timestamp,
     pub(super) waiting: VecDeque<(RequestId, NodeMutation)>,
     pub(super) missed: Vec<Stored>,
     /// Calls that failed in a row.
@@ -196,6 +198,7 @@ impl Node {
             next: None,
             floor: None,
             refused_until: Timestamp::ZERO,
+            strays_until: Timestamp::ZERO,
             waiting: VecDeque::new(),
             missed: Vec::new(),
             failures: 0,

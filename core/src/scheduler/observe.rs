@@ -6,9 +6,10 @@ use std::time::Duration;
 use crate::io::agent::{AgentCall, AgentError, AgentOp, AgentReply, AgentState, AgentStatus};
 use crate::io::{AgentCall as Call, Output};
 use crate::model::id::{CallId, NodeId, WorkloadId};
+use crate::model::key::Key;
 use crate::model::node::NodeStatus;
 use crate::model::units::Resources;
-use crate::model::workload::{DesiredState, FailureKind, TombstoneRecord};
+use crate::model::workload::{Action, DesiredState, FailureKind, IntentOutcome, TombstoneRecord};
 use crate::planted::{Bug, chance_of_the_machine, planted};
 use crate::reconcile::{Observed, Phase};
 
@@ -59,8 +60,16 @@ impl Scheduler {
             }
             // A delete that was meant for a former copy must not meet the present one.
             AgentOp::Delete { workload } => {
-                is_current(workload).is_some()
-                    || self.is_tombstone_call(&call.node, workload, call.id)
+                let removes = |workload: &Workload| {
+                    let intent = workload.durable.intent.as_ref();
+                    intent.is_some_and(|intent| {
+                        let action = matches!(intent.action, Action::Delete | Action::Recreate);
+                        action && intent.outcome == IntentOutcome::Open
+                    })
+                };
+                let wanted = is_current(workload)
+                    .is_some_and(|it| removes(it) || planted(Bug::DeleteTakenBack));
+                wanted || self.is_tombstone_call(&call.node, workload, call.id)
             }
             AgentOp::Status { .. } | AgentOp::List => true,
         }
@@ -302,6 +311,8 @@ impl Scheduler {
         let open = match result {
             Ok(AgentReply::Listing(statuses)) => {
                 entity.listing.seen = true;
+                // A drain may have waited for this look.
+                self.dirty_nodes.insert(node.clone());
                 let open = self.take_listing(call, &statuses);
                 if hinted {
                     self.compare_hints(node);
@@ -357,7 +368,11 @@ impl Scheduler {
                 self.take_evidence(call.id, id, seen.get(id).copied());
                 continue;
             }
-            if known || self.graves.holds(node, id) {
+            // Where it belongs cannot be read: it is nobody's orphan.
+            let unread = self.quarantined.contains_key(&Key::Workload(id.clone()))
+                || self.quarantined.contains_key(&Key::Assignment(id.clone()));
+            let unread = unread && !known && !planted(Bug::UnreadOrphaned);
+            if known || !unread && self.graves.holds(node, id) {
                 self.bring_back_tombstone(node, id);
             } else {
                 strangers.insert(id.as_str().to_owned());

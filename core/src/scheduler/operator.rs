@@ -94,7 +94,11 @@ impl Scheduler {
                 self.stage_node(id, Some(next), events, Some((request, mutation)));
                 self.dirty_nodes.insert(id.clone());
             }
-            Err(error) => self.reply(request, Err(error)),
+            Err(error) => {
+                self.reply(request, Err(error));
+                // Who waits behind it has its turn.
+                self.dirty_nodes.insert(id.clone());
+            }
         }
     }
 
@@ -112,7 +116,9 @@ impl Scheduler {
                 Some(id),
                 "first seen",
             )),
-            Some(now) if now.status == NodeStatus::NotReady => {
+            Some(now)
+                if now.status == NodeStatus::NotReady && next.status != NodeStatus::NotReady =>
+            {
                 events.push(Draft::new(
                     EventType::NodeReady,
                     Some(id),
@@ -183,15 +189,13 @@ impl Scheduler {
     }
 
     fn plan_drain_end(&self, id: &NodeId, mut record: NodeRecord) -> (NodeRecord, Vec<Draft>) {
-        if record.drain.take().is_none() {
+        if record.drain.take().is_none() || record.status != NodeStatus::Draining {
             return (record, Vec::new());
         }
-        if record.status == NodeStatus::Draining {
-            record.status = NodeStatus::Ready;
-            record.status_reason = NodeReason::DrainCancelled;
-            record.status_changed_by = ChangedBy::Operator;
-            record.status_changed_at = self.now;
-        }
+        record.status = NodeStatus::Ready;
+        record.status_reason = NodeReason::DrainCancelled;
+        record.status_changed_by = ChangedBy::Operator;
+        record.status_changed_at = self.now;
         (
             record,
             vec![Draft::new(
@@ -350,7 +354,9 @@ impl Scheduler {
         let Some(entity) = self.nodes.get(id) else {
             return false;
         };
-        let left = !entity.holds.is_empty()
+        let looked = entity.listing.seen || planted(Bug::DrainedUnseen);
+        let left = !looked
+            || !entity.holds.is_empty()
             || !entity.tombstones.is_empty()
             || self.is_burying(id)
             || self.homes_are_unknown();
@@ -391,7 +397,7 @@ impl Scheduler {
         let Some(drain) = drain.filter(|_| draining) else {
             return false;
         };
-        let overdue = self.now >= drain.deadline;
+        let overdue = self.now >= drain.deadline && !planted(Bug::DrainNeverEnds);
         // Its own move may have been tried before, and its fate be unknown: it has its turn.
         let others = entity.moving.iter().filter(|moving| *moving != id).count();
         match desired {

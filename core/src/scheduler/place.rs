@@ -395,9 +395,11 @@ impl Scheduler {
             node == target
                 || match self.nodes.get(node) {
                     Some(entity) if planted(Bug::FoundCopyIgnored) && entity.has_found(id) => false,
-                    Some(entity) => !entity.evictable(self.now, self.config.eviction_grace),
+                    Some(entity) if entity.record.is_some() => {
+                        !entity.evictable(self.now, self.config.eviction_grace)
+                    }
                     // Nobody gave up a node whose record only cannot be read (S13).
-                    None => self.is_node_quarantined(node),
+                    Some(_) | None => self.is_node_quarantined(node),
                 }
         })
     }

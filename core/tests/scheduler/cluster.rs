@@ -221,6 +221,16 @@ impl Cluster {
         }
     }
 
+    /// The same, and the watch tells what they wrote: nobody waits for their answers any more.
+    pub(crate) fn release_and_tell(&mut self) {
+        let told = self.changes.len();
+        self.release();
+        for (revision, records) in self.changes[told..].to_vec() {
+            let revision = StoreRevision(revision);
+            self.feed(Input::Changed { revision, records });
+        }
+    }
+
     fn settle(&mut self, txn: &Txn) {
         let fate = if self.write(txn) {
             Fate::Committed(StoreRevision(self.revision))

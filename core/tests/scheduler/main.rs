@@ -9,6 +9,8 @@ mod lost;
 mod nodes;
 mod queries;
 mod rare;
+mod rare_changes;
+mod rare_nodes;
 mod review;
 mod store;
 mod takeover;

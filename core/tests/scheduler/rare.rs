@@ -12,9 +12,9 @@ use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
 use crate::nodes::lose;
 use crate::review::edit;
 
-const SIZE: Resources = Resources::new(4_000, 8_192, 100);
+pub(crate) const SIZE: Resources = Resources::new(4_000, 8_192, 100);
 
-fn drain(name: &str, deadline: u64) -> Request {
+pub(crate) fn drain(name: &str, deadline: u64) -> Request {
     Request::Drain {
         node: node(name),
         deadline: seconds(deadline),
@@ -22,7 +22,7 @@ fn drain(name: &str, deadline: u64) -> Request {
     }
 }
 
-fn schedulable(name: &str, schedulable: bool) -> Request {
+pub(crate) fn schedulable(name: &str, schedulable: bool) -> Request {
     Request::SetSchedulable {
         node: node(name),
         schedulable,
@@ -206,13 +206,7 @@ fn a_move_that_comes_late_is_one_on_the_way() {
     cluster.agents.get_mut(&node("n-1")).unwrap().hangs = true;
     cluster.register("n-2", Resources::new(3_500, 8_192, 100));
     cluster.ask(schedulable("n-2", false)).unwrap();
-    let told = cluster.changes.len();
-    cluster.release();
-    let changes = cluster.changes[told..].to_vec();
-    for (revision, records) in changes {
-        let revision = berth_core::StoreRevision(revision);
-        cluster.feed(Input::Changed { revision, records });
-    }
+    cluster.release_and_tell();
     assert_eq!(cluster.seen("b").1, "n-1");
     cluster.ask(schedulable("n-2", true)).unwrap();
     cluster.pass(seconds(10));

@@ -135,6 +135,33 @@ impl Oracle {
         !end.dead.is_empty()
     }
 
+    /// When the deadline of a node's drain is, if it is drained.
+    pub(crate) fn drain_ends_by(&self, node: &NodeId) -> Option<Timestamp> {
+        let held = self.image.nodes.get(node)?;
+        held.record.drain.map(|drain| drain.deadline)
+    }
+
+    /// L1: the drain of a node is complete. Answers whether it is.
+    pub(crate) fn judge_drained(&mut self, node: &NodeId) -> bool {
+        let drain = self
+            .image
+            .nodes
+            .get(node)
+            .and_then(|held| held.record.drain);
+        let complete = drain.is_some_and(|drain| drain.completed_at.is_some());
+        if !complete {
+            let homes = self.image.assignments.values();
+            let here = homes.filter(|held| held.record.node_id == *node);
+            let here: Vec<_> = here.map(|held| &held.record.workload_id).collect();
+            let buried = self.image.tombstones.keys().filter(|(at, _)| at == node);
+            let buried: Vec<_> = buried.map(|(_, id)| id).collect();
+            let seen = format!("{drain:?}, assigned {here:?}, tombstones {buried:?}");
+            let finding = Finding::new("a drain to end soon after its deadline", seen).of(node);
+            self.judge(Rule::L1, Err(finding));
+        }
+        complete
+    }
+
     /// Who got which home when.
     pub(super) fn note_homes(&mut self, commit: &Commit) {
         for (id, pair) in &commit.assignments {

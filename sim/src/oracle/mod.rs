@@ -489,12 +489,15 @@ impl Oracle {
     /// A scheduler asks for a commit; `clock`: its own time.
     pub(crate) fn commit_asked(&mut self, replica: usize, txn: Txn, clock: Timestamp) {
         let flight = s05_exact_placement::flight(txn, &mut self.memo);
-        self.drains.asks(&flight);
+        let view = self.views.entry(replica).or_default();
+        self.drains.asks(&flight, &view.nodes);
         let grace = self.grace(replica, flight.txn.epoch.0, clock);
         if let Some(view) = self.views.get(&replica) {
             let check = self.evictions.asked(replica, view, &flight, &grace);
             if !flight.nodes.is_empty() {
-                self.evictions.changes(replica, view, clock, &self.config);
+                let since = self.leads_since.get(&replica).copied().unwrap_or_default();
+                self.evictions
+                    .changes(replica, view, since, clock, &self.config);
             }
             let law = s07_retry_law::asked(view, &flight, clock, &self.config);
             self.judge(Rule::S18, check);
@@ -532,7 +535,7 @@ impl Oracle {
     ) {
         if let Some(view) = self.views.get(&replica) {
             let grace = self.grace(replica, call.epoch.0, clock);
-            let wanted = s01_persist_before_act::is_wanted(view, call);
+            let wanted = s01_persist_before_act::is_wanted(view, &self.image, call);
             let check = s13_no_double_run::call_leaves(view, &grace, &self.purged, call, copies);
             self.judge(Rule::S13, check);
             self.judge(Rule::S1, wanted);

@@ -1,7 +1,8 @@
 //! S1: no agent receives an apply or a delete whose intent was not committed before the call left.
 
+use berth_core::WorkloadId;
 use berth_core::io::{AgentCall, AgentOp};
-use berth_core::model::workload::{Action, DesiredState};
+use berth_core::model::workload::{Action, DesiredState, IntentOutcome};
 
 use super::image::Image;
 use super::rule::{Check, Finding};
@@ -50,15 +51,16 @@ pub(crate) fn call_leaves(image: &Image, replica: usize, call: &AgentCall) -> Ch
 }
 
 /// What waited for its turn is wanted still, as far as its caller was told.
-pub(crate) fn is_wanted(view: &View, call: &AgentCall) -> Check {
-    let AgentOp::Apply {
-        workload,
-        revision,
-        running,
-        ..
-    } = &call.op
-    else {
-        return Ok(());
+pub(crate) fn is_wanted(view: &View, image: &Image, call: &AgentCall) -> Check {
+    let (workload, revision, running) = match &call.op {
+        AgentOp::Apply {
+            workload,
+            revision,
+            running,
+            ..
+        } => (workload, revision, running),
+        AgentOp::Delete { workload } => return delete_is_wanted(view, image, call, workload),
+        AgentOp::Status { .. } | AgentOp::List => return Ok(()),
     };
     let record = view.workloads.get(workload);
     let wanted = record.is_some_and(|record| {
@@ -74,5 +76,24 @@ pub(crate) fn is_wanted(view: &View, call: &AgentCall) -> Check {
     }
     let seen = format!("{:?} leaves; wanted is {record:?}", call.op);
     let expected = "no call that was overtaken while it waited";
+    Err(Finding::new(expected, seen).of(workload).of(&call.node))
+}
+
+/// A delete is wanted by an open intent there, or by what is left of a former home.
+fn delete_is_wanted(view: &View, image: &Image, call: &AgentCall, workload: &WorkloadId) -> Check {
+    let intent = image.intents.get(workload).map(|held| &held.record);
+    let open = intent.is_some_and(|intent| {
+        matches!(intent.action, Action::Delete | Action::Recreate)
+            && intent.outcome == IntentOutcome::Open
+            && intent.node_id == call.node
+    });
+    let buried = (call.node.clone(), workload.clone());
+    // What its caller has not been told yet may have taken it back.
+    let untold = image.leader != call.epoch.0 || view.awaits_word_of(workload);
+    if open || untold || view.tombstones.contains_key(&buried) {
+        return Ok(());
+    }
+    let seen = format!("{:?} leaves; the intent is {intent:?}", call.op);
+    let expected = "no delete that was taken back while it waited";
     Err(Finding::new(expected, seen).of(workload).of(&call.node))
 }

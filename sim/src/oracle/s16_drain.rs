@@ -19,14 +19,30 @@ pub(crate) struct Drains {
     /// How many transactions were asked for.
     asked: u64,
     /// Homes that were asked for lately, of each workload, and with which transaction.
-    homes: BTreeMap<WorkloadId, VecDeque<(u64, Arc<AssignmentRecord>)>>,
+    homes: BTreeMap<WorkloadId, VecDeque<(u64, Home)>>,
     /// The same of records of nodes that take nothing new.
     closings: BTreeMap<NodeId, VecDeque<(u64, Arc<NodeRecord>)>>,
-    /// Nodes that are closed to new work: under which epoch, and with which transaction. What the
-    /// same leader placed there before that may land after, if it was held up on the way.
-    closed: BTreeMap<NodeId, (i64, u64)>,
+    /// Nodes that are closed to new work: under which epoch, and how. What the same leader placed
+    /// there before that may land after, if it was held up on the way.
+    closed: BTreeMap<NodeId, (i64, Closing)>,
     /// Records of nodes whose transactions were given up, and may still be carried out.
     given_up: BTreeMap<NodeId, VecDeque<Arc<NodeRecord>>>,
+}
+
+/// A home that was asked for, and whether its leader knew the node as open then.
+#[derive(Debug)]
+struct Home {
+    record: Arc<AssignmentRecord>,
+    was_open: bool,
+}
+
+/// How a node was closed.
+#[derive(Debug, Clone, Copy)]
+enum Closing {
+    /// With this transaction: its leader knew it from then on.
+    Asked(u64),
+    /// By one that its leader had given up: it knows when it is told.
+    Stray,
 }
 
 /// So many that are on their way are remembered of each: a leader has one, and some may be late.
@@ -95,19 +111,22 @@ impl Drains {
         Ok(())
     }
 
-    /// A leader asks for a transaction, in the order in which it decides.
-    pub(crate) fn asks(&mut self, flight: &Flight) {
+    /// A leader asks for a transaction, in the order in which it decides. `known`: the nodes as it knows them.
+    pub(crate) fn asks(&mut self, flight: &Flight, known: &BTreeMap<NodeId, Arc<NodeRecord>>) {
         self.asked += 1;
         for (id, home) in &flight.homes {
-            if let Some(home) = home {
-                note(self.homes.entry(id.clone()).or_default(), self.asked, home);
-            }
+            let Some(record) = home else { continue };
+            let home = Home {
+                record: Arc::clone(record),
+                was_open: known.get(&record.node_id).is_some_and(|node| is_open(node)),
+            };
+            note(self.homes.entry(id.clone()).or_default(), self.asked, home);
         }
         let nodes = flight.nodes.iter();
         let nodes = nodes.filter_map(|(id, next)| Some((id, next.as_ref()?)));
         for (id, next) in nodes.filter(|(_, next)| !is_open(next)) {
             let closings = self.closings.entry(id.clone()).or_default();
-            note(closings, self.asked, next);
+            note(closings, self.asked, Arc::clone(next));
         }
     }
 
@@ -142,13 +161,14 @@ impl Drains {
                 Some(after) if was_open => {
                     let strays = self.given_up.get(node);
                     let is_late = strays.is_some_and(|all| all.iter().any(|it| it == after));
-                    let asked = if is_late {
-                        Some(self.asked + 1)
+                    let closing = if is_late {
+                        Some(Closing::Stray)
                     } else {
-                        closings.and_then(|all| number_of(all.iter(), after))
+                        let asked = closings.and_then(|all| all.iter().find(|(_, it)| it == after));
+                        asked.map(|(number, _)| Closing::Asked(*number))
                     };
                     self.closed
-                        .extend(asked.map(|asked| (node.clone(), (epoch, asked))));
+                        .extend(closing.map(|closing| (node.clone(), (epoch, closing))));
                 }
                 Some(_) => {}
                 None => {
@@ -167,14 +187,19 @@ impl Drains {
         }
     }
 
-    /// This home was asked for before its leader asked for the node to be closed.
-    fn was_open_to(&self, id: &WorkloadId, home: &AssignmentRecord) -> bool {
-        let asked = self.homes.get(id);
-        let asked = asked.and_then(|all| number_of(all.iter().rev(), home));
-        let closed = self.closed.get(&home.node_id);
-        closed.is_some_and(|(epoch, closed)| {
-            home.epoch.0 == *epoch && asked.is_some_and(|asked| asked < *closed)
-        })
+    /// This home was asked for before its leader asked for the node to be closed, or before it knew that
+    /// it is.
+    fn was_open_to(&self, id: &WorkloadId, record: &AssignmentRecord) -> bool {
+        let Some((epoch, closing)) = self.closed.get(&record.node_id) else {
+            return false;
+        };
+        let all = self.homes.get(id);
+        let asked = all.and_then(|all| all.iter().rev().find(|(_, home)| *home.record == *record));
+        let was_open = asked.is_some_and(|(asked, home)| match closing {
+            Closing::Asked(closed) => asked < closed,
+            Closing::Stray => home.was_open,
+        });
+        was_open && record.epoch.0 == *epoch
     }
 
     fn left(
@@ -215,20 +240,11 @@ impl Drains {
     }
 }
 
-fn note<T>(all: &mut VecDeque<(u64, Arc<T>)>, asked: u64, record: &Arc<T>) {
-    all.push_back((asked, Arc::clone(record)));
+fn note<T>(all: &mut VecDeque<(u64, T)>, asked: u64, record: T) {
+    all.push_back((asked, record));
     if all.len() > ON_THEIR_WAY {
         all.pop_front();
     }
-}
-
-/// With which transaction a record was asked for: the first of those.
-fn number_of<'a, T: PartialEq + 'a>(
-    mut all: impl Iterator<Item = &'a (u64, Arc<T>)>,
-    record: &T,
-) -> Option<u64> {
-    all.find(|(_, asked)| **asked == *record)
-        .map(|(number, _)| *number)
 }
 
 fn settled(image: &Image, id: &WorkloadId) -> bool {
@@ -262,6 +278,8 @@ mod tests {
         image: Image,
         memo: Memo,
         revision: i64,
+        /// The nodes as the leader knows them.
+        known: BTreeMap<NodeId, Arc<NodeRecord>>,
     }
 
     fn node(schedulable: bool) -> (Key, String) {
@@ -295,7 +313,13 @@ mod tests {
                 ops: vec![Op::Put { key, value }],
             };
             let flight = flight(txn, &mut self.memo);
-            self.drains.asks(&flight);
+            self.drains.asks(&flight, &self.known);
+        }
+
+        fn tell(&mut self) {
+            let nodes = self.image.nodes.iter();
+            let known = nodes.map(|(id, held)| (id.clone(), Arc::clone(&held.record)));
+            self.known = known.collect();
         }
 
         fn write(&mut self, (key, value): (Key, String)) -> Check {
@@ -354,5 +378,22 @@ mod tests {
         scene.ask(home("third"));
         scene.write(node(false)).unwrap();
         scene.write(home("third")).expect_err("it is closed");
+    }
+    #[test]
+    fn what_closes_a_node_after_it_was_given_up_counts_when_its_leader_is_told() {
+        let mut scene = Scene::default();
+        scene.write(node(true)).unwrap();
+        scene.tell();
+        scene.ask(node(false));
+        let (_, text) = node(false);
+        let closed: NodeRecord = serde_json::from_str(&text).unwrap();
+        let given_up = BTreeMap::from([(closed.id.clone(), Some(Arc::new(closed)))]);
+        scene.drains.gave_up(&given_up);
+        scene.write(node(false)).unwrap();
+        scene.ask(home("before"));
+        scene.write(home("before")).unwrap();
+        scene.tell();
+        scene.ask(home("after"));
+        scene.write(home("after")).expect_err("it is closed");
     }
 }

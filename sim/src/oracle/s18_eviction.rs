@@ -146,7 +146,8 @@ impl Evictions {
         for (id, node) in flight.homes.iter().filter_map(leaves) {
             let evicted = events(&flight.txn).any(|event| is_eviction(&event) == Some(&id));
             if evicted && node.status_reason != NodeReason::Fenced {
-                few_are_lost(view, grace.config).map_err(|finding| finding.of(&id).of(&node.id))?;
+                self.few_are_lost(replica, view, grace.leads_since, grace.clock, grace.config)
+                    .map_err(|finding| finding.of(&id).of(&node.id))?;
                 self.others_had_time(replica, grace)
                     .map_err(|finding| finding.of(&id).of(&node.id))?;
                 self.is_not_heard_of(replica, &id, node, grace)?;
@@ -160,10 +161,12 @@ impl Evictions {
         &mut self,
         replica: usize,
         view: &View,
+        leads_since: Timestamp,
         clock: Timestamp,
         config: &Config,
     ) {
-        if few_are_lost(view, config).is_err() {
+        let few = self.few_are_lost(replica, view, leads_since, clock, config);
+        if few.is_err() {
             self.many_lost.insert(replica, clock);
         }
     }
@@ -205,6 +208,39 @@ impl Evictions {
         let expected = "what a node says it runs to stay there";
         let seen = format!("moved at {}, heard at {heard:?}", grace.clock);
         Err(Finding::new(expected, seen).of(id).of(&node.id))
+    }
+
+    /// When so many nodes are silent at once, the scheduler is the likelier fault.
+    fn few_are_lost(
+        &self,
+        replica: usize,
+        view: &View,
+        leads_since: Timestamp,
+        clock: Timestamp,
+        config: &Config,
+    ) -> Check {
+        let silent = |record: &&Arc<NodeRecord>| {
+            let heard = self.heard.get(&(replica, record.id.clone())).copied();
+            let since = heard.unwrap_or_default().max(leads_since);
+            let unheard = clock >= since + config.lease();
+            record.status == NodeStatus::NotReady
+                && match record.status_reason {
+                    NodeReason::HeartbeatMissed => true,
+                    NodeReason::AgentUnreachable => unheard,
+                    _ => false,
+                }
+        };
+        let lost = view.nodes.values().filter(silent).count();
+        let coming = view.flights.values().flat_map(|flight| &flight.nodes);
+        let coming = coming.filter(|(id, next)| next.is_some() && !view.nodes.contains_key(*id));
+        let all = view.nodes.len() + coming.count();
+        let many = lost >= config.eviction_pause_nodes_min as usize
+            && lost * 100 > all * config.eviction_pause_percent as usize;
+        if !many {
+            return Ok(());
+        }
+        let expected = "evictions to pause while so many nodes are lost";
+        Err(Finding::new(expected, format!("{lost} of {all} are lost")))
     }
 
     /// A node is declared lost: nothing was heard of it for a whole lease, by a leader that listened
@@ -313,22 +349,4 @@ fn is_eviction(event: &EventRecord) -> Option<&WorkloadId> {
         _ => false,
     };
     event.workload_id.as_ref().filter(|_| evicts)
-}
-
-/// When so many nodes are silent at once, the scheduler is the likelier fault.
-fn few_are_lost(view: &View, config: &Config) -> Check {
-    let silent = |record: &&Arc<NodeRecord>| {
-        record.status == NodeStatus::NotReady && record.status_reason == NodeReason::HeartbeatMissed
-    };
-    let lost = view.nodes.values().filter(silent).count();
-    let coming = view.flights.values().flat_map(|flight| &flight.nodes);
-    let coming = coming.filter(|(id, next)| next.is_some() && !view.nodes.contains_key(*id));
-    let all = view.nodes.len() + coming.count();
-    let many = lost >= config.eviction_pause_nodes_min as usize
-        && lost * 100 > all * config.eviction_pause_percent as usize;
-    if !many {
-        return Ok(());
-    }
-    let expected = "evictions to pause while so many nodes are lost";
-    Err(Finding::new(expected, format!("{lost} of {all} are lost")))
 }

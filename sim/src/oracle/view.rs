@@ -51,6 +51,8 @@ pub(crate) struct View {
     /// Homes that transactions of unknown fate may still give to workloads: they were not there
     /// when they were read back, and no other transaction has taken their place.
     pub(super) ghosts: BTreeMap<WorkloadId, Vec<Ghost>>,
+    /// Those of them whose records were told since, and do not agree with their assignments yet.
+    half_told: BTreeSet<WorkloadId>,
 }
 
 /// What is known of a key.
@@ -95,6 +97,7 @@ impl View {
         // It may be that nothing ever takes the place of what was given up.
         self.ghosts
             .retain(|_, ghosts| !ghosts.iter().all(|ghost| ghost.until <= clock));
+        self.half_told.retain(|id| self.ghosts.contains_key(id));
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::of(&snapshot.records, memo);
@@ -109,8 +112,13 @@ impl View {
                 self.missed.clear();
             }
             Input::Commit { txn, fate } => self.fate(*txn, fate, memo),
-            Input::ReadBack { txn, records, .. } => {
-                return self.read_back(*txn, records, clock + patience, memo);
+            Input::ReadBack {
+                txn,
+                revision,
+                records,
+            } => {
+                let read = (*revision, &records[..]);
+                return self.read_back(*txn, read, clock + patience, memo);
             }
             Input::Changed { records, .. } => {
                 records.iter().for_each(|stored| self.changed(stored, memo));
@@ -156,7 +164,7 @@ impl View {
     fn read_back(
         &mut self,
         txn: TxnId,
-        records: &[Stored],
+        (revision, records): (StoreRevision, &[Stored]),
         until: Timestamp,
         memo: &mut Memo,
     ) -> Option<bool> {
@@ -174,8 +182,11 @@ impl View {
             Op::Put { key, value } => holds(key, Some(value)),
             Op::Delete { key } => holds(key, None),
         });
-        let at = records.iter().map(|stored| stored.mod_revision).max();
-        if let (true, Some(at)) = (done, at) {
+        let written = records.iter().filter(|stored| stored.value.is_some());
+        let written = written.map(|stored| stored.mod_revision).max();
+        if done {
+            // What is absent says no revision, and was not written again before it was read.
+            let at = written.unwrap_or(revision);
             self.land(flight, at, memo);
         } else {
             self.leave_ghosts(&flight, until);
@@ -204,6 +215,7 @@ impl View {
                 group: record.and_then(|record| record.constraints.anti_affinity.clone()),
                 until,
             });
+            self.half_told.remove(id);
             let ghosts = self.ghosts.entry(id.clone()).or_default();
             ghosts.extend(ghost);
             // They go together, when the last of them is too old.
@@ -290,6 +302,7 @@ impl View {
     fn lay_ghosts(&mut self, key: &Key) {
         if let Key::Workload(id) = key {
             self.ghosts.remove(id);
+            self.half_told.remove(id);
         }
     }
 
@@ -305,6 +318,11 @@ impl View {
         for stored in std::mem::take(&mut self.missed) {
             self.changed(&stored, memo);
         }
+    }
+
+    /// Something is on its way about a workload, or was given up and may still come.
+    pub(crate) fn awaits_word_of(&self, id: &WorkloadId) -> bool {
+        self.ghosts.contains_key(id) || self.is_in_flight(&Key::Workload(id.clone()))
     }
 
     /// A decision about the same workload or node is on its way.
@@ -330,8 +348,25 @@ impl View {
             is_there: stored.value.is_some(),
         };
         self.know(stored.key.clone(), known);
-        self.lay_ghosts(&stored.key);
         self.put(&stored.key, stored.value.as_deref(), memo);
+        self.lay_told_ghosts(&stored.key);
+    }
+
+    /// The same when it is told of the record, and its assignment agrees with it: where one record alone
+    /// is told, as by a conflict, the other may be the one that could still come.
+    fn lay_told_ghosts(&mut self, key: &Key) {
+        let (Key::Workload(id) | Key::Assignment(id)) = key else {
+            return;
+        };
+        if matches!(key, Key::Workload(_)) && self.ghosts.contains_key(id) {
+            self.half_told.insert(id.clone());
+        }
+        let named = self.workloads.get(id).map(|record| &record.assigned_node);
+        let home = self.assignments.get(id).map(|home| &home.node_id);
+        let agrees = named.is_none_or(|named| named.as_ref() == home);
+        if agrees && self.half_told.remove(id) {
+            self.ghosts.remove(id);
+        }
     }
 
     fn know(&mut self, key: Key, known: Known) {

@@ -147,7 +147,7 @@ impl Script {
         let heal = self.world.chaos;
         if act.at >= heal && act.deed.breaks() && !act.is_a_loss() {
             return Err(format!(
-                "expected before everything heals, at {heal}; later only what is lost for ever"
+                "expected before everything heals, at {heal}; later only what is lost for ever, and drains"
             ));
         }
         let quiet = heal.as_millis() + self.world.calm.as_millis() / 2;
@@ -358,10 +358,11 @@ impl Deed {
         )
     }
 
-    /// It breaks something, or is done while things break: not in the calm.
+    /// It breaks something, or is done while things break: not in the calm, in which clients ask, and
+    /// drains must end in time.
     #[must_use]
     pub const fn breaks(&self) -> bool {
-        !matches!(self, Self::Ask { .. })
+        !matches!(self, Self::Ask { .. } | Self::Drain { .. })
     }
 
     /// The rest of the cluster must cope without.

@@ -15,6 +15,8 @@ use super::{Happening, World};
 const LED_WITHIN: Duration = Duration::from_secs(20);
 /// Where everything else works, a leader that dies is replaced within a lease and this.
 const TAKEOVER: Duration = Duration::from_secs(5);
+/// After its deadline a drain has ended within this.
+const DRAINED_SOON: Duration = Duration::from_secs(30);
 /// When what runs stably has its tries forgotten, which is written.
 const FORGETS: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,37 @@ impl World {
         self.oracle.leaves_later(given_up + FORGETS);
         let settles = self.oracle.stable_after() + FORGETS * 2;
         self.oracle.idle_not_before(given_up + settles);
+    }
+
+    /// A node is drained although everything works.
+    pub(super) fn drained_in_the_calm(&mut self, node: usize, deadline: Duration) {
+        self.operator.drains.insert(node);
+        let over = self.now + deadline + DRAINED_SOON;
+        self.queue.push(over, Happening::Drained { node });
+        let settles = self.oracle.stable_after() + FORGETS * 2;
+        self.oracle.idle_not_before(over + settles);
+    }
+
+    /// L1: a drain has ended by now, unless it began later, or something was lost beside it.
+    pub(super) fn drain_is_due(&mut self, node: usize) {
+        let id = self.agents[node].id.clone();
+        let ended = match self.oracle.drain_ends_by(&id) {
+            Some(due) if due + DRAINED_SOON > self.now => {
+                self.queue
+                    .push(due + DRAINED_SOON, Happening::Drained { node });
+                return;
+            }
+            Some(due) => due,
+            None => return,
+        };
+        let within = self.given_up_within() + DRAINED_SOON;
+        let last = self.damage.last_loss;
+        if self.agents[node].lost || last.is_some_and(|last| last + within > ended) {
+            return;
+        }
+        if self.oracle.judge_drained(&id) {
+            self.mark(Mark::DrainedInTime);
+        }
     }
 
     /// By when a lost node is given up, whoever leads.

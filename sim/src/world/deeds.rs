@@ -48,6 +48,11 @@ impl World {
         if self.damage.healed && act.is_a_loss() {
             self.lost_in_the_calm();
         }
+        if let Deed::Drain { node, deadline, .. } = act.deed
+            && self.damage.healed
+        {
+            self.drained_in_the_calm(node, deadline.duration());
+        }
     }
 
     pub(super) fn begin_deed(&mut self, deed: &Deed, ever: bool) {

@@ -149,6 +149,8 @@ enum Happening {
     GivenUp,
     /// What lost nodes had must run elsewhere by now.
     Moved,
+    /// A drain of the calm must have ended by now, if it began when it was asked for.
+    Drained { node: usize },
     /// What was asked for in the calm must run by now.
     Due { id: WorkloadId, generation: u64 },
 }
@@ -467,6 +469,7 @@ impl World {
             Happening::Led => self.leader_is_due(),
             Happening::GivenUp => self.lost_nodes_are_given_up(),
             Happening::Moved => self.moves_are_due(),
+            Happening::Drained { node } => self.drain_is_due(node),
             Happening::Due { id, generation } => {
                 if let Some(later) = self.oracle.due_later(&id) {
                     self.queue.push(later, Happening::Due { id, generation });

@@ -1,7 +1,7 @@
 //! An operator: does what the script says while things break, and puts everything back in order
 //! afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use berth_core::io::request::{Request, RequestError};
@@ -26,6 +26,8 @@ pub(super) struct Operator {
     /// The first call that it made there.
     speaks_since: u64,
     pub(super) outstanding: BTreeMap<u64, Request>,
+    /// Nodes that are drained in the calm: they stay as they are.
+    pub(super) drains: BTreeSet<usize>,
 }
 
 impl World {
@@ -148,7 +150,8 @@ impl World {
     pub(super) fn tidy_up(&mut self) {
         for at in 0..self.agents.len() {
             let node = self.agents[at].id.clone();
-            if self.agents[at].lost || self.agents[at].second {
+            let stays = self.operator.drains.contains(&at);
+            if self.agents[at].lost || self.agents[at].second || stays {
                 continue;
             }
             let record = self

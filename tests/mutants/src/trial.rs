@@ -13,10 +13,12 @@ use crate::suite::{Suite, Test, What, environment, tests_args, traces};
 const ON: &str = "BERTH_MUTANT";
 /// Tests of one binary up to each of these run together.
 const QUICK: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(300)];
+/// What takes longer than this comes last.
+const LONG: Duration = Duration::from_secs(8);
 
 impl Stage {
     /// In the order in which they are tried.
-    pub(crate) const ALL: [Self; 3] = [Self::Quick, Self::Slow, Self::Searches];
+    pub(crate) const ALL: [Self; 3] = [Self::Quick, Self::Slow, Self::Long];
 }
 
 /// What came of a mutant.
@@ -43,10 +45,11 @@ pub(crate) enum Outcome {
 pub(crate) enum Stage {
     /// Tests that take a moment.
     Quick,
-    /// All the others.
+    /// Tests and searches of the simulator that take some seconds, the shortest first: a short search
+    /// notices more than most tests that take as long.
     Slow,
-    /// The simulator's, which take longer than all tests: for what no test has noticed.
-    Searches,
+    /// What takes longer: for what nothing else has noticed.
+    Long,
 }
 
 /// What came of a mutant, and of which test.
@@ -109,9 +112,9 @@ pub(crate) fn run_mutant(suite: &Suite, id: u32, stage: Stage) -> Result<Tried> 
 
 fn stage_of(test: &Test) -> Stage {
     match test.what {
-        What::Search(_) => Stage::Searches,
         What::Test(_) if test.usual.wall <= QUICK[QUICK.len() - 1] => Stage::Quick,
-        What::Test(_) => Stage::Slow,
+        What::Test(_) | What::Search(_) if test.usual.wall <= LONG => Stage::Slow,
+        What::Test(_) | What::Search(_) => Stage::Long,
     }
 }
 
@@ -199,8 +202,9 @@ mod tests {
             // Whatever they are asked, the one passes and the other fails.
             binaries: vec![binary("true"), binary("false")],
             tests: vec![
-                test(1, What::Search(vec!["search".to_owned()]), 1),
-                test(0, named("slow"), 9_000),
+                test(1, What::Search(vec!["search".to_owned()]), 4_000),
+                test(0, named("slow"), 5_000),
+                test(0, named("long"), 9_000),
                 test(0, named("b"), 20),
                 test(1, named("c"), 10),
                 test(0, named("a"), 2),
@@ -218,10 +222,13 @@ mod tests {
             .collect();
         assert_eq!(args, ["c", "b a"]);
         assert_eq!(batches[1].usual.wall, Duration::from_millis(22));
-        for (stage, what) in [(Stage::Slow, "slow"), (Stage::Searches, "search")] {
+        for (stage, what) in [
+            (Stage::Slow, vec!["search", "slow"]),
+            (Stage::Long, vec!["long"]),
+        ] {
             let alone = super::batches(&suite, 1, stage);
-            assert_eq!(alone.len(), 1);
-            assert_eq!(alone[0].describe(), what);
+            let alone: Vec<_> = alone.iter().map(Batch::describe).collect();
+            assert_eq!(alone, what);
         }
     }
 

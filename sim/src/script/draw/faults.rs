@@ -111,7 +111,7 @@ struct Adversary {
 }
 
 /// A calm of so long has time for a loss and for all that is judged after it.
-const CALM_MIN: Duration = Duration::from_secs(480);
+pub(super) const CALM_MIN: Duration = Duration::from_secs(480);
 /// When something is lost in the calm, milliseconds after everything healed.
 const LATE: (u64, u64) = (25_000, 120_000);
 

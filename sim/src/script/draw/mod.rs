@@ -51,6 +51,7 @@ pub fn draw(options: &Options) -> Script {
         let faults = faults::draw(options, &streams);
         acts.extend(clients::probes(options, &streams));
         acts.extend(operator::draw(options, &streams, &faults));
+        acts.extend(operator::in_the_calm(options, &streams));
         acts.extend(faults);
     }
     acts.sort_by_key(|act| act.at);

@@ -4,6 +4,7 @@ use crate::options::Options;
 use crate::rng::{Stream, Streams};
 use crate::script::{Act, Deed, Span};
 
+use super::faults::CALM_MIN;
 use super::index;
 
 pub(super) fn draw(options: &Options, streams: &Streams, faults: &[Act]) -> Vec<Act> {
@@ -41,6 +42,27 @@ pub(super) fn draw(options: &Options, streams: &Streams, faults: &[Act]) -> Vec<
     }
     acts.retain(|act| act.at.as_millis() < until);
     acts
+}
+
+/// In one run of five, when everything works again and has been put in order: a drain, which must end in time.
+pub(super) fn in_the_calm(options: &Options, streams: &Streams) -> Option<Act> {
+    let mut stream = streams.fork("drain of the calm");
+    let judged = options.calm >= CALM_MIN && (2..super::LARGE_NODES).contains(&options.nodes);
+    if !judged || !stream.chance(200_000) {
+        return None;
+    }
+    let calm = Span::from(options.calm).as_millis();
+    let at = Span::from(options.chaos).as_millis() + calm / 4 + stream.between(5_000, 60_000);
+    let deed = Deed::Drain {
+        node: index(&mut stream, options.nodes),
+        deadline: Span::secs(stream.between(5, 60)),
+        parallelism: u32::try_from(stream.between(1, 2)).unwrap_or(1),
+    };
+    Some(Act {
+        at: Span::millis(at),
+        lasting: None,
+        deed,
+    })
 }
 
 /// Now and then a person takes a machine that is off for lost, fences it and soon purges it; and

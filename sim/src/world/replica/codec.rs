@@ -12,6 +12,16 @@ use berth_kv::{
 use super::LEADER_KEY;
 use crate::world::texts::Texts;
 
+/// A read of all these at one revision.
+pub(super) fn encode_read(keys: &[Key]) -> TxnRequest {
+    let gets = keys.iter();
+    let gets = gets.map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
+    TxnRequest {
+        success: gets.collect(),
+        ..TxnRequest::default()
+    }
+}
+
 /// The fenced etcd transaction of one of the core's.
 pub(super) fn encode_txn(txn: &Txn) -> TxnRequest {
     let single = |key: &Key| KeyRange::Single(key.to_string().into());

@@ -7,7 +7,6 @@ use berth_core::io::request::{RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
 use berth_core::{EventRecord, Key, RequestId, Timestamp, TxnId};
 use berth_kv as kv;
-use berth_kv::{RangeRequest, TxnOp, TxnRequest};
 
 use crate::marks::Mark;
 use crate::oracle::{Finding, Rule};
@@ -15,7 +14,7 @@ use crate::process::Process;
 use crate::world::World;
 
 use super::MARGIN;
-use super::codec::encode_txn;
+use super::codec::{encode_read, encode_txn};
 use super::standing::{Purpose, Standing};
 
 /// How many nodes and workloads of a core's image are checked for each of its steps, on average: in
@@ -117,15 +116,7 @@ impl World {
             if self.replicas[at].life != life {
                 return;
             }
-            let gets = keys
-                .iter()
-                .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-            let request = TxnRequest {
-                success: gets.collect(),
-                ..TxnRequest::default()
-            };
-            let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
-            self.ask_store(at, kv::Request::Txn(request), purpose);
+            self.read_back(at, txn, keys);
             self.twist_output(at);
         }
         for call in orders.calls {
@@ -150,6 +141,13 @@ impl World {
             self.schedule_wake(at);
             self.twist_step(at);
         }
+    }
+
+    /// Asks the store what became of a transaction: the records that it decides about.
+    pub(super) fn read_back(&mut self, at: usize, txn: TxnId, keys: Vec<Key>) {
+        let request = kv::Request::Txn(encode_read(&keys));
+        let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
+        self.ask_store(at, request, purpose);
     }
 
     pub(super) fn schedule_wake(&mut self, at: usize) {

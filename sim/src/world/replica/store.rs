@@ -6,7 +6,6 @@ use berth_core::StoreRevision;
 use berth_core::io::{Deposed, Fate, Input};
 use berth_core::planted::{Bug, planted};
 use berth_kv as kv;
-use berth_kv::{RangeRequest, TxnOp, TxnRequest};
 
 use crate::marks::Mark;
 use crate::process::Process;
@@ -73,15 +72,7 @@ impl World {
                 );
             }
             Purpose::ReadBack(txn, keys, _) => {
-                let gets = keys
-                    .iter()
-                    .map(|key| TxnOp::Range(RangeRequest::key(key.to_string())));
-                let request = TxnRequest {
-                    success: gets.collect(),
-                    ..TxnRequest::default()
-                };
-                let purpose = Purpose::ReadBack(txn, keys, self.replicas[at].lineage.seen());
-                self.ask_store(at, kv::Request::Txn(request), purpose);
+                self.read_back(at, txn, keys);
             }
             Purpose::Verify(_, Next::Watch(from)) => self.resume_watch(at, from),
             Purpose::KeepAlive { .. }
