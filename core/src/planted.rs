@@ -324,6 +324,13 @@ impl Bug {
     pub const fn scene(self) -> Option<&'static str> {
         match self {
             Self::AgentAnswersTooSoon => Some("heard-and-forgotten"),
+            Self::CreationForgotten => Some("late-first-creation"),
+            Self::DrainedUnseen => Some("drained-before-a-look"),
+            Self::FencedStaysUnreachable => Some("fenced-while-unreachable"),
+            Self::FirstTryDenied => Some("refused-second-try"),
+            Self::HalfIsBelieved => Some("half-of-a-late-move"),
+            Self::RemovedAtNothing => Some("late-echo"),
+            Self::UnreadOrphaned => Some("unread-by-the-next-leader"),
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
             Self::CopyBroughtBack => Some("late-call-after-purge"),
             Self::CountUnchecked => Some("untold-removal"),

@@ -232,6 +232,7 @@ impl Scheduler {
     pub(super) fn evaluate_node(&mut self, id: &NodeId) {
         self.work_off_tombstones(id);
         self.end_avoidance(id);
+        self.note_silence(id);
         let Some(entity) = self.nodes.get_mut(id) else {
             return;
         };
@@ -295,10 +296,6 @@ impl Scheduler {
             | (NodeStatus::NotReady, true, true) => (None, EventType::NodeReady),
         };
         let Some(reason) = next else {
-            if record.status_reason == NodeReason::AgentUnreachable {
-                // It may have fallen silent since, or be heard again.
-                self.note_cluster_health();
-            }
             self.keep_up(id);
             return;
         };
@@ -317,6 +314,23 @@ impl Scheduler {
             events.clear();
         }
         self.stage_node(id, Some(changed), events, None);
+    }
+
+    /// A node that could not be called may have fallen silent since, or be heard again: its record does
+    /// not change by that, and may not be writable.
+    fn note_silence(&mut self, id: &NodeId) {
+        let unreachable = |entity: &&Node| {
+            let record = entity.record.as_ref();
+            record.is_some_and(|record| record.status_reason == NodeReason::AgentUnreachable)
+        };
+        let Some(entity) = self.nodes.get(id).filter(unreachable) else {
+            return;
+        };
+        if self.is_alive(entity) {
+            let until = entity.heard_at + self.config.lease();
+            self.timers.set_at_latest(Timer::Node(id.clone()), until);
+        }
+        self.note_cluster_health();
     }
 
     fn end_avoidance(&mut self, id: &NodeId) {

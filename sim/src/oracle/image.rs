@@ -93,6 +93,8 @@ pub(crate) struct Image {
     pub(crate) events: BTreeSet<EventId>,
     /// Records of workloads and nodes that are there and cannot be read.
     pub(crate) unread: BTreeSet<Key>,
+    /// Where workloads were, by their last assignments, whose assignments cannot be read now.
+    pub(crate) unread_homes: BTreeMap<WorkloadId, NodeId>,
     /// The create revision of the leadership key; 0: nobody leads.
     pub(crate) leader: i64,
 }
@@ -165,6 +167,21 @@ impl Image {
             Some(Key::Leader(_)) => self.leader = put.map_or(0, |kv| kv.create_revision),
             Some(Key::Meta(_)) => {}
             None => bad.push(format!("{text} is not of the layout")),
+        }
+        if let Some(Key::Assignment(id)) = &key {
+            let was = commit
+                .assignments
+                .get(id)
+                .and_then(|pair| pair.before.as_ref());
+            match was.filter(|_| bad_before < commit.unreadable.len()) {
+                Some(was) => {
+                    self.unread_homes.insert(id.clone(), was.node_id.clone());
+                }
+                None if bad_before < commit.unreadable.len() => {}
+                None => {
+                    self.unread_homes.remove(id);
+                }
+            }
         }
         match key {
             Some(Key::Event(_)) | None => {}

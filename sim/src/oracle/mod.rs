@@ -256,6 +256,8 @@ impl Oracle {
             Writer::Election | Writer::Stranger => None,
         };
         self.purged.committed(&commit);
+        let check = s18_moves::committed(&commit, &self.image);
+        self.judge_in_spite(Rule::S18, check);
         let view = match writer {
             Writer::Scheduler { replica, .. } => self.views.get(&replica),
             Writer::Election | Writer::Stranger => None,

@@ -376,12 +376,11 @@ fn answer(asked: Asked, result: &Result<Response, RequestError>) -> Option<Answe
             | RequestError::NoSuchNode(_)
             | RequestError::RegisterAgain(_)
             | RequestError::Refused(_)
+            | RequestError::StoreRefused(_)
             | RequestError::Busy(_),
         ) => Answer::Refused,
         // It may have been written before whoever should answer was stopped.
-        Ok(_) | Err(RequestError::Unavailable { .. } | RequestError::StoreRefused(_)) => {
-            Answer::Unknown
-        }
+        Ok(_) | Err(RequestError::Unavailable { .. }) => Answer::Unknown,
     })
 }
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use berth_core::model::node::{NodeRecord, NodeStatus};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::{DesiredState, WorkloadRecord};
-use berth_core::{NodeId, Timestamp};
+use berth_core::{Key, NodeId, Timestamp};
 
 use super::avoidance::Avoided;
+use super::image::{Commit, Image};
 use super::rule::{Check, Finding};
 use super::view::{Flight, View};
 
@@ -33,6 +34,24 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
         let seen = format!("to {to:?}, from {:?}", view.nodes.get(from));
         let expected = format!("a cause to leave {from}");
         return Err(Finding::new(expected, seen).of(id).of(from));
+    }
+    Ok(())
+}
+
+/// A commit: of what no record tells that can be read, nobody says that it must go from where it was.
+pub(crate) fn committed(commit: &Commit, image: &Image) -> Check {
+    if commit.epoch().is_none() {
+        return Ok(());
+    }
+    for ((node, id), pair) in &commit.tombstones {
+        let is_new = pair.before.is_none() && pair.after.is_some();
+        let record = Key::Workload(id.clone());
+        let untold = image.unread.contains(&record) && image.unread_homes.get(id) == Some(node);
+        if is_new && untold {
+            let seen = "a tombstone, and neither its record nor its assignment can be read";
+            let expected = "what cannot be read to be left alone";
+            return Err(Finding::new(expected, seen).of(id).of(node));
+        }
     }
     Ok(())
 }

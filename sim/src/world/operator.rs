@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use berth_core::NodeId;
 use berth_core::io::request::{Request, RequestError};
 use berth_core::model::node::{NodeReason, NodeStatus};
 
@@ -62,13 +63,19 @@ impl World {
         }
     }
 
-    /// A person fences and purges machines that are off, not any.
+    /// A person purges machines that are off, not any; and fences those, and what is told to be lost.
     fn is_reasonable(&self, request: &Request) -> bool {
+        let is_off = |node: &NodeId| {
+            let mut agents = self.agents.iter();
+            agents.any(|agent| agent.id == *node && agent.off && !agent.second)
+        };
+        let is_lost = |node: &NodeId| {
+            let held = self.oracle.image.nodes.get(node);
+            held.is_some_and(|held| held.record.status == NodeStatus::NotReady)
+        };
         match request {
-            Request::Fence { node } | Request::Purge { node } => self
-                .agents
-                .iter()
-                .any(|agent| agent.id == *node && agent.off && !agent.second),
+            Request::Fence { node } => is_off(node) || is_lost(node),
+            Request::Purge { node } => is_off(node),
             _ => true,
         }
     }
@@ -161,7 +168,7 @@ impl World {
                 .get(&node)
                 .map(|held| held.record.clone());
             let Some(record) = record else { continue };
-            if record.status_reason == NodeReason::Fenced && record.status == NodeStatus::NotReady {
+            if record.status_reason == NodeReason::Fenced && self.agents[at].off {
                 self.reboot_node(at);
                 self.start_agent(at);
             }

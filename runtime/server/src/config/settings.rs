@@ -226,7 +226,7 @@ fn core_times() -> Vec<Setting> {
             "How long a node is avoided for a kind of workload that its runtime could not run"),
         duration!(Core "event-retention", core.event_retention, "Older events leave"),
         duration!(Core "forget-node-after", core.forget_node_after,
-            "A lost node that holds nothing is forgotten after this"),
+            "A lost node that holds nothing is forgotten after this, unless it is cordoned or drained"),
         grace!(Core "suggestion-cooldown", core.suggestion_cooldown,
             "A retry that an automation suggests is taken up at most this often per workload"),
     ]
