@@ -136,7 +136,7 @@ bugs! {
         "the first wait is already doubled"
     TakesOverTooSoon "takes-over-too-soon" "S3"
         "who followed leads before its watch has told what was written before it won"
-    HalfIsBelieved "half-is-believed" "S3"
+    HalfIsBelieved "half-is-believed" "S5"
         "room is given away when half of a late move is told"
     ReadBackUnverified "read-back-unverified" "S15"
         "after a commit of unknown fate the store is read without a look whether it is still the same"
@@ -144,8 +144,6 @@ bugs! {
         "who followed leads over its image although the store holds another number of records"
     DeleteTakenBack "delete-taken-back" "S1"
         "a delete that waits for its turn leaves although it is not wanted any more"
-    RemovedAtNothing "removed-at-nothing" "S1"
-        "what is absent when it is read back was removed at no revision"
     RetryLostAtTakeover "retry-lost-at-takeover" "S7"
         "a new leader does not load the retry records"
     RetryLostByMove "retry-lost-by-move" "S7"
@@ -164,9 +162,9 @@ bugs! {
         "a node that registers again is open, although an operator closed it"
     CapacityUnrecorded "capacity-unrecorded" "S8"
         "a node that registers with other capacity is told yes, and nothing is recorded"
-    FirstTryDenied "first-try-denied" "S8"
+    FirstTryDenied "first-try-denied" "S15"
         "a write is refused when its second try is, whatever became of the first"
-    CreationForgotten "creation-forgotten" "S8"
+    CreationForgotten "creation-forgotten" "S11"
         "a creation without a home whose fate is unknown is forgotten at once"
     GenerationForgotten "generation-forgotten" "S7"
         "a client's change does not count the generation up"
@@ -329,7 +327,6 @@ impl Bug {
             Self::FencedStaysUnreachable => Some("fenced-while-unreachable"),
             Self::FirstTryDenied => Some("refused-second-try"),
             Self::HalfIsBelieved => Some("half-of-a-late-move"),
-            Self::RemovedAtNothing => Some("late-echo"),
             Self::UnreadOrphaned => Some("unread-by-the-next-leader"),
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
             Self::CopyBroughtBack => Some("late-call-after-purge"),

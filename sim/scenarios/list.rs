@@ -36,7 +36,6 @@ scenarios! {
     "image-not-found",
     "late-call-after-purge",
     "late-call-after-takeover",
-    "late-echo",
     "late-first-creation",
     "late-move-beside-an-edit",
     "late-placement-on-a-removed-node",

@@ -89,11 +89,7 @@ impl Scheduler {
             // What is absent says no revision. It was not written again before it was read.
             let written = records.iter().filter(|stored| stored.value.is_some());
             let written = written.map(|stored| stored.mod_revision).max();
-            let at = if planted(Bug::RemovedAtNothing) {
-                written.unwrap_or_default()
-            } else {
-                written.unwrap_or(revision)
-            };
+            let at = written.unwrap_or(revision);
             self.committed(txn, at, &records);
             self.revision = self.revision.max(revision);
         } else {

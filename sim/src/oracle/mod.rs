@@ -39,6 +39,7 @@ use std::time::Duration;
 use berth_agent::FakeRuntime;
 use berth_core::io::request::{Request, RequestError, Response};
 use berth_core::io::{AgentCall, Input, Txn};
+use berth_core::model::node::NodeReason;
 use berth_core::model::workload::AssignmentRecord;
 use berth_core::{Config, Epoch, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
@@ -417,8 +418,13 @@ impl Oracle {
         if let Input::Request { request, .. } = input {
             match request {
                 Request::Heartbeat(heartbeat) => {
-                    self.evictions.heard(replica, &heartbeat.node, clock);
-                    self.evictions.told(replica, heartbeat);
+                    let view = self.views.get(&replica);
+                    let node = view.and_then(|view| view.nodes.get(&heartbeat.node));
+                    // One that was declared dead is told to register, and not heard until it does.
+                    if node.is_some_and(|node| node.status_reason != NodeReason::Fenced) {
+                        self.evictions.heard(replica, &heartbeat.node, clock);
+                        self.evictions.told(replica, heartbeat);
+                    }
                 }
                 Request::Register(registration) => {
                     self.evictions.heard(replica, &registration.node, clock);
