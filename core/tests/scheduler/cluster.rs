@@ -225,7 +225,8 @@ impl Cluster {
     pub(crate) fn release_and_tell(&mut self) {
         let told = self.changes.len();
         self.release();
-        for (revision, records) in self.changes[told..].to_vec() {
+        let changes = self.changes[told..].to_vec();
+        for (revision, records) in changes {
             let revision = StoreRevision(revision);
             self.feed(Input::Changed { revision, records });
         }
