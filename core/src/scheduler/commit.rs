@@ -104,6 +104,9 @@ impl Scheduler {
         // Whatever is written takes the place of what the record says of its home.
         let unsaid = self.unsaid_home(id);
         let unsaid = unsaid.filter(|it| plan.next.node() != Some(&it.node_id));
+        if unsaid.is_some() {
+            self.note_home(id, &mut plan.next);
+        }
         plan.tombstones.extend(unsaid);
         plan.next.mirror();
         let Some(workload) = self.workloads.get(id) else {

@@ -175,7 +175,10 @@ impl Scheduler {
 
     /// After a node was lost or came back: whether so many are lost that evictions pause.
     pub(super) fn note_cluster_health(&mut self) {
-        let total = self.nodes.len();
+        // One that is kept for what may still come, without a record, is no node.
+        let counts =
+            |entity: &&Node| entity.record.is_some() || matches!(&entity.next, Some(Some(_)));
+        let total = self.nodes.values().filter(counts).count();
         let silent = |entity: &&Node| {
             let record = entity.record.as_ref();
             let reason = record.map(|record| record.status_reason);

@@ -359,7 +359,8 @@ impl Scheduler {
             || !entity.holds.is_empty()
             || !entity.tombstones.is_empty()
             || self.is_burying(id)
-            || self.homes_are_unknown();
+            || self.homes_are_unknown()
+            || drain.completed_at.is_none() && self.is_named_alone(id);
         let empty = !left || planted(Bug::DrainedTooEarly) && entity.assigned.is_empty();
         if drain.completed_at.is_some() || !empty || record.status != NodeStatus::Draining {
             if record.status == NodeStatus::Draining && !empty {

@@ -28,19 +28,7 @@ impl Scheduler {
             return false;
         }
         let mut next = workload.durable.clone();
-        let home = next.node().cloned();
-        if let Some(record) = next.record.as_mut().map(Arc::make_mut)
-            && let Some(home) = home
-        {
-            let named = record.status.placement.as_ref();
-            if named.is_some_and(|note| note.node.as_ref() != Some(&home)) {
-                // Nobody chose it; this is how it is.
-                let mut note = self.choose(id, record);
-                note.score_ppm = note.score_ppm.filter(|_| note.node.as_ref() == Some(&home));
-                note.node = Some(home);
-                record.status.placement = Some(note);
-            }
-        }
+        self.note_home(id, &mut next);
         let plan = Plan {
             next,
             observed: Some(Observed::Nothing),
@@ -48,6 +36,22 @@ impl Scheduler {
         };
         self.stage_workload(id, plan);
         true
+    }
+
+    /// The note of where it was placed names its home, which nobody chose.
+    pub(super) fn note_home(&self, id: &WorkloadId, next: &mut Durable) {
+        let home = next.node().cloned();
+        if let Some(record) = next.record.as_mut().map(Arc::make_mut)
+            && let Some(home) = home
+        {
+            let named = record.status.placement.as_ref();
+            if named.is_some_and(|note| note.node.as_ref() != Some(&home)) {
+                let mut note = self.choose(id, record);
+                note.score_ppm = note.score_ppm.filter(|_| note.node.as_ref() == Some(&home));
+                note.node = Some(home);
+                record.status.placement = Some(note);
+            }
+        }
     }
 
     /// It has a home, and its record does not say so.

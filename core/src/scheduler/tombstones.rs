@@ -2,7 +2,7 @@
 
 use crate::io::agent::{AgentError, AgentOp, AgentReply};
 use crate::model::id::{CallId, NodeId, WorkloadId};
-use crate::model::workload::ActualState;
+use crate::model::workload::{ActualState, TombstoneRecord};
 use crate::planted::{Bug, planted};
 
 use super::Scheduler;
@@ -73,11 +73,29 @@ impl Scheduler {
         }
     }
 
-    /// A copy was found there, and the tombstone for it is on its way.
+    /// A tombstone there is on its way: a copy was found, or a workload leaves.
     pub(super) fn is_burying(&self, node: &NodeId) -> bool {
-        self.in_flight.values().any(|in_flight| {
-            matches!(&in_flight.staged, Staged::NewTombstone { record } if record.node_id == *node)
-        })
+        let there = |record: &TombstoneRecord| record.node_id == *node;
+        self.in_flight
+            .values()
+            .any(|in_flight| match &in_flight.staged {
+                Staged::NewTombstone { record } => there(record),
+                Staged::Workload { plan, .. } => plan.tombstones.iter().any(there),
+                Staged::Node { .. }
+                | Staged::Tombstone { .. }
+                | Staged::Retention { .. }
+                | Staged::Event => false,
+            })
+    }
+
+    /// Only the record of a workload names this node: somebody changed its assignment, and the tombstone for
+    /// the copy that may be there comes next.
+    pub(super) fn is_named_alone(&self, node: &NodeId) -> bool {
+        let named = |id: &WorkloadId| {
+            let home = self.unsaid_home(id);
+            home.is_some_and(|home| home.node_id == *node)
+        };
+        self.workloads.keys().any(named)
     }
 
     /// Whether the records say that a workload runs.

@@ -7,6 +7,8 @@ mod follow;
 mod history;
 mod lost;
 mod nodes;
+mod noticed_a;
+mod noticed_b;
 mod queries;
 mod rare;
 mod rare_changes;

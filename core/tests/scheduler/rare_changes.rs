@@ -7,6 +7,7 @@ use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
 use crate::rare::{SIZE, drain, schedulable};
+use crate::review::edit;
 
 fn hangs(cluster: &mut Cluster, name: &str) {
     cluster.agents.get_mut(&node(name)).unwrap().hangs = true;
@@ -153,4 +154,28 @@ fn a_refused_second_try_keeps_the_turn_of_the_first() {
     cluster.go_on("n-2");
     cluster.pass(seconds(90));
     assert_eq!(cluster.count(EventType::NodeDrained), 1);
+}
+
+/// L1: a client's change of what somebody put back elsewhere says where it is now.
+#[test]
+fn a_change_of_what_was_put_back_names_its_home() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(2);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    let key = Key::Assignment(id("w"));
+    let was = cluster.store[&key].0.clone();
+    cluster.ask(drain("n-0", 3_000)).unwrap();
+    cluster.pass(seconds(30));
+    assert_eq!(cluster.seen("w").1, "n-1");
+    cluster.next_commit = NextCommit::Held;
+    edit(&mut cluster, &key, Some(&was));
+    cluster.begin(Request::Apply(apply("w", 200)));
+    let txn = cluster.held.remove(0).id;
+    cluster.next_commit = NextCommit::Works;
+    let fate = Fate::Unknown;
+    cluster.feed(Input::Commit { txn, fate });
+    let record = cluster.get_workload("w").unwrap().record;
+    let note = record.status.placement.unwrap();
+    assert_eq!(note.node, record.assigned_node);
 }

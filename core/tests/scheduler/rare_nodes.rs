@@ -259,3 +259,23 @@ fn a_node_that_is_written_while_it_is_purged_is_known() {
     assert!(cluster.answer(purge).is_some());
     assert!(cluster.get_node("n-0").is_some());
 }
+
+/// S20: nor while a workload leaves it whose assignment somebody removed.
+#[test]
+fn a_drain_waits_for_what_only_a_record_names() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(5));
+    cluster.ask(schedulable("n-0", false)).unwrap();
+    cluster.next_commit = NextCommit::TombstoneHeld;
+    edit(&mut cluster, &Key::Assignment(id("w")), None);
+    assert_eq!(cluster.held.len(), 1);
+    cluster.ask(drain("n-0", 600)).unwrap();
+    cluster.pass(seconds(3));
+    assert_eq!(cluster.count(EventType::NodeDrained), 0);
+    cluster.release();
+    cluster.pass(seconds(60));
+    assert_eq!(cluster.count(EventType::NodeDrained), 1);
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+}

@@ -38,10 +38,10 @@ use std::time::Duration;
 
 use berth_agent::FakeRuntime;
 use berth_core::io::request::{Request, RequestError, Response};
-use berth_core::io::{AgentCall, Input, Txn};
+use berth_core::io::{AgentCall, Fate, Input, Stored, Txn};
 use berth_core::model::node::NodeReason;
 use berth_core::model::workload::AssignmentRecord;
-use berth_core::{Config, Epoch, NodeId, RequestId, Timestamp, WorkloadId};
+use berth_core::{Config, Epoch, Key, NodeId, RequestId, Timestamp, WorkloadId};
 use berth_kv as kv;
 
 pub use rule::{Check, Finding, Rule, Violation};
@@ -451,6 +451,22 @@ impl Oracle {
         };
         let patience = self.config.stray_commit_max;
         let view = self.views.entry(replica).or_default();
+        // A node that it did not know of is given the time of one that was heard just now.
+        let news: &[Stored] = match input {
+            Input::Changed { records, .. } => records,
+            Input::Commit {
+                fate: Fate::Conflict { current, .. },
+                ..
+            } => current,
+            _ => &[],
+        };
+        for stored in news {
+            if let (Key::Node(id), Some(_)) = (&stored.key, &stored.value)
+                && !view.nodes.contains_key(id)
+            {
+                self.evictions.learns(replica, id, clock);
+            }
+        }
         let found = view.told(input, clock, patience, &mut self.memo);
         if let (Some(false), Some(nodes)) = (found, read_back) {
             self.drains.gave_up(&nodes);

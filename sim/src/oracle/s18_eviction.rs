@@ -26,6 +26,8 @@ pub(crate) struct Evictions {
     returned: BTreeMap<NodeId, (Arc<NodeRecord>, Option<i64>)>,
     /// When each scheduler heard of each node, by its own clock.
     heard: BTreeMap<(usize, NodeId), Timestamp>,
+    /// When each scheduler was told of the record of a node that it did not know of.
+    learnt: BTreeMap<(usize, NodeId), Timestamp>,
     /// What each node told each scheduler of its workloads, in its last heartbeat.
     told: BTreeMap<(usize, NodeId), Arc<[AgentStatus]>>,
     /// How long a node may be lost under the leader of each of the last terms.
@@ -88,6 +90,7 @@ impl Evictions {
     pub(crate) fn size(&self) -> usize {
         let nodes =
             self.lost_under.len() + self.returned.len() + self.heard.len() + self.told.len();
+        let nodes = nodes + self.learnt.len();
         let terms = self.graces.len() + self.many_lost.len();
         nodes + terms + self.evicted.values().map(VecDeque::len).sum::<usize>()
     }
@@ -103,6 +106,7 @@ impl Evictions {
         self.many_lost.remove(&replica);
         self.heard.retain(|(of, _), _| *of != replica);
         self.told.retain(|(of, _), _| *of != replica);
+        self.learnt.retain(|(of, _), _| *of != replica);
     }
 
     /// A scheduler is told what a node runs.
@@ -114,6 +118,11 @@ impl Evictions {
     /// A scheduler hears of a node.
     pub(crate) fn heard(&mut self, replica: usize, node: &NodeId, clock: Timestamp) {
         self.heard.insert((replica, node.clone()), clock);
+    }
+
+    /// A scheduler is told of the record of a node that it did not know of.
+    pub(crate) fn learns(&mut self, replica: usize, node: &NodeId, clock: Timestamp) {
+        self.learnt.insert((replica, node.clone()), clock);
     }
 
     /// A scheduler asks for a commit.
@@ -220,7 +229,9 @@ impl Evictions {
         config: &Config,
     ) -> Check {
         let silent = |record: &&Arc<NodeRecord>| {
-            let heard = self.heard.get(&(replica, record.id.clone())).copied();
+            let key = (replica, record.id.clone());
+            let heard = [&self.heard, &self.learnt];
+            let heard = heard.iter().filter_map(|all| all.get(&key).copied()).max();
             let since = heard.unwrap_or_default().max(leads_since);
             let unheard = clock >= since + config.lease();
             record.status == NodeStatus::NotReady
