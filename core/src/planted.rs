@@ -136,8 +136,6 @@ bugs! {
         "the first wait is already doubled"
     TakesOverTooSoon "takes-over-too-soon" "S3"
         "who followed leads before its watch has told what was written before it won"
-    HalfIsBelieved "half-is-believed" "S5"
-        "room is given away when half of a late move is told"
     ReadBackUnverified "read-back-unverified" "S15"
         "after a commit of unknown fate the store is read without a look whether it is still the same"
     CountUnchecked "count-unchecked" "S1"
@@ -326,7 +324,7 @@ impl Bug {
             Self::DrainedUnseen => Some("drained-before-a-look"),
             Self::FencedStaysUnreachable => Some("fenced-while-unreachable"),
             Self::FirstTryDenied => Some("refused-second-try"),
-            Self::HalfIsBelieved => Some("half-of-a-late-move"),
+            Self::UnseenReleased => Some("room-of-an-unknown-change"),
             Self::UnreadOrphaned => Some("unread-by-the-next-leader"),
             Self::AgentForgetsEpoch => Some("late-call-after-takeover"),
             Self::CopyBroughtBack => Some("late-call-after-purge"),

@@ -8,7 +8,6 @@ use crate::model::id::{EventId, NodeId, RequestId, StoreRevision, TxnId, Workloa
 use crate::model::key::Key;
 use crate::model::node::NodeRecord;
 use crate::model::workload::{Action, TombstoneRecord};
-use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -160,7 +159,6 @@ impl Scheduler {
         let home = Key::Assignment(id.clone());
         if named.is_some_and(|named| named.as_ref() != now.node())
             && !self.quarantined.contains_key(&home)
-            && !planted(Bug::HalfIsBelieved)
             && !diff.compares.iter().any(|(key, _)| *key == home)
         {
             diff.compares.push((home, at.assignment));

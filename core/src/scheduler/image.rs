@@ -213,7 +213,6 @@ impl Scheduler {
         let whole = self.workloads.get_mut(id).map_or(is_record, |workload| {
             let named = workload.record().map(|record| &record.assigned_node);
             let agrees = named.is_none_or(|named| named.as_ref() == workload.durable.node());
-            let agrees = agrees || planted(Bug::HalfIsBelieved);
             workload.half_told |= is_record && !workload.ghosts.is_empty();
             agrees && (std::mem::take(&mut workload.half_told) || is_record)
         });
