@@ -36,6 +36,11 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
         if !decides || record.desired_state != DesiredState::Running {
             continue;
         }
+        // Nobody chose it: a record that named another home says where its workload is.
+        let home = view.assignments.get(id).map(|home| &home.node_id);
+        if home.is_some() && note.node.as_ref() == home && note.score_ppm.is_none() {
+            continue;
+        }
         let kind = record.workload_type();
         let avoided = |node: &NodeId| view.avoidance.of(node, kind, clock);
         // What it may have forgotten already, or not yet, is avoided everywhere or nowhere.
