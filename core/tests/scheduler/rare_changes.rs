@@ -1,7 +1,7 @@
 //! Sequences of changes and their fates that a reader found, and that seeds hardly ever draw.
 
-use berth_core::io::Fate;
 use berth_core::io::request::{Request, RequestError};
+use berth_core::io::{Fate, Op};
 use berth_core::model::units::Resources;
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
 
@@ -168,14 +168,28 @@ fn a_change_of_what_was_put_back_names_its_home() {
     cluster.ask(drain("n-0", 3_000)).unwrap();
     cluster.pass(seconds(30));
     assert_eq!(cluster.seen("w").1, "n-1");
+    let end = Request::CancelDrain { node: node("n-0") };
+    cluster.ask(end).unwrap();
+    cluster.ask(schedulable("n-0", true)).unwrap();
     cluster.next_commit = NextCommit::Held;
     edit(&mut cluster, &key, Some(&was));
-    cluster.begin(Request::Apply(apply("w", 200)));
-    let txn = cluster.held.remove(0).id;
+    let asked = cluster.begin(Request::Apply(apply("w", 200)));
+    let repairs = |op: &Op| {
+        matches!(
+            op,
+            Op::Put {
+                key: Key::Workload(_),
+                ..
+            }
+        )
+    };
+    let repair = cluster.held.iter().find(|txn| txn.ops.iter().any(repairs));
+    let txn = repair.unwrap().id;
     cluster.next_commit = NextCommit::Works;
     let fate = Fate::Unknown;
     cluster.feed(Input::Commit { txn, fate });
+    assert!(cluster.answer(asked).unwrap().is_ok());
     let record = cluster.get_workload("w").unwrap().record;
-    let note = record.status.placement.unwrap();
-    assert_eq!(note.node, record.assigned_node);
+    assert_eq!(record.assigned_node, Some(node("n-0")));
+    assert_eq!(record.status.placement.unwrap().node, Some(node("n-0")));
 }

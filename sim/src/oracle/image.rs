@@ -169,18 +169,12 @@ impl Image {
             None => bad.push(format!("{text} is not of the layout")),
         }
         if let Some(Key::Assignment(id)) = &key {
-            let was = commit
-                .assignments
-                .get(id)
-                .and_then(|pair| pair.before.as_ref());
-            match was.filter(|_| bad_before < commit.unreadable.len()) {
-                Some(was) => {
-                    self.unread_homes.insert(id.clone(), was.node_id.clone());
-                }
-                None if bad_before < commit.unreadable.len() => {}
-                None => {
-                    self.unread_homes.remove(id);
-                }
+            let was = commit.assignments.get(id);
+            let was = was.and_then(|pair| pair.before.as_ref());
+            if commit.unreadable.len() == bad_before {
+                self.unread_homes.remove(id);
+            } else if let Some(was) = was {
+                self.unread_homes.insert(id.clone(), was.node_id.clone());
             }
         }
         match key {
