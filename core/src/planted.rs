@@ -96,6 +96,8 @@ bugs! {
         "the room that an unknown change may take is forgotten with its node's record"
     GhostsLaidByAny "ghosts-laid-by-any" "S3"
         "a change of any of a workload's records counts as the end of what may still be written of it"
+    LateMoveHalfTold "late-move-half-told" "S13"
+        "who learns of a late move by a conflict is not told what the move left behind"
     UnseenMoveForgotten "unseen-move-forgotten" "S16"
         "a drain's move of unknown fate counts as not made"
     ReservationUnrepaired "reservation-unrepaired" "L1"
@@ -331,6 +333,7 @@ impl Bug {
             Self::CountUnchecked => Some("untold-removal"),
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
             Self::GhostsLaidByAny => Some("late-move-beside-an-edit"),
+            Self::LateMoveHalfTold => Some("late-move-learned-by-conflict"),
             Self::GoneWithItsRoom => Some("late-placement-on-a-removed-node"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
             Self::GravesForgotten => Some("purged-node-comes-back"),

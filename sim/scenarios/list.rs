@@ -38,6 +38,7 @@ scenarios! {
     "late-call-after-takeover",
     "late-first-creation",
     "late-move-beside-an-edit",
+    "late-move-learned-by-conflict",
     "late-placement-on-a-removed-node",
     "later-version",
     "leader-cut-from-store",

@@ -8,6 +8,7 @@ use crate::model::id::{EventId, NodeId, RequestId, StoreRevision, TxnId, Workloa
 use crate::model::key::Key;
 use crate::model::node::NodeRecord;
 use crate::model::workload::{Action, TombstoneRecord};
+use crate::planted::{Bug, planted};
 use crate::reconcile::{Observed, Phase};
 
 use super::Scheduler;
@@ -90,6 +91,8 @@ pub(super) struct InFlight {
     pub(super) staged: Staged,
     /// What it writes, apart from events; `None`: it removes the key.
     pub(super) writes: Vec<(Key, Option<String>)>,
+    /// What it does not write, and what is read with that when its fate is unknown.
+    pub(super) beside: Vec<Key>,
     pub(super) events: Vec<EventRecord>,
 }
 
@@ -153,15 +156,19 @@ impl Scheduler {
         if !diff.compares.iter().any(|(key, _)| *key == guard) {
             diff.compares.insert(0, (guard, at.record));
         }
-        // Where the record contradicts the assignment one of them may be news of which half was told: what
-        // is decided on both compares both.
-        let named = now.record.as_ref().map(|record| &record.assigned_node);
-        let home = Key::Assignment(id.clone());
-        if named.is_some_and(|named| named.as_ref() != now.node())
-            && !self.quarantined.contains_key(&home)
-            && !diff.compares.iter().any(|(key, _)| *key == home)
-        {
-            diff.compares.push((home, at.assignment));
+        if workload.may_have_moved && !planted(Bug::LateMoveHalfTold) {
+            // Should that be so, the answer tells where to and what is left behind: all of it or nothing.
+            let home = now.node().cloned();
+            let left = home.map(|home| {
+                let at = self.tombstone_revision(&home, id).unwrap_or_default();
+                (at, Key::Tombstone(home, id.clone()))
+            });
+            let home = (at.assignment, Key::Assignment(id.clone()));
+            for (at, key) in left.into_iter().chain([home]) {
+                if !self.quarantined.contains_key(&key) {
+                    diff.look_at(key, at);
+                }
+            }
         }
         let revision = plan.next.record.as_ref().or(now.record.as_ref());
         let revision = revision.map(|record| record.revision_id.clone());
@@ -248,6 +255,7 @@ impl Scheduler {
         let diff = Diff {
             compares: vec![(key.clone(), tombstone.revision)],
             writes: vec![(key, None)],
+            ..Diff::default()
         };
         let staged = Staged::Tombstone {
             node: node.clone(),
@@ -276,6 +284,7 @@ impl Scheduler {
         let diff = Diff {
             compares: vec![(key.clone(), StoreRevision(0))],
             writes: vec![(key, Some(json(&record)))],
+            ..Diff::default()
         };
         self.emit(
             Staged::NewTombstone {
@@ -303,6 +312,7 @@ impl Scheduler {
             InFlight {
                 staged,
                 writes: Vec::new(),
+                beside: Vec::new(),
                 events: Vec::new(),
             },
         );
@@ -342,6 +352,7 @@ impl Scheduler {
             InFlight {
                 staged,
                 writes: diff.writes,
+                beside: diff.beside,
                 events,
             },
         );
@@ -370,9 +381,19 @@ pub(super) fn group_of(durable: &Durable) -> Option<String> {
 struct Diff {
     compares: Vec<(Key, StoreRevision)>,
     writes: Vec<(Key, Option<String>)>,
+    /// Compared for what the answer tells of it.
+    beside: Vec<Key>,
 }
 
 impl Diff {
+    /// A decision depends on a key that it may not write.
+    fn look_at(&mut self, key: Key, at: StoreRevision) {
+        if !self.compares.iter().any(|(compared, _)| *compared == key) {
+            self.beside.push(key.clone());
+            self.compares.push((key, at));
+        }
+    }
+
     fn note<T: PartialEq + serde::Serialize>(
         &mut self,
         key: Key,

@@ -53,11 +53,8 @@ impl Scheduler {
                 let Some(in_flight) = self.in_flight.get(&txn) else {
                     return;
                 };
-                let keys: Vec<Key> = in_flight
-                    .writes
-                    .iter()
-                    .map(|(key, _)| key.clone())
-                    .collect();
+                let written = in_flight.writes.iter().map(|(key, _)| key);
+                let keys: Vec<Key> = written.chain(&in_flight.beside).cloned().collect();
                 if keys.is_empty() {
                     // Only events were concerned: nothing is decided by them.
                     self.take_back(txn, &Undone::Overtaken);
@@ -107,6 +104,7 @@ impl Scheduler {
             staged,
             writes,
             events,
+            ..
         }) = self.in_flight.remove(&txn)
         else {
             return;
@@ -230,7 +228,7 @@ impl Scheduler {
     /// fate cannot come any more. What writes its other records alone stops none of them.
     pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
         let ghosts = self.workloads.get_mut(id).map(|workload| {
-            workload.half_told = false;
+            workload.may_have_moved = false;
             std::mem::take(&mut workload.ghosts)
         });
         for node in ghosts.into_iter().flatten() {
@@ -325,6 +323,7 @@ impl Scheduler {
             staged,
             events,
             writes,
+            ..
         }) = self.in_flight.remove(&txn)
         else {
             return;
@@ -439,7 +438,7 @@ impl Scheduler {
             // Perhaps nothing else is ever written of it: then its ghosts go when they are too old.
             self.timers.set(Timer::Ghosts(id.clone()), strays_until);
         }
-        workload.half_told &= !unseen;
+        workload.may_have_moved |= unseen && takes_room;
         workload
             .ghosts
             .extend(target.filter(|_| unseen && takes_room));

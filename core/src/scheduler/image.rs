@@ -208,15 +208,7 @@ impl Scheduler {
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        // A conflict or a read-back may tell of the record alone that a late transaction wrote: the
-        // room that it takes elsewhere is known with its assignment.
-        let whole = self.workloads.get_mut(id).map_or(is_record, |workload| {
-            let named = workload.record().map(|record| &record.assigned_node);
-            let agrees = named.is_none_or(|named| named.as_ref() == workload.durable.node());
-            workload.half_told |= is_record && !workload.ghosts.is_empty();
-            agrees && (std::mem::take(&mut workload.half_told) || is_record)
-        });
-        if whole || planted(Bug::GhostsLaidByAny) {
+        if is_record || planted(Bug::GhostsLaidByAny) {
             self.lay_ghosts(id);
             self.cancel_move_of_old(id);
         }

@@ -253,8 +253,8 @@ pub(super) struct Workload {
     /// Until then such a transaction may still be carried out. All that stands against one that
     /// creates the records is that they are there.
     pub(super) strays_until: Timestamp,
-    /// Its record was told since, and its assignment does not agree with it yet.
-    pub(super) half_told: bool,
+    /// One of them may have moved it, as far as is told.
+    pub(super) may_have_moved: bool,
     /// Its place among those that wait for room.
     pub(super) waits_as: Option<WaitingKey>,
     /// How often the same apply was needed again since the workload last ran stably.
@@ -285,7 +285,7 @@ impl Workload {
             refused_until: Timestamp::ZERO,
             ghosts: Vec::new(),
             strays_until: Timestamp::ZERO,
-            half_told: false,
+            may_have_moved: false,
             waits_as: None,
             reapplied: 0,
             wanted_since: None,

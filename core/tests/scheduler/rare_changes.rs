@@ -1,6 +1,6 @@
 //! Sequences of changes and their fates that a reader found, and that seeds hardly ever draw.
 
-use berth_core::io::request::{Request, RequestError};
+use berth_core::io::request::{ApplyWorkload, Request, RequestError};
 use berth_core::io::{Fate, Op};
 use berth_core::model::units::Resources;
 use berth_core::{Config, EventType, Input, Key, StoreRevision};
@@ -13,10 +13,8 @@ fn hangs(cluster: &mut Cluster, name: &str) {
     cluster.agents.get_mut(&node(name)).unwrap().hangs = true;
 }
 
-/// S3: a conflict that shows the record that a late move wrote, and not the assignment, gives away nothing
-/// of the room that the move takes.
-#[test]
-fn half_of_a_late_move_gives_no_room_away() {
+/// `w` on n-0, its move to n-1 of unknown fate while nothing keeps it on its way: it may come.
+fn a_move_that_may_come() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.nodes(1);
     cluster.apply("w", 3_000).unwrap();
@@ -31,15 +29,60 @@ fn half_of_a_late_move_gives_no_room_away() {
     let end = Request::CancelDrain { node: node("n-0") };
     cluster.ask(end).unwrap();
     cluster.ask(schedulable("n-1", true)).unwrap();
+    cluster
+}
+
+fn more_urgent(name: &str) -> ApplyWorkload {
+    let mut wanted = apply(name, 3_000);
+    wanted.spec.as_mut().unwrap().priority = 5;
+    wanted
+}
+
+/// S3: a conflict with a late move gives away nothing of the room that the move takes.
+#[test]
+fn a_late_move_learned_by_a_conflict_gives_no_room_away() {
+    let mut cluster = a_move_that_may_come();
     let other = cluster.apply("other", 2_000).unwrap().record;
     assert_eq!(other.assigned_node, None);
     cluster.release();
-    let mut wanted = apply("w", 3_000);
-    wanted.spec.as_mut().unwrap().priority = 5;
-    cluster.apply_with(wanted).unwrap();
+    cluster.apply_with(more_urgent("w")).unwrap();
     assert!(!cluster.store.contains_key(&Key::Assignment(id("other"))));
     cluster.pass(seconds(60));
     assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+}
+
+/// S13: who learns of a late move by a conflict learns with it what the move left behind.
+#[test]
+fn a_late_move_learned_by_a_conflict_starts_no_second_copy() {
+    let mut cluster = a_move_that_may_come();
+    cluster.release();
+    hangs(&mut cluster, "n-0");
+    cluster.apply_with(more_urgent("w")).unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").1, "n-1");
+    assert!(cluster.agents[&node("n-1")].told.is_empty());
+    cluster.go_on("n-0");
+    cluster.pass(seconds(60));
+    assert!(cluster.agents[&node("n-0")].has.is_empty());
+    assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+}
+
+/// The same when it is read back, because nobody knows what became of the change that met it.
+#[test]
+fn a_late_move_that_is_read_back_starts_no_second_copy() {
+    let mut cluster = a_move_that_may_come();
+    let late = std::mem::take(&mut cluster.held);
+    cluster.next_commit = NextCommit::Held;
+    let asked = cluster.begin(Request::Apply(more_urgent("w")));
+    let mine = std::mem::replace(&mut cluster.held, late);
+    cluster.release();
+    hangs(&mut cluster, "n-0");
+    let (txn, fate) = (mine[0].id, Fate::Unknown);
+    cluster.feed(Input::Commit { txn, fate });
+    cluster.answer(asked).unwrap().unwrap();
+    cluster.pass(seconds(5));
+    assert_eq!(cluster.seen("w").1, "n-1");
+    assert!(cluster.agents[&node("n-1")].told.is_empty());
 }
 
 /// S8: what was created, created again and deleted does not come back with its first creation, which
