@@ -37,8 +37,10 @@ pub struct CommandId {
 }
 
 /// What a caller says of itself in the metadata of a call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
+    /// The node that it means. Optional: with it, a call that is meant for another node is refused.
+    pub node: Option<berth_core::NodeId>,
     /// The leader's epoch; `None`: a caller that knows no epochs, who is always heard.
     pub epoch: Option<Epoch>,
     /// The number that this leader gave to the call. Optional: with it, a call that was overtaken
@@ -138,6 +140,14 @@ pub enum Refusal {
         got: u64,
         /// The latest that was seen.
         latest: u64,
+    },
+    /// `FAILED_PRECONDITION`: another node is meant, which is not here any more, or not yet.
+    #[error("another node is meant: this is {this}, not {meant}")]
+    AnotherNode {
+        /// The caller's.
+        meant: berth_core::NodeId,
+        /// The agent's own.
+        this: berth_core::NodeId,
     },
     /// `NOT_FOUND`.
     #[error("workload not found")]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use berth_core::{Revision, Timestamp, WorkloadId};
 use berth_proto::agent::v1 as proto;
 
+use berth_core::planted::{Bug, planted};
+
 use crate::failure::FailureCode;
 use crate::io::{AgentReply, AgentRequest, Caller, Refusal, RequestId};
 use crate::lane::{Lane, Step, Waiter, is_wanted, next_step};
@@ -58,6 +60,18 @@ impl AgentMachine {
         caller: Caller,
         request: AgentRequest,
     ) {
+        let this = &self.config.node_id;
+        if let Some(meant) = caller.node.filter(|meant| meant != this)
+            && !planted(Bug::AnswersForAnother)
+        {
+            // Nothing is learnt from it, so nothing has to be durable first.
+            let this = this.clone();
+            self.refuse(
+                id,
+                AgentReply::Refused(Refusal::AnotherNode { meant, this }),
+            );
+            return;
+        }
         if let Err(refusal) = self.admit(id, caller.epoch) {
             self.reply(id, AgentReply::Refused(refusal));
             return;

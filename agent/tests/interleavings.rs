@@ -99,6 +99,7 @@ impl Run {
     fn message(&mut self, at: usize, want: Want) -> Message {
         self.calls += 1;
         let caller = Caller {
+            node: None,
             epoch: Some(Epoch(self.epoch)),
             call: self.stamped.then_some(self.calls),
         };
@@ -132,6 +133,7 @@ impl Run {
             }
             Op::Ask => {
                 let caller = Caller {
+                    node: None,
                     epoch: Some(Epoch(self.epoch)),
                     call: None,
                 };
@@ -219,7 +221,9 @@ impl Run {
         };
         let before = starts(&self.world);
         for message in self.sent[..newest].iter().cloned() {
-            let id = self.world.call(message.caller, message.request.clone());
+            let id = self
+                .world
+                .call(message.caller.clone(), message.request.clone());
             let reply = self.world.replies.remove(&id);
             assert!(
                 matches!(

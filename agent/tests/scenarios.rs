@@ -21,6 +21,7 @@ fn applied(reply: AgentReply) -> proto::ApplyWorkloadResponse {
 
 fn epoch(epoch: i64) -> Caller {
     Caller {
+        node: None,
         epoch: Some(Epoch(epoch)),
         call: None,
     }
@@ -257,6 +258,7 @@ fn an_epoch_that_came_while_another_was_written_is_waited_for() {
 fn a_lost_file_of_the_epoch_is_no_reason_to_obey_an_earlier_leader() {
     let mut world = World::new();
     let stamped = |epoch, call| Caller {
+        node: None,
         epoch: Some(Epoch(epoch)),
         call: Some(call),
     };
@@ -290,6 +292,7 @@ fn calls_that_wait_for_the_disk_are_bounded() {
 fn a_call_that_was_overtaken_is_refused() {
     let mut world = World::new();
     let call = |call| Caller {
+        node: None,
         epoch: Some(Epoch(1)),
         call: Some(call),
     };
@@ -308,6 +311,30 @@ fn a_call_that_was_overtaken_is_refused() {
     assert_eq!(world.disk.len(), 1, "the delete is remembered");
     world.run_for(Duration::from_secs(601));
     assert!(world.disk.is_empty(), "but not for ever");
+}
+
+#[test]
+fn a_call_that_is_meant_for_another_node_is_refused() {
+    let mut world = World::new();
+    world.apply("web", "r1", &[]);
+    world.run();
+    let meant = |node: &str| Caller {
+        node: Some(node.parse().unwrap()),
+        epoch: Some(Epoch(9)),
+        call: Some(1),
+    };
+    let id = world.call(meant("another"), delete("web"));
+    let refused = |reply: &AgentReply| matches!(reply, AgentReply::Refused(Refusal::AnotherNode { meant, .. }) if meant.as_str() == "another");
+    assert!(
+        world.replies.remove(&id).is_some_and(|it| refused(&it)),
+        "at once"
+    );
+    world.run();
+    assert_eq!(world.state("web"), Some(ActualState::Running));
+    // It was not listened to, not even for who leads.
+    world.call(epoch(8), delete("web"));
+    world.run();
+    assert_eq!(world.state("web"), None);
 }
 
 #[test]

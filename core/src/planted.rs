@@ -74,6 +74,8 @@ bugs! {
         "the agent does not refuse calls of an earlier epoch"
     AgentAnswersTooSoon "agent-answers-too-soon" "S2"
         "the agent answers, and acts, before the epoch under which it was asked is on its disk"
+    AnswersForAnother "answers-for-another" "S10"
+        "the agent carries out calls that are meant for another node"
     AgentForgetsEpoch "agent-forgets-epoch" "S2"
         "the agent forgets the highest epoch when it restarts"
     GrowthUnchecked "growth-unchecked" "S3"
@@ -96,6 +98,8 @@ bugs! {
         "the room that an unknown change may take is forgotten with its node's record"
     GhostsLaidByAny "ghosts-laid-by-any" "S3"
         "a change of any of a workload's records counts as the end of what may still be written of it"
+    PastBelieved "past-believed" "S1"
+        "what a watch tells again of the past is believed"
     LateMoveHalfTold "late-move-half-told" "S13"
         "who learns of a late move by a conflict is not told what the move left behind"
     UnseenMoveForgotten "unseen-move-forgotten" "S16"
@@ -138,8 +142,6 @@ bugs! {
         "the first wait is already doubled"
     TakesOverTooSoon "takes-over-too-soon" "S3"
         "who followed leads before its watch has told what was written before it won"
-    ReadBackUnverified "read-back-unverified" "S15"
-        "after a commit of unknown fate the store is read without a look whether it is still the same"
     CountUnchecked "count-unchecked" "S1"
         "who followed leads over its image although the store holds another number of records"
     DeleteTakenBack "delete-taken-back" "S1"
@@ -246,6 +248,8 @@ bugs! {
         "a node is left although the record that it is back is on its way"
     PauseIgnored "pause-ignored" "S18"
         "evictions go on when most nodes are lost at once"
+    LeavesByName "leaves-by-name" "S18"
+        "what leaves a lost node leaves in the order of its names, not of priority"
     EvictsAtResume "evicts-at-resume" "S18"
         "as soon as enough lost nodes are back, the others are left, although they may be too"
     RateIgnored "rate-ignored" "S18"
@@ -300,6 +304,8 @@ bugs! {
         "a heartbeat of one node counts for all nodes"
     LostForEver "lost-for-ever" "L5"
         "a lost node is never given up unless an operator fences it"
+    HomelessStays "homeless-stays" "L6"
+        "what has no home is not removed when it is deleted"
     DeleteOnce "delete-once" "L6"
         "a deletion that was accepted is never asked for again"
     NoneWhileOneIsLost "none-while-one-is-lost" "L7"
@@ -333,6 +339,7 @@ impl Bug {
             Self::CountUnchecked => Some("untold-removal"),
             Self::FoundCopyIgnored => Some("update-beside-a-returned-copy"),
             Self::GhostsLaidByAny => Some("late-move-beside-an-edit"),
+            Self::PastBelieved => Some("told-again-of-the-past"),
             Self::LateMoveHalfTold => Some("late-move-learned-by-conflict"),
             Self::GoneWithItsRoom => Some("late-placement-on-a-removed-node"),
             Self::GoneWithoutLook => Some("deleted-where-it-was"),
@@ -340,7 +347,6 @@ impl Bug {
             Self::HoldSaysLess => Some("restored-under-load"),
             Self::LeaderUnverified => Some("restored-in-silence"),
             Self::OlderListingBelieved => Some("old-listing"),
-            Self::ReadBackUnverified => Some("restored-while-unknown"),
             Self::ReservationUnrepaired => Some("put-back-from-before"),
             Self::RestoreForgotten => Some("restart-over-a-restored-store"),
             Self::TakesOverTooSoon => Some("reign-between"),

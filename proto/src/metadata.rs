@@ -11,6 +11,10 @@ pub const EPOCH: &str = "berth-epoch";
 /// has overtaken, for instance an apply that arrives after the delete that followed it.
 pub const CALL: &str = "berth-call";
 
+/// On calls to agents, optional: the id of the node that is meant. Addresses change hands; the reference
+/// agent refuses a call that is meant for another node.
+pub const NODE: &str = "berth-node";
+
 /// On answers of the scheduler: `true` when the answer comes from an image that may lag behind
 /// the store (the store is out of reach). Absent otherwise.
 pub const STALE: &str = "berth-stale";

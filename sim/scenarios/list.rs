@@ -90,6 +90,7 @@ scenarios! {
     "there-and-back",
     "thundering-herd",
     "told-again",
+    "told-again-of-the-past",
     "too-large",
     "tries-survive",
     "unknown-commit",

@@ -131,6 +131,7 @@ impl<P: FnMut(&Script) -> Option<Symptom>> Shrinker<P> {
         self.attempt_with(|script| script.links.doubled = 0);
         self.attempt_with(|script| script.links.delay = Span::default());
         self.attempt_with(|script| script.links.wandering = 0);
+        self.attempt_with(|script| script.links.parted = 0);
         self.attempt_with(|script| script.world.clocks.clear());
         self.attempt_with(|script| script.world.knobs = Knobs::default());
         for reset in Knobs::RESETS {

@@ -52,15 +52,15 @@ impl Scheduler {
         self.pool.push(call);
     }
 
+    /// Where a node's agent listens, as far as its record tells.
+    pub(super) fn endpoint_of(&self, node: &NodeId) -> Option<String> {
+        let record = self.nodes.get(node)?.record.as_ref()?;
+        Some(record.agent_endpoint.clone())
+    }
+
     /// A call to a node's agent, with the deadline of its kind.
     pub(super) fn new_call(&mut self, node: &NodeId, op: AgentOp) -> Option<AgentCall> {
-        let endpoint = self
-            .nodes
-            .get(node)?
-            .record
-            .as_ref()?
-            .agent_endpoint
-            .clone();
+        let endpoint = self.endpoint_of(node)?;
         let timeout = match &op {
             AgentOp::Apply { spec, .. } => match spec.workload_type() {
                 WorkloadType::Vm => self.config.apply_timeout_vm,

@@ -438,6 +438,13 @@ impl Scheduler {
         let id = &suggestion.workload;
         let record = self.workloads.get(id).and_then(Workload::record);
         let record = record.ok_or_else(|| format!("workload {id} does not exist"))?;
+        if self.is_quarantined(id) {
+            return Err(Self::unreadable_workload(id).to_string());
+        }
+        let waiting = self.workloads.get(id).map_or(0, |it| it.waiting.len());
+        if waiting >= self.config.requests_waiting_max {
+            return Err(RequestError::Busy(format!("workload {id}")).to_string());
+        }
         let cooling = self
             .suggestions
             .get(id)

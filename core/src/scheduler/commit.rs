@@ -157,14 +157,19 @@ impl Scheduler {
             diff.compares.insert(0, (guard, at.record));
         }
         if workload.may_have_moved && !planted(Bug::LateMoveHalfTold) {
-            // Should that be so, the answer tells where to and what is left behind: all of it or nothing.
+            // Should that be so, the answer tells where to, what is left behind, and what has failed: all of
+            // it or nothing.
             let home = now.node().cloned();
             let left = home.map(|home| {
                 let at = self.tombstone_revision(&home, id).unwrap_or_default();
                 (at, Key::Tombstone(home, id.clone()))
             });
-            let home = (at.assignment, Key::Assignment(id.clone()));
-            for (at, key) in left.into_iter().chain([home]) {
+            let others = [
+                (at.assignment, Key::Assignment(id.clone())),
+                (at.intent, Key::Intent(id.clone())),
+                (at.retry, Key::Retry(id.clone())),
+            ];
+            for (at, key) in left.into_iter().chain(others) {
                 if !self.quarantined.contains_key(&key) {
                     diff.look_at(key, at);
                 }

@@ -61,6 +61,7 @@ impl Scheduler {
             return;
         };
         match (workload.durable.node().cloned(), desired) {
+            (None, DesiredState::Deleted) if planted(Bug::HomelessStays) => {}
             (None, DesiredState::Deleted) => self.remove(id),
             (None, DesiredState::Stopped) => self.confirm_stopped(id),
             (None, DesiredState::Running) => self.find_home(id),
@@ -135,7 +136,8 @@ impl Scheduler {
         if self.workloads.get(id).is_none_or(|w| w.call.is_some()) {
             return;
         }
-        if desired != DesiredState::Deleted && self.blocked_by_tombstones(id, node) {
+        // What is there and goes is no evidence of what is to be there.
+        if desired != DesiredState::Deleted && self.is_buried_at(id, node) {
             return;
         }
         let Some(workload) = self.workloads.get(id) else {
@@ -309,6 +311,13 @@ impl Scheduler {
             self.timers.set(Timer::Workload(id.clone()), at);
             return;
         }
+        let home = workload.durable.node().cloned();
+        if starts(action) && home.is_some_and(|home| self.blocked_by_tombstones(id, &home)) {
+            return;
+        }
+        let Some(workload) = self.workloads.get_mut(id) else {
+            return;
+        };
         let mut next = workload.durable.clone();
         let Some(record) = next.record.as_mut().map(Arc::make_mut) else {
             return;

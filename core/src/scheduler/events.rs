@@ -53,7 +53,13 @@ impl Scheduler {
         if !too_old && !too_many {
             return;
         }
-        let by_age = EventId::new(cutoff, crate::Epoch(0), 0);
+        // Not by the time in its id, which may be later than the event: it is after those of former leaders.
+        let mut events = self.events.iter();
+        let young = events.find(|(_, event)| event.timestamp >= cutoff);
+        let by_age = match (young, self.events.keys().next_back()) {
+            (Some((id, _)), _) => id.clone(),
+            (None, last) => EventId::from_text(&format!("{}~", last.map_or("", EventId::as_str))),
+        };
         let excess = self.events.len().saturating_sub(self.config.events_max);
         let by_count = self.events.keys().nth(excess).cloned();
         let before = by_count.map_or(by_age.clone(), |id| id.max(by_age));

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::io::agent::AgentState;
 use crate::model::event::{EventRecord, EventType};
 use crate::model::id::{NodeId, WorkloadId};
 use crate::model::node::{NodeReason, NodeStatus};
@@ -99,10 +98,7 @@ impl Scheduler {
             return;
         }
         // A node that still heartbeats and only cannot be called keeps what it says it runs.
-        let runs_there = self.nodes.get(node).is_some_and(|entity| {
-            self.is_alive(entity) && entity.hints.get(id) == Some(&AgentState::Running)
-        });
-        if runs_there && !planted(Bug::HeardIsLeft) {
+        if self.is_said_to_run(id, node) && !planted(Bug::HeardIsLeft) {
             return;
         }
         if self.now >= self.eviction.window + std::time::Duration::from_secs(1) {
@@ -159,7 +155,7 @@ impl Scheduler {
         }
     }
 
-    fn is_fenced(&self, node: &NodeId) -> bool {
+    pub(super) fn is_fenced(&self, node: &NodeId) -> bool {
         let record = self
             .nodes
             .get(node)

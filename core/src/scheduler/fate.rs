@@ -30,13 +30,12 @@ impl Scheduler {
     pub(super) fn handle_fate(&mut self, txn: TxnId, fate: Fate) {
         match fate {
             Fate::Committed(revision) => self.committed(txn, revision, &[]),
+            Fate::Conflict { .. } if !self.in_flight.contains_key(&txn) => {}
             Fate::Conflict { revision, current } => {
                 self.stats.commit_conflicts += 1;
                 self.revision = self.revision.max(revision);
                 self.take_back(txn, &Undone::Overtaken);
-                for stored in current {
-                    self.adopt(stored);
-                }
+                self.adopt_read(revision, current);
             }
             Fate::Refused(why) => {
                 self.stats.commits_refused += 1;
@@ -92,9 +91,7 @@ impl Scheduler {
         } else {
             self.revision = self.revision.max(revision);
             self.take_back(txn, &Undone::Unseen);
-            for stored in records {
-                self.adopt(stored);
-            }
+            self.adopt_read(revision, records);
         }
     }
 
@@ -228,7 +225,7 @@ impl Scheduler {
     /// fate cannot come any more. What writes its other records alone stops none of them.
     pub(super) fn lay_ghosts(&mut self, id: &WorkloadId) {
         let ghosts = self.workloads.get_mut(id).map(|workload| {
-            workload.may_have_moved = false;
+            (workload.may_have_moved, workload.half_told) = (false, false);
             std::mem::take(&mut workload.ghosts)
         });
         for node in ghosts.into_iter().flatten() {
@@ -351,7 +348,13 @@ impl Scheduler {
             Staged::NewTombstone { record } => {
                 // The copy was seen, and nothing tells of it: until the next look all is open.
                 let soon = self.now + self.config.reconcile_interval;
+                let strays_until = self.now + self.config.stray_commit_max;
                 if let Some(node) = self.nodes.get_mut(&record.node_id) {
+                    if matches!(undone, Undone::Unseen) {
+                        let strays = &mut node.stray_tombstones;
+                        strays.retain(|_, until| self.now < *until);
+                        strays.insert(record.workload_id.clone(), strays_until);
+                    }
                     node.listing.seen = false;
                     self.timers
                         .set_at_latest(Timer::Listing(record.node_id), soon);
@@ -439,6 +442,7 @@ impl Scheduler {
             self.timers.set(Timer::Ghosts(id.clone()), strays_until);
         }
         workload.may_have_moved |= unseen && takes_room;
+        workload.half_told &= !unseen;
         workload
             .ghosts
             .extend(target.filter(|_| unseen && takes_room));

@@ -390,7 +390,8 @@ impl Scheduler {
         }
         let allocated = self.allocated(entity);
         let alive = self.is_alive(entity);
-        let flush = alive && heard > record.last_heartbeat && now >= flush_at;
+        // When a leader begins it counts as heard, and has not been.
+        let flush = alive && entity.heard && heard > record.last_heartbeat && now >= flush_at;
         if alive {
             at(flush_at);
         }
@@ -415,7 +416,9 @@ impl Scheduler {
         let forgettable = empty && !alive && !closed;
         let next = (flush || settled_figures).then(|| {
             let mut next = record.clone();
-            next.last_heartbeat = next.last_heartbeat.max(heard);
+            if flush {
+                next.last_heartbeat = heard;
+            }
             next.resources.set_allocated(allocated);
             next
         });
@@ -494,6 +497,19 @@ impl Scheduler {
         }
         if is.drain.is_none() {
             self.end_moves_from(id);
+        }
+        let Some(entity) = self.nodes.get_mut(id) else {
+            return;
+        };
+        let process = |record: &NodeRecord| {
+            let endpoint = record.agent_endpoint.clone();
+            (endpoint, record.incarnation.clone())
+        };
+        if was.is_some_and(|was| process(was) != process(&is)) {
+            // What the former process answers still is no look at this one.
+            entity.listing.seen = false;
+            entity.listing.call = None;
+            self.list_soon(id);
         }
         let Some(entity) = self.nodes.get_mut(id) else {
             return;

@@ -51,7 +51,7 @@ impl Scheduler {
         }
         self.open_events.clear();
         self.close_events(Vec::new(), true);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut begun) = (Vec::new(), Vec::new());
         for workload in self.workloads.values_mut() {
             workload.staged = None;
             workload.call = None;
@@ -63,7 +63,11 @@ impl Scheduler {
             node.expect_nothing();
             node.missed.clear();
             waiting.extend(node.waiting.drain(..).map(|(request, _)| request));
-            waiting.extend(node.purging.take());
+            begun.extend(node.purging.take());
+        }
+        for request in begun {
+            let error = self.not_known("leadership was lost while the node was purged");
+            self.reply(request, Err(error));
         }
         for request in waiting {
             let error = self.unavailable("this replica does not lead");
@@ -121,9 +125,26 @@ impl Scheduler {
         self.adopt(stored);
     }
 
+    /// Takes up what was read at this revision. What is not there was not there then, whatever the watch
+    /// has still to tell of it.
+    pub(super) fn adopt_read(&mut self, at: StoreRevision, records: Vec<Stored>) {
+        for mut stored in records {
+            if stored.value.is_none() {
+                stored.mod_revision = at;
+            }
+            self.adopt(stored);
+        }
+    }
+
     /// Takes up the current value of a record if it is newer than what the image holds.
     pub(super) fn adopt(&mut self, stored: Stored) {
-        if !self.is_news(&stored) {
+        let is_news = self.is_news(&stored);
+        let kept = !matches!(stored.key, Key::Event(_) | Key::Meta(_) | Key::Leader(_));
+        if kept && stored.value.is_none() {
+            // The answer to what wrote it may still come, or a watch that lags behind it.
+            self.remember_removed(stored.key.clone(), stored.mod_revision);
+        }
+        if !is_news {
             return;
         }
         if self.is_own_removal(&stored) {
@@ -208,7 +229,14 @@ impl Scheduler {
             .workloads
             .get(id)
             .and_then(|w| w.durable.node().cloned());
-        if is_record || planted(Bug::GhostsLaidByAny) {
+        // A large change is told in parts: the room that it takes elsewhere is known with its assignment.
+        let whole = self.workloads.get_mut(id).map_or(is_record, |workload| {
+            let named = workload.record().map(|record| &record.assigned_node);
+            let agrees = named.is_none_or(|named| named.as_ref() == workload.durable.node());
+            workload.half_told |= is_record && workload.may_have_moved;
+            agrees && (std::mem::take(&mut workload.half_told) || is_record)
+        });
+        if whole || planted(Bug::GhostsLaidByAny) {
             self.lay_ghosts(id);
             self.cancel_move_of_old(id);
         }
@@ -264,10 +292,7 @@ impl Scheduler {
             // What could not be read and is gone stands in nobody's way any more.
             None if self.quarantined.contains_key(&stored.key) => true,
             // Gone: news only about what we hold and did not write later.
-            None => {
-                known > StoreRevision(0)
-                    && (stored.mod_revision == StoreRevision(0) || stored.mod_revision > known)
-            }
+            None => known > StoreRevision(0) && stored.mod_revision > known,
         }
     }
 
@@ -406,6 +431,10 @@ impl Scheduler {
 
     /// Notes that a key was removed by us: echoes of older writes may still arrive.
     pub(super) fn remember_removed(&mut self, key: Key, at: StoreRevision) {
+        if let Some(known) = self.removed.get_mut(&key) {
+            *known = at.max(*known);
+            return;
+        }
         self.removed_order.push_back(key.clone());
         // The watch is never this far behind: what it still has to tell is newer.
         if self.removed_order.len() > super::REMOVED_MAX

@@ -25,7 +25,7 @@ impl Scheduler {
                 _ => None,
             });
         self.event_floor = newest.unwrap_or_default();
-        self.revision = snapshot.revision;
+        (self.revision, self.told) = (snapshot.revision, snapshot.revision);
         self.quarantined.clear();
         self.clear_image();
         for stranger in &snapshot.strangers {

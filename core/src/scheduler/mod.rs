@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::io::request::RequestError;
-use crate::io::{Deposed, Output, Request};
+use crate::io::{Deposed, Output, Request, Stored};
 use crate::model::event::EventRecord;
 use crate::model::id::{
     CallId, Epoch, EventId, NodeId, RequestId, StoreRevision, TxnId, WorkloadId,
@@ -89,6 +89,9 @@ pub struct Scheduler {
     current_at: Timestamp,
     /// It does not lead, and the watch keeps its image up.
     mirrors: bool,
+    /// Up to this revision the image was loaded, or the watch has told everything, but for the rest of
+    /// this very one.
+    told: StoreRevision,
     workloads: BTreeMap<WorkloadId, Workload>,
     nodes: BTreeMap<NodeId, Node>,
     /// Where each workload has tombstones.
@@ -145,6 +148,7 @@ impl Scheduler {
             revision: StoreRevision(0),
             current_at: Timestamp::ZERO,
             mirrors: false,
+            told: StoreRevision(0),
             workloads: BTreeMap::new(),
             nodes: BTreeMap::new(),
             tombs: BTreeMap::new(),
@@ -195,20 +199,31 @@ impl Scheduler {
                 self.handle_read_back(txn, revision, records);
             }
             Input::Agent { call, result } => self.handle_agent(call, result),
-            Input::Changed { revision, records } => {
-                if self.is_leading() {
-                    self.revision = self.revision.max(revision);
-                    for stored in records {
-                        self.handle_change(stored);
-                    }
-                } else if self.mirrors {
-                    self.mirror(revision, &records);
-                }
-            }
+            Input::Changed { revision, records } => self.handle_changes(revision, records),
             Input::Wake => {}
         }
         self.fire_timers();
         self.settle();
+    }
+
+    /// Somebody writes to the store, perhaps this very replica.
+    fn handle_changes(&mut self, revision: StoreRevision, mut records: Vec<Stored>) {
+        if !self.is_leading() && !self.mirrors {
+            return;
+        }
+        // A watch that is made anew may tell again what it told, and what is past: of what was there once
+        // and is gone nothing else may be known by now.
+        let told = self.told;
+        records.retain(|stored| stored.mod_revision >= told || planted(Bug::PastBelieved));
+        self.told = told.max(revision);
+        if !self.is_leading() {
+            self.mirror(revision, &records);
+            return;
+        }
+        self.revision = self.revision.max(revision);
+        for stored in records {
+            self.handle_change(stored);
+        }
     }
 
     /// Takes what the core wants done, in order.
@@ -366,10 +381,15 @@ impl Scheduler {
         if !self.is_leading() {
             return;
         }
+        let mut turn = BTreeSet::new();
         loop {
             if let Some(id) = self.dirty_nodes.pop_first() {
                 self.evaluate_node(&id);
-            } else if let Some(id) = self.dirty.pop_first() {
+            } else if let Some(id) = self.next_in_turn(&mut turn) {
+                if !self.room.is_empty() && self.waits_for_room(&id) {
+                    // Others may have waited for longer, or be more urgent.
+                    self.place_waiting();
+                }
                 self.evaluate(&id);
             } else if !self.room.is_empty() {
                 self.place_waiting();
@@ -379,6 +399,32 @@ impl Scheduler {
                 break;
             }
         }
+    }
+
+    /// The next workload to look at, in the order in which those that wait for room are placed: what leaves a
+    /// lost node takes what room there is in this order. `turn`: those that are looked at before what their
+    /// turn touches.
+    fn next_in_turn(&mut self, turn: &mut BTreeSet<workload::WaitingKey>) -> Option<WorkloadId> {
+        if turn.is_empty() && self.dirty.len() > 1 {
+            let place = |id: &WorkloadId| {
+                let record = self.workloads.get(id).and_then(|w| w.record());
+                let rank = record.map(|it| (Reverse(it.priority), it.metadata.created_at));
+                let (priority, since) = rank.unwrap_or_default();
+                (priority, since, id.clone())
+            };
+            let dirty = self.dirty.iter().map(place);
+            turn.extend(dirty.filter(|_| !planted(Bug::LeavesByName)));
+        }
+        if let Some((_, _, id)) = turn.pop_first() {
+            self.dirty.remove(&id);
+            return Some(id);
+        }
+        self.dirty.pop_first()
+    }
+
+    fn waits_for_room(&self, id: &WorkloadId) -> bool {
+        let workload = self.workloads.get(id);
+        workload.is_some_and(|workload| workload.waits_as.is_some())
     }
 
     fn next_call_to_send(&mut self) -> Option<crate::io::AgentCall> {

@@ -144,6 +144,8 @@ pub(super) struct Node {
     pub(super) groups: BTreeMap<String, BTreeSet<WorkloadId>>,
     pub(super) assigned: BTreeSet<WorkloadId>,
     pub(super) tombstones: BTreeMap<WorkloadId, Tombstone>,
+    /// Tombstones that were given up may still be written until then: they are not removed before.
+    pub(super) stray_tombstones: BTreeMap<WorkloadId, Timestamp>,
     /// Workloads that a drain took off and that are not settled elsewhere yet.
     pub(super) moving: BTreeSet<WorkloadId>,
     /// Kinds that its runtime could not run, until then.
@@ -190,6 +192,7 @@ impl Node {
             groups: BTreeMap::new(),
             assigned: BTreeSet::new(),
             tombstones: BTreeMap::new(),
+            stray_tombstones: BTreeMap::new(),
             moving: BTreeSet::new(),
             avoided_until: BTreeMap::new(),
             avoided: BTreeSet::new(),

@@ -23,12 +23,16 @@ const STRANGERS_MAX: usize = 1_000;
 impl Scheduler {
     /// Makes a call, unless what it is for has changed while it waited for its turn: the latest
     /// decision is the only one that may reach an agent.
-    pub(super) fn send(&mut self, call: Call) {
+    pub(super) fn send(&mut self, mut call: Call) {
         if !self.is_still_wanted(&call) && !planted(Bug::StaleCallSent) {
             if let Some(workload) = call.op.workload().cloned() {
                 self.drop_call(&call, &workload);
             }
             return;
+        }
+        if let Some(endpoint) = self.endpoint_of(&call.node) {
+            // It may have registered from another address while the call waited for its turn.
+            call.endpoint = endpoint;
         }
         self.outputs.push_back(Output::Call(call.clone()));
         self.pool.start(call);
@@ -89,7 +93,10 @@ impl Scheduler {
         let Some(call) = self.pool.finish(id) else {
             return;
         };
-        self.note_reachability(&call.node, &result);
+        let is_there = self.endpoint_of(&call.node).as_deref() == Some(&call.endpoint);
+        if is_there {
+            self.note_reachability(&call.node, &result);
+        }
         if call.op.is_mutation() {
             // A tombstone may have waited for it.
             self.dirty_nodes.insert(call.node.clone());

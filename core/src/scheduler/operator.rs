@@ -14,6 +14,7 @@ use crate::planted::{Bug, planted};
 use super::Scheduler;
 use super::commit::{Draft, Plan};
 use super::node::{Node, NodeMutation};
+use super::timers::Timer;
 
 impl Scheduler {
     /// Takes an operator's change; it waits while the node's transaction is in flight.
@@ -322,6 +323,13 @@ impl Scheduler {
         }
         let empty = entity.assigned.is_empty() && entity.tombstones.is_empty();
         if empty && (self.is_burying(id) || entity.awaits_commits()) {
+            return true;
+        }
+        let strays_until = entity.strays_until;
+        if empty && self.now < strays_until {
+            // Without the record it would come back by a transaction that was given up.
+            self.timers
+                .set_at_latest(Timer::Node(id.clone()), strays_until);
             return true;
         }
         if empty && entity.record.is_none() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::io::agent::AgentState;
 use crate::model::Extra;
 use crate::model::event::EventType;
 use crate::model::id::{NodeId, WorkloadId};
@@ -397,11 +398,27 @@ impl Scheduler {
                     Some(entity) if planted(Bug::FoundCopyIgnored) && entity.has_found(id) => false,
                     Some(entity) if entity.record.is_some() => {
                         !entity.evictable(self.now, self.config.eviction_grace)
+                            || self.is_said_to_run(id, node) && !planted(Bug::HeardIsLeft)
                     }
                     // Nobody gave up a node whose record only cannot be read (S13).
                     Some(_) | None => self.is_node_quarantined(node),
                 }
         })
+    }
+
+    /// Whether a copy on the node itself must go first.
+    pub(super) fn is_buried_at(&self, id: &WorkloadId, node: &NodeId) -> bool {
+        let nodes = self.tombs.get(id);
+        nodes.is_some_and(|nodes| nodes.contains(node)) && !planted(Bug::TombstoneIgnored)
+    }
+
+    /// Whether a node that cannot be called says in its heartbeats that it runs a workload. One that was
+    /// declared dead is not asked.
+    pub(super) fn is_said_to_run(&self, id: &WorkloadId, node: &NodeId) -> bool {
+        let runs = |entity: &Node| {
+            self.is_alive(entity) && entity.hints.get(id) == Some(&AgentState::Running)
+        };
+        self.nodes.get(node).is_some_and(runs) && !self.is_fenced(node)
     }
 
     /// Moves a workload to another node if one fits. False: none does, and nothing was done.

@@ -31,9 +31,17 @@ impl Scheduler {
         let waiting = self
             .workloads
             .get_mut(id)
-            .map(|w| std::mem::take(&mut w.waiting));
-        for (request, _) in waiting.into_iter().flatten() {
-            self.reply(request, Err(Self::unreadable_workload(id)));
+            .map(|w| (std::mem::take(&mut w.waiting), w.strays_until));
+        let Some((waiting, strays_until)) = waiting else {
+            return;
+        };
+        for (request, _) in waiting {
+            let error = if self.now < strays_until && !planted(Bug::FirstTryDenied) {
+                self.not_known("it cannot be read now, and an earlier try may still be carried out")
+            } else {
+                Self::unreadable_workload(id)
+            };
+            self.reply(request, Err(error));
         }
     }
 

@@ -210,7 +210,9 @@ impl Scheduler {
         let entity = self.nodes.get(id)?;
         let mut record = entity.record.clone()?;
         record.resources.set_allocated(self.allocated(entity));
-        record.last_heartbeat = record.last_heartbeat.max(entity.heard_at);
+        if entity.heard {
+            record.last_heartbeat = record.last_heartbeat.max(entity.heard_at);
+        }
         let totals = crate::model::units::Resources {
             cpu: record.resources.cpu_total,
             memory_mb: record.resources.memory_total,

@@ -24,6 +24,14 @@ impl Scheduler {
             if tombstone.staged.is_some() || self.is_tombstone_quarantined(node, id) {
                 continue;
             }
+            if tombstone.confirmed
+                && let Some(until) = entity.stray_tombstones.get(id)
+                && now < *until
+            {
+                // Removed, it would come back by a transaction that was given up, and delete what is there.
+                wake = Some(wake.map_or(*until, |wake: crate::Timestamp| wake.min(*until)));
+                continue;
+            }
             if tombstone.confirmed {
                 if !planted(Bug::TombstoneKept) || !self.runs_elsewhere(id) {
                     remove.push(id.clone());

@@ -253,8 +253,10 @@ pub(super) struct Workload {
     /// Until then such a transaction may still be carried out. All that stands against one that
     /// creates the records is that they are there.
     pub(super) strays_until: Timestamp,
-    /// One of them may have moved it, as far as is told.
+    /// One of them may have changed it, or moved it, as far as is told.
     pub(super) may_have_moved: bool,
+    /// Its record was told since, and its assignment does not agree with it yet.
+    pub(super) half_told: bool,
     /// Its place among those that wait for room.
     pub(super) waits_as: Option<WaitingKey>,
     /// How often the same apply was needed again since the workload last ran stably.
@@ -286,6 +288,7 @@ impl Workload {
             ghosts: Vec::new(),
             strays_until: Timestamp::ZERO,
             may_have_moved: false,
+            half_told: false,
             waits_as: None,
             reapplied: 0,
             wanted_since: None,

@@ -191,6 +191,10 @@ pub fn status_error(code: i32, message: &str, connected: bool) -> Result<AgentRe
         // What a client library makes of its own deadline.
         code::CANCELLED if message == "Timeout expired" => AgentError::Timeout,
         code::FAILED_PRECONDITION if message.starts_with("stale epoch") => AgentError::StaleEpoch,
+        // Whoever is meant is not there any more, and was asked for nothing.
+        code::FAILED_PRECONDITION if message.starts_with("another node") => {
+            AgentError::Unreachable(bounded(message, FIELD_BYTES_MAX))
+        }
         code::UNAVAILABLE if !connected => {
             AgentError::Unreachable(bounded(message, FIELD_BYTES_MAX))
         }

@@ -306,6 +306,14 @@ fn errors_of_calls() {
             true,
             Err(AgentError::StaleEpoch),
         ),
+        (
+            9,
+            "another node is meant: this is a, not b",
+            true,
+            Err(AgentError::Unreachable(
+                "another node is meant: this is a, not b".into(),
+            )),
+        ),
         (9, "queue full", true, failed("gRPC code 9: queue full")),
         (-5, "", true, failed("gRPC code -5: ")),
     ];

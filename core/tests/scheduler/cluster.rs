@@ -61,6 +61,9 @@ pub(crate) struct Cluster {
     pub(crate) next_commit: NextCommit,
     pub(crate) held: Vec<Txn>,
     hung: Vec<AgentCall>,
+    /// What is read back is read at once, and told when it is let go.
+    pub(crate) slow_reads: bool,
+    read: Vec<Input>,
     pub(crate) commits: u64,
     pub(crate) events: Vec<EventRecord>,
     pub(crate) journal: Vec<(Timestamp, Input)>,
@@ -114,6 +117,8 @@ impl Cluster {
             next_commit: NextCommit::Works,
             held: Vec::new(),
             hung: Vec::new(),
+            slow_reads: false,
+            read: Vec::new(),
             commits: 0,
             events: Vec::new(),
             journal: Vec::new(),
@@ -265,7 +270,11 @@ impl Cluster {
             .iter()
             .filter(|(_, (_, at))| *at == self.revision);
         changed.extend(written.map(|(key, _)| key.clone()));
-        let told = self.get(&changed);
+        let mut told = self.get(&changed);
+        for stored in told.iter_mut().filter(|stored| stored.value.is_none()) {
+            // A watch tells when something was removed.
+            stored.mod_revision = StoreRevision(self.revision);
+        }
         self.changes.push((self.revision, told));
         true
     }
@@ -320,11 +329,48 @@ impl Cluster {
 
     fn read_back(&mut self, txn: TxnId, keys: &[Key]) {
         let records = self.get(keys);
-        self.feed(Input::ReadBack {
+        let read = Input::ReadBack {
             txn,
             revision: StoreRevision(self.revision),
             records,
-        });
+        };
+        if self.slow_reads {
+            self.read.push(read);
+        } else {
+            self.feed(read);
+        }
+    }
+
+    /// What was read back is told.
+    pub(crate) fn tell_reads(&mut self) {
+        self.slow_reads = false;
+        for read in std::mem::take(&mut self.read) {
+            self.feed(read);
+        }
+    }
+
+    /// The held transactions are carried out, and nobody is told so, nor of what they wrote.
+    pub(crate) fn carry_out_held(&mut self) -> Vec<Input> {
+        self.next_commit = NextCommit::Works;
+        let told = self.changes.len();
+        for txn in std::mem::take(&mut self.held) {
+            assert!(self.write(&txn), "it is carried out: {txn:?}");
+        }
+        let changes = self.changes[told..].iter().cloned();
+        let change = |(revision, records)| Input::Changed {
+            revision: StoreRevision(revision),
+            records,
+        };
+        changes.map(change).collect()
+    }
+
+    /// The fate of the transactions that are held is not known to the scheduler; they may still come.
+    pub(crate) fn give_up_held(&mut self) {
+        let held: Vec<TxnId> = self.held.iter().map(|txn| txn.id).collect();
+        for txn in held {
+            let fate = Fate::Unknown;
+            self.feed(Input::Commit { txn, fate });
+        }
     }
 
     fn call(&mut self, call: AgentCall) {

@@ -5,7 +5,7 @@ use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
 use berth_core::{Config, EventType, Key};
 
-use crate::cluster::{Cluster, id, node, seconds};
+use crate::cluster::{Cluster, apply, id, node, seconds};
 use crate::nodes::lose;
 
 #[test]
@@ -41,6 +41,48 @@ fn what_was_to_be_stopped_on_a_lost_node_is_at_rest_and_its_copy_is_remembered()
     cluster.set("w", DesiredState::Running).unwrap();
     cluster.pass(seconds(5));
     assert_eq!(cluster.seen("w"), ("Running".into(), "n-1".into()));
+}
+
+fn apply_urgent(cluster: &mut Cluster, name: &str, cpu: u64, priority: i32) {
+    let mut wanted = apply(name, cpu);
+    wanted.spec.as_mut().unwrap().priority = priority;
+    cluster.apply_with(wanted).unwrap();
+}
+
+#[test]
+fn the_most_urgent_takes_what_room_is_left() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    apply_urgent(&mut cluster, "a", 1_500, -1);
+    apply_urgent(&mut cluster, "b", 1_500, 7);
+    cluster.pass(seconds(5));
+    cluster.register("n-1", Resources::new(2_000, 8_192, 100));
+    lose(&mut cluster, "n-0");
+    cluster.pass(seconds(150));
+    assert_eq!(cluster.seen("b"), ("Running".into(), "n-1".into()));
+    assert_eq!(cluster.seen("a").1, "n-0");
+}
+
+#[test]
+fn the_most_urgent_leaves_in_the_first_second() {
+    let mut cluster = Cluster::with(Config {
+        evictions_per_second_max: 1,
+        ..Config::default()
+    });
+    cluster.nodes(1);
+    for (name, priority) in [("a", 0), ("b", 2), ("c", 1), ("d", 2)] {
+        apply_urgent(&mut cluster, name, 100, priority);
+    }
+    cluster.pass(seconds(5));
+    cluster.register("n-1", Resources::new(2_000, 8_192, 100));
+    lose(&mut cluster, "n-0");
+    cluster.pass(seconds(150));
+    let moved = cluster
+        .events
+        .iter()
+        .filter(|event| event.event_type == EventType::Rescheduled);
+    let moved = moved.map(|event| event.workload_id.as_ref().unwrap().to_string());
+    assert_eq!(moved.collect::<Vec<_>>(), ["b", "d", "c", "a"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod cluster;
 mod drains;
 mod follow;
 mod history;
+mod late;
 mod lost;
 mod nodes;
 mod noticed;

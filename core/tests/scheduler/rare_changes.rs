@@ -9,12 +9,12 @@ use crate::cluster::{Cluster, NextCommit, apply, id, node, seconds};
 use crate::rare::{SIZE, drain, schedulable};
 use crate::review::edit;
 
-fn hangs(cluster: &mut Cluster, name: &str) {
+pub(crate) fn hangs(cluster: &mut Cluster, name: &str) {
     cluster.agents.get_mut(&node(name)).unwrap().hangs = true;
 }
 
 /// `w` on n-0, its move to n-1 of unknown fate while nothing keeps it on its way: it may come.
-fn a_move_that_may_come() -> Cluster {
+pub(crate) fn a_move_that_may_come() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.nodes(1);
     cluster.apply("w", 3_000).unwrap();
@@ -32,7 +32,7 @@ fn a_move_that_may_come() -> Cluster {
     cluster
 }
 
-fn more_urgent(name: &str) -> ApplyWorkload {
+pub(crate) fn more_urgent(name: &str) -> ApplyWorkload {
     let mut wanted = apply(name, 3_000);
     wanted.spec.as_mut().unwrap().priority = 5;
     wanted

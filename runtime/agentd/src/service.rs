@@ -60,7 +60,10 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let wrong = |key: &str| Status::invalid_argument(format!("{key} is not a decimal number"));
     let epoch = text(metadata::EPOCH).map(str::parse).transpose();
     let call = text(metadata::CALL).map(str::parse).transpose();
+    let node = text(metadata::NODE).map(str::parse).transpose();
+    let no_node = |problem| Status::invalid_argument(format!("{}: {problem}", metadata::NODE));
     Ok(Caller {
+        node: node.map_err(no_node)?,
         epoch: epoch.map_err(|_| wrong(metadata::EPOCH))?.map(Epoch),
         call: call.map_err(|_| wrong(metadata::CALL))?,
     })
@@ -69,7 +72,9 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
 fn status(refusal: &Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::StaleEpoch { .. } | Refusal::StaleCall { .. } => Status::failed_precondition(text),
+        Refusal::StaleEpoch { .. } | Refusal::StaleCall { .. } | Refusal::AnotherNode { .. } => {
+            Status::failed_precondition(text)
+        }
         Refusal::NotFound => Status::not_found(text),
         Refusal::Full(_) => Status::resource_exhausted(text),
         Refusal::NotDurable(_) => Status::unavailable(text),

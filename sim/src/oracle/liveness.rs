@@ -1,6 +1,6 @@
 //! The liveness rules, judged at the end of the calm: L1 to L7.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct End {
     pub(crate) leaders: usize,
     /// What runs on each node that is there: workload and revision.
     pub(crate) running: BTreeMap<NodeId, BTreeMap<WorkloadId, String>>,
+    /// What there is of workloads on each of these nodes, whether it runs or not.
+    pub(crate) left: BTreeMap<NodeId, BTreeSet<WorkloadId>>,
     /// Nodes that are lost for ever.
     pub(crate) dead: Vec<NodeId>,
     /// Something is broken for good.
@@ -231,7 +233,12 @@ impl Oracle {
                 )),
             ),
             DesiredState::Stopped => {
-                let check = if state == ActualState::Stopped {
+                let home = record.assigned_node.as_ref();
+                let on = home.and_then(|node| end.running.get(node));
+                let check = if on.is_some_and(|on| on.contains_key(&record.id)) {
+                    let seen = format!("it runs on {home:?}");
+                    Err(Finding::new("it to be stopped", seen))
+                } else if state == ActualState::Stopped {
                     self.is_as_fresh(record)
                 } else {
                     Err(Finding::new("it to be stopped", format!("{state:?}")))
@@ -367,14 +374,16 @@ impl Oracle {
                     && !self.image.workloads.contains_key(id)
             };
             let is_orphan = |id: &&WorkloadId| !is_home(self, id, node) && !is_forgotten(id);
-            if let Some(id) = running.keys().find(is_orphan) {
+            // What does not run is there, too: it takes disk, and may be started.
+            let left = end.left.get(node).into_iter().flatten();
+            if let Some(id) = running.keys().chain(left).find(is_orphan) {
                 let home = self
                     .image
                     .assignments
                     .get(id)
                     .map(|held| &held.record.node_id);
                 let seen = format!("assigned to {home:?}");
-                return Err(Finding::new("no node to run what is not its own", seen)
+                return Err(Finding::new("no node to have what is not its own", seen)
                     .of(node)
                     .of(id));
             }
@@ -384,10 +393,11 @@ impl Oracle {
 
     /// L3: what is left of former homes is seen to.
     fn graves(&self, end: &End) -> Check {
+        let busy = |id: &WorkloadId| {
+            self.image.workloads.contains_key(id) && restless(&self.image, id, &self.config)
+        };
         let left = self.image.tombstones.keys().find(|(node, id)| {
-            !end.dead.contains(node)
-                && self.image.nodes.contains_key(node)
-                && !restless(&self.image, id, &self.config)
+            !end.dead.contains(node) && self.image.nodes.contains_key(node) && !busy(id)
         });
         match left {
             None => Ok(()),

@@ -28,6 +28,7 @@ mod s16_drain;
 mod s17_bounded;
 mod s18_eviction;
 mod s18_moves;
+mod s18_order;
 mod s19_dry_run;
 mod s20_drained;
 mod s21_pending_is_explained;
@@ -85,6 +86,7 @@ pub(crate) struct Oracle {
     purged: s13_no_double_run::Purged,
     drains: s16_drain::Drains,
     evictions: s18_eviction::Evictions,
+    eviction_order: s18_order::Order,
     histories: s15_linearizable::Histories,
     isolation: s14_isolation::Isolation,
     foretold: s19_dry_run::Foretold,
@@ -97,6 +99,18 @@ const LASTS_MAX: Duration = Duration::from_secs(180);
 
 /// The truth about the nodes: what runs where.
 pub(crate) type Truth<'a> = &'a dyn Fn(&NodeId) -> Vec<WorkloadId>;
+/// What is left of a workload on a node, running or not.
+pub(crate) type Has<'a> = &'a dyn Fn(&NodeId, &WorkloadId) -> Left;
+
+/// What is left of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Left {
+    Nothing,
+    /// On a machine that is off: an operator may have declared it gone.
+    Off,
+    /// On a machine that is on.
+    On,
+}
 
 impl Oracle {
     pub(crate) fn new(config: Config) -> Self {
@@ -126,6 +140,7 @@ impl Oracle {
             purged: s13_no_double_run::Purged::default(),
             drains: s16_drain::Drains::default(),
             evictions: s18_eviction::Evictions::default(),
+            eviction_order: s18_order::Order::default(),
             histories: s15_linearizable::Histories::default(),
             isolation: s14_isolation::Isolation::default(),
             foretold: s19_dry_run::Foretold::default(),
@@ -247,6 +262,7 @@ impl Oracle {
         writer: Writer,
         events: &[kv::Event],
         truth: Truth<'_>,
+        has: Has<'_>,
         started: s14_isolation::Started<'_>,
     ) -> Commit {
         let commit = self.image.take(revision, writer, events, &mut self.memo);
@@ -283,7 +299,7 @@ impl Oracle {
             (Rule::S9, self.asked.committed(&commit)),
             (
                 Rule::S10,
-                s10_deletion::committed(&commit, &self.image, &runs),
+                s10_deletion::committed(&commit, &self.image, has),
             ),
             (Rule::S11, self.events.committed(&commit)),
             (
@@ -325,7 +341,7 @@ impl Oracle {
         }
         let check = s04_one_home::forgotten(&commit, &self.image, &runs);
         self.judge_in_spite(Rule::S4, check);
-        self.note_unrecorded(&commit, &runs);
+        self.note_unrecorded(&commit, has);
         commit
     }
 
@@ -340,7 +356,7 @@ impl Oracle {
     /// Somebody else removes the last word about a copy. If the workload has no record, nobody can
     /// tell it from what was never the scheduler's own, which is left alone. That is of this very
     /// copy: not of one that is on record again, nor of one that comes when this one has gone.
-    fn note_unrecorded(&mut self, commit: &Commit, runs: &dyn Fn(&NodeId, &WorkloadId) -> bool) {
+    fn note_unrecorded(&mut self, commit: &Commit, has: Has<'_>) {
         if commit.writer == Writer::Stranger {
             let gone = commit
                 .tombstones
@@ -361,7 +377,7 @@ impl Oracle {
             let home = image.assignments.get(id);
             home.is_none_or(|home| home.record.node_id != *node)
                 && !image.tombstones.contains_key(&(node.clone(), id.clone()))
-                && runs(node, id)
+                && has(node, id) != Left::Nothing
         });
     }
 
@@ -532,9 +548,11 @@ impl Oracle {
         avoidance::learn(view, &flight, clock, self.config.runtime_exclusion);
         let check = s05_exact_placement::asked(view, &flight, clock);
         let moves = s18_moves::asked(view, &flight, clock);
+        let order = self.eviction_order.asked(replica, self.step, view, &flight);
         view.asks(flight);
         self.judge(Rule::S5, check);
         self.judge(Rule::S18, moves);
+        self.judge(Rule::S18, order);
         self.judge(Rule::S19, foretold);
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn asked(view: &View, flight: &Flight, clock: Timestamp) -> Check {
             .get(id)
             .and_then(|record| record.status.placement.as_ref());
         let decides = note.decided_at == clock && known != Some(note);
-        if !decides || record.desired_state != DesiredState::Running {
+        if !decides || record.desired_state != DesiredState::Running || view.is_in_the_dark() {
             continue;
         }
         // Nobody chose it: a record that named another home says where its workload is.

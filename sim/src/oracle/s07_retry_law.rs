@@ -102,6 +102,15 @@ fn failed(before: Option<&RetryRecord>, after: &RetryRecord, config: &Config) ->
             format!("{before:?} became {after:?}"),
         ));
     }
+    if let (Some(before), false) = (before, again) {
+        // Written again for another reason: it is due when it was, and as over as it was.
+        let same = before.state.next_retry_at == now.next_retry_at
+            && before.state.exhausted == now.exhausted;
+        if !same && before.state.max_attempts == now.max_attempts {
+            let seen = format!("{before:?} became {after:?}");
+            return Err(Finding::new("a failure to be told as it was", seen));
+        }
+    }
     let over = now.attempts >= now.max_attempts && counted == 1
         || class(after.last_failure) == FailureClass::Permanent;
     if again && now.exhausted != over {

@@ -1,18 +1,16 @@
 //! S10: a workload's record goes only after its node reported it gone, or its node was purged by
 //! the operator; a tombstone goes only so, too.
 
+use berth_core::NodeId;
+use berth_core::model::node::NodeReason;
 use berth_core::model::workload::DesiredState;
-use berth_core::{NodeId, WorkloadId};
 
 use super::image::{Commit, Image, Writer};
 use super::rule::{Check, Finding};
+use super::{Has, Left};
 
-/// `runs`: whether anything of the workload is left on the node, in truth.
-pub(crate) fn committed(
-    commit: &Commit,
-    image: &Image,
-    runs: &dyn Fn(&NodeId, &WorkloadId) -> bool,
-) -> Check {
+/// `has`: whether anything of the workload is left on the node, in truth.
+pub(crate) fn committed(commit: &Commit, image: &Image, has: Has<'_>) -> Check {
     if commit.writer == Writer::Stranger {
         return Ok(());
     }
@@ -27,9 +25,9 @@ pub(crate) fn committed(
         }
         if let Some(node) = &before.assigned_node
             && image.nodes.contains_key(node)
-            && runs(node, id)
+            && has(node, id) == Left::On
         {
-            let seen = "the record went while the node still runs it";
+            let seen = "the record went while the node still has it";
             return Err(Finding::new("nothing left on its node", seen)
                 .of(id)
                 .of(node));
@@ -45,15 +43,23 @@ pub(crate) fn committed(
             && !here
             && image.nodes.contains_key(node)
             && !purged(commit, node)
-            && runs(node, id)
+            && !is_declared_dead(image, node)
+            && has(node, id) == Left::On
         {
-            let seen = "the tombstone went while the node still runs it";
+            let seen = "the tombstone went while the node still has it";
             return Err(Finding::new("nothing left on its node", seen)
                 .of(id)
                 .of(node));
         }
     }
     Ok(())
+}
+
+/// An operator gave it up, and purges it: each tombstone goes in a transaction of its own. That its machine
+/// came back meanwhile, unheard, is the operator's fault.
+fn is_declared_dead(image: &Image, node: &NodeId) -> bool {
+    let held = image.nodes.get(node);
+    held.is_some_and(|held| held.record.status_reason == NodeReason::Fenced)
 }
 
 fn purged(commit: &Commit, node: &NodeId) -> bool {

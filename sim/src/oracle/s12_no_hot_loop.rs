@@ -125,7 +125,14 @@ impl Pace {
         let touched = commit.workloads.keys().chain(commit.intents.keys());
         let mut touched = touched
             .chain(commit.retries.keys())
-            .chain(commit.assignments.keys());
+            .chain(commit.assignments.keys())
+            .chain(commit.tombstones.keys().map(|(_, id)| id))
+            .chain(
+                commit
+                    .events
+                    .iter()
+                    .filter_map(|it| it.workload_id.as_ref()),
+            );
         let busy = |id: &&WorkloadId| {
             !restless(image, id, config) && !commit.workloads.get(*id).is_some_and(forgets_tries)
         };

@@ -228,16 +228,17 @@ impl Evictions {
         clock: Timestamp,
         config: &Config,
     ) -> Check {
-        let silent = |record: &&Arc<NodeRecord>| {
+        let unheard = |record: &NodeRecord| {
             let key = (replica, record.id.clone());
             let heard = [&self.heard, &self.learnt];
             let heard = heard.iter().filter_map(|all| all.get(&key).copied()).max();
-            let since = heard.unwrap_or_default().max(leads_since);
-            let unheard = clock >= since + config.lease();
+            clock >= heard.unwrap_or_default().max(leads_since) + config.lease()
+        };
+        let silent = |record: &&Arc<NodeRecord>| {
             record.status == NodeStatus::NotReady
                 && match record.status_reason {
                     NodeReason::HeartbeatMissed => true,
-                    NodeReason::AgentUnreachable => unheard,
+                    NodeReason::AgentUnreachable => unheard(record),
                     _ => false,
                 }
         };
@@ -354,7 +355,7 @@ impl Evictions {
 }
 
 /// The workload that an event tells the eviction of.
-fn is_eviction(event: &EventRecord) -> Option<&WorkloadId> {
+pub(super) fn is_eviction(event: &EventRecord) -> Option<&WorkloadId> {
     let evicts = match event.event_type {
         EventType::Rescheduled | EventType::WorkloadStopped => event.reason.contains("was lost"),
         _ => false,

@@ -18,7 +18,8 @@ use berth_core::{RequestId, StoreRevision, Timestamp, WorkloadId};
 
 use super::rule::{Check, Finding};
 use super::s15_linearizable::Server;
-use super::view::{Flight, View};
+use super::s18_eviction::is_eviction;
+use super::view::{Flight, View, events};
 
 /// What comes, or would come, of an apply.
 type Outcome = Result<Box<WorkloadRecord>, String>;
@@ -129,9 +130,12 @@ impl Foretold {
                 return Err(Finding::new(expected, format!("it wrote {next:?}")).of(id));
             }
         }
-        let due = self
-            .due
-            .take_if(|due| due.server.0 == replica && flight.workloads.contains_key(&due.workload));
+        // Its node is lost, and its time has come in this very step.
+        let leaves = |id: &WorkloadId| events(&flight.txn).any(|it| is_eviction(&it) == Some(id));
+        let due = self.due.take_if(|due| {
+            let own = flight.workloads.contains_key(&due.workload) && !leaves(&due.workload);
+            due.server.0 == replica && own
+        });
         match due {
             Some(due) => {
                 let record = flight.workloads.get(&due.workload);

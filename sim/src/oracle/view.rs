@@ -32,6 +32,8 @@ pub(crate) struct View {
     pub(crate) nodes: BTreeMap<NodeId, Arc<NodeRecord>>,
     /// Those of them whose records cannot be read any more: they get nothing new.
     pub(crate) unreadable: BTreeSet<NodeId>,
+    /// Workloads whose assignments cannot be read.
+    unread_homes: BTreeSet<WorkloadId>,
     pub(crate) workloads: BTreeMap<WorkloadId, Arc<WorkloadRecord>>,
     pub(crate) assignments: BTreeMap<WorkloadId, Arc<AssignmentRecord>>,
     pub(crate) tombstones: BTreeMap<(NodeId, WorkloadId), TombstoneRecord>,
@@ -42,6 +44,8 @@ pub(crate) struct View {
     known: BTreeMap<Key, Known>,
     /// How many of them are there.
     present: usize,
+    /// It was told everything up to this revision, but for the rest of this very one.
+    told: StoreRevision,
     pub(crate) flights: BTreeMap<TxnId, Flight>,
     /// How many transactions on their way decide about each.
     busy: BTreeMap<Owner, u32>,
@@ -101,6 +105,7 @@ impl View {
         match input {
             Input::Lead { snapshot, .. } | Input::Follow { snapshot } => {
                 *self = Self::of(&snapshot.records, memo);
+                self.told = snapshot.revision;
             }
             Input::TakeOver { .. } | Input::Deposed { .. } => {
                 if matches!(input, Input::TakeOver { .. }) {
@@ -120,8 +125,11 @@ impl View {
                 let read = (*revision, &records[..]);
                 return self.read_back(*txn, read, clock + patience, memo);
             }
-            Input::Changed { records, .. } => {
-                records.iter().for_each(|stored| self.changed(stored, memo));
+            Input::Changed { revision, records } => {
+                let told = self.told;
+                self.told = told.max(*revision);
+                let news = records.iter().filter(|stored| stored.mod_revision >= told);
+                news.for_each(|stored| self.changed(stored, memo));
             }
             Input::Request { .. } | Input::Agent { .. } | Input::Wake => {}
         }
@@ -136,11 +144,9 @@ impl View {
                 }
                 self.catch_up(memo);
             }
-            Fate::Conflict { current, .. } => {
+            Fate::Conflict { revision, current } => {
                 self.lands(txn);
-                current
-                    .iter()
-                    .for_each(|stored| self.take_news(stored, memo));
+                self.take_read(*revision, current, memo);
                 self.catch_up(memo);
             }
             Fate::Refused(_) => {
@@ -193,9 +199,7 @@ impl View {
             // What was told meanwhile is older: of a tombstone that cannot be read any more it says
             // what is there.
             self.catch_up(memo);
-            records
-                .iter()
-                .for_each(|stored| self.take_news(stored, memo));
+            self.take_read(revision, records, memo);
         }
         self.catch_up(memo);
         Some(done)
@@ -325,18 +329,41 @@ impl View {
         self.ghosts.contains_key(id) || self.is_in_flight(&Key::Workload(id.clone()))
     }
 
+    /// Something is somewhere, and no record can be read that says what: beside whom it must not be only
+    /// its scheduler remembers.
+    pub(super) fn is_in_the_dark(&self) -> bool {
+        let mut unread = self.unread_homes.iter();
+        unread.any(|id| !self.workloads.contains_key(id))
+    }
+
     /// A decision about the same workload or node is on its way.
     fn is_in_flight(&self, key: &Key) -> bool {
         owner(key).is_some_and(|owner| self.busy.contains_key(&owner))
     }
 
+    /// What was read at this revision: what is absent then was so then, whatever is told of it later.
+    fn take_read(&mut self, at: StoreRevision, records: &[Stored], memo: &mut Memo) {
+        for stored in records {
+            let mut stored = stored.clone();
+            if stored.value.is_none() {
+                stored.mod_revision = at;
+            }
+            self.take_news(&stored, memo);
+        }
+    }
+
     fn take_news(&mut self, stored: &Stored, memo: &mut Memo) {
         let known = self.known.get(&stored.key).copied().unwrap_or_default();
-        // That something is still not there is no news, and makes nothing impossible.
-        let gone = stored.mod_revision == StoreRevision(0) && known.is_there;
-        if stored.mod_revision > known.at || gone {
-            self.take(stored, memo);
+        if stored.mod_revision <= known.at {
+            return;
         }
+        if stored.value.is_none() && !known.is_there {
+            // That something is still not there makes nothing impossible.
+            let at = stored.mod_revision;
+            self.know(stored.key.clone(), Known { at, ..known });
+            return;
+        }
+        self.take(stored, memo);
     }
 
     fn take(&mut self, stored: &Stored, memo: &mut Memo) {
@@ -392,8 +419,14 @@ impl View {
             Key::Workload(id) => set(&mut self.workloads, id, value, &mut memo.workloads),
             Key::Assignment(id) => {
                 let read = |text: &str| memo.assignments.read(id, text.as_bytes());
-                if let Ok(home) = value.map(read).transpose() {
-                    self.assign(id, home);
+                match value.map(read).transpose() {
+                    Ok(home) => {
+                        self.unread_homes.remove(id);
+                        self.assign(id, home);
+                    }
+                    Err(_) => {
+                        self.unread_homes.insert(id.clone());
+                    }
                 }
             }
             Key::Tombstone(node, id) => {

@@ -21,7 +21,7 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
         Deed::CrashAgent { node } => seen(format!("the agent of node-{node} dies")),
         Deed::RebootNode { node } => seen(format!("node-{node} reboots")),
         Deed::ReplaceNode { node } => told(format!("node-{node} is replaced by an empty machine")),
-        Deed::ResizeNode { node, percent } => told(format!(
+        Deed::ResizeNode { node, percent, .. } => told(format!(
             "node-{node} gets other parts: {percent} % of what it had"
         )),
         Deed::HangAgent { node } => seen(format!("the agent of node-{node} hangs")),
@@ -38,12 +38,14 @@ pub(crate) fn deed_words(deed: &Deed) -> Option<Words> {
             "The watch of scheduler-{scheduler} falls behind, and what it misses is compacted"
         )),
         Deed::SlowScheduler { .. }
+        | Deed::LagWatch { .. }
         | Deed::RestartSchedulers { .. }
         | Deed::DriftClock { .. }
         | Deed::Reconfigure { .. }
         | Deed::ResetConnections { .. }
         | Deed::RepeatWatch { .. } => scheduler_words(deed).map(|text| Words { text, told: true }),
         Deed::SlowAgent { .. }
+        | Deed::SwapAddresses { .. }
         | Deed::LoseAgentAnswers { .. }
         | Deed::FullAgent { .. }
         | Deed::ReplayReport { .. }
@@ -85,6 +87,9 @@ fn scheduler_words(deed: &Deed) -> Option<String> {
         Deed::SlowScheduler { scheduler, by } => {
             format!("scheduler-{scheduler} takes {by} for everything")
         }
+        Deed::LagWatch { scheduler, by } => {
+            format!("The watch of scheduler-{scheduler} tells everything {by} later")
+        }
         Deed::RestartSchedulers { every, .. } => {
             format!("All schedulers are restarted, one every {every}")
         }
@@ -124,6 +129,9 @@ fn agent_words(deed: &Deed) -> Option<String> {
             format!("The agent of node-{node} is restarted with a clock {ms} ms ahead")
         }
         Deed::RelabelNode { node, zone } => format!("node-{node} is now in zone {zone}"),
+        Deed::SwapAddresses { node, other } => {
+            format!("The agents of node-{node} and node-{other} get each other's addresses")
+        }
         Deed::SecondAgent { node } => format!("A second machine calls itself node-{node}"),
         Deed::RestartAgents => "All agents are restarted".to_owned(),
         Deed::LoseNodes { nodes } => format!("Machines go off at once: {nodes:?}"),

@@ -118,10 +118,20 @@ pub enum Deed {
     },
     /// A node's machine comes back with other parts.
     ResizeNode {
+        /// The machine stays on, and what it runs goes on: only its agent is started anew.
+        #[serde(default, skip_serializing_if = "is_false")]
+        alive: bool,
         /// Which.
         node: usize,
         /// Of what it has now.
         percent: u64,
+    },
+    /// Two agents are down; at the end they come up with each other's addresses. What runs goes on.
+    SwapAddresses {
+        /// One.
+        node: usize,
+        /// The other.
+        other: usize,
     },
     /// An agent takes messages and does nothing, until the end.
     HangAgent {
@@ -336,6 +346,13 @@ pub enum Deed {
     HideWatch {
         /// Which.
         scheduler: usize,
+    },
+    /// A scheduler's watch tells everything so much later, until the end.
+    LagWatch {
+        /// Which.
+        scheduler: usize,
+        /// So much.
+        by: Span,
     },
     /// Somebody else edits the records of a workload.
     EditStore {

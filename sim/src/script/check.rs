@@ -238,6 +238,14 @@ impl Script {
             Deed::AskMany { count, .. } if *count > MANY_MAX => {
                 Err(format!("count: expected at most {MANY_MAX}, found {count}"))
             }
+            Deed::SwapAddresses { node, other }
+                if node == other || *other >= self.world.nodes.count() =>
+            {
+                let count = self.world.nodes.count();
+                Err(format!(
+                    "other: expected another node, less than {count}, found {other}"
+                ))
+            }
             Deed::LoseNodes { nodes } => match nodes.iter().max() {
                 None => Err("nodes: expected some".to_owned()),
                 Some(most) if *most >= self.world.nodes.count() => {
@@ -295,7 +303,10 @@ fn amounts(deed: &Deed) -> Vec<(&'static str, u64)> {
             back,
         } => vec![count(amount), ("back", *back)],
         Deed::RepeatWatch { back, .. } => vec![("back", *back)],
-        Deed::SlowAgent { by, .. } | Deed::SlowScheduler { by, .. } | Deed::SlowStore { by } => {
+        Deed::SlowAgent { by, .. }
+        | Deed::SlowScheduler { by, .. }
+        | Deed::LagWatch { by, .. }
+        | Deed::SlowStore { by } => {
             vec![span("by", by)]
         }
         Deed::Flap { every, .. } => vec![span("every", every)],
@@ -333,6 +344,7 @@ impl Deed {
                 | Self::RebootNode { .. }
                 | Self::ReplaceNode { .. }
                 | Self::ResizeNode { .. }
+                | Self::SwapAddresses { .. }
                 | Self::HangAgent { .. }
                 | Self::SlowAgent { .. }
                 | Self::ReplayReport { .. }
@@ -355,6 +367,7 @@ impl Deed {
                 | Self::FillStore
                 | Self::RestoreStore { .. }
                 | Self::HideWatch { .. }
+                | Self::LagWatch { .. }
         )
     }
 
@@ -386,6 +399,7 @@ impl Deed {
             Self::CrashScheduler { scheduler }
             | Self::PauseScheduler { scheduler }
             | Self::HideWatch { scheduler }
+            | Self::LagWatch { scheduler, .. }
             | Self::SlowScheduler { scheduler, .. }
             | Self::DriftClock { scheduler, .. }
             | Self::Reconfigure { scheduler, .. }
@@ -403,6 +417,7 @@ impl Deed {
             | Self::RebootNode { node }
             | Self::ReplaceNode { node }
             | Self::ResizeNode { node, .. }
+            | Self::SwapAddresses { node, .. }
             | Self::HangAgent { node }
             | Self::Lie { node, .. }
             | Self::SlowAgent { node, .. }

@@ -28,6 +28,12 @@ pub struct Knobs {
     pub tries: u32,
     /// Calls that a node has to do at once, at most.
     pub calls_per_node: usize,
+    /// Heartbeats that a node may miss.
+    pub missed: u32,
+    /// Calls that fail in a row before a node counts as unreachable.
+    pub unreachable: u32,
+    /// How long a node is avoided whose runtime was not there.
+    pub exclusion: Span,
     /// Workloads that leave lost nodes in a second, at most.
     pub evictions: u32,
     /// Events that are kept.
@@ -46,6 +52,9 @@ impl Default for Knobs {
             backoff: Span::of(Config::default().retry_backoff_min),
             tries: Config::default().retry_attempts_max,
             calls_per_node: 2,
+            missed: Config::default().heartbeats_missed_max,
+            unreachable: Config::default().unreachable_after_failures,
+            exclusion: Span::of(Config::default().runtime_exclusion),
             // So few that a node's loss uses them up.
             evictions: 1,
             events: 100,
@@ -55,7 +64,7 @@ impl Default for Knobs {
 
 impl Knobs {
     /// Makes one of them as usual, each.
-    pub(crate) const RESETS: [fn(&mut Self); 11] = [
+    pub(crate) const RESETS: [fn(&mut Self); 14] = [
         |knobs| knobs.heartbeat = Self::default().heartbeat,
         |knobs| knobs.grace = Self::default().grace,
         |knobs| knobs.missing = Self::default().missing,
@@ -65,6 +74,9 @@ impl Knobs {
         |knobs| knobs.backoff = Self::default().backoff,
         |knobs| knobs.tries = Self::default().tries,
         |knobs| knobs.calls_per_node = Self::default().calls_per_node,
+        |knobs| knobs.missed = Self::default().missed,
+        |knobs| knobs.unreachable = Self::default().unreachable,
+        |knobs| knobs.exclusion = Self::default().exclusion,
         |knobs| knobs.evictions = Self::default().evictions,
         |knobs| knobs.events = Self::default().events,
     ];
@@ -95,6 +107,7 @@ impl Knobs {
         between("stable", self.stable, 120)?;
         between("flush", self.flush, 120)?;
         between("backoff", self.backoff, 30)?;
+        between("exclusion", self.exclusion, 600)?;
         let count = |name: &str, found: usize, most: usize| {
             if (1..=most).contains(&found) {
                 Ok(())
@@ -104,6 +117,8 @@ impl Knobs {
         };
         count("tries", self.tries as usize, 10)?;
         count("calls_per_node", self.calls_per_node, 64)?;
+        count("missed", self.missed as usize, 10)?;
+        count("unreachable", self.unreachable as usize, 10)?;
         count("evictions", self.evictions as usize, 100)?;
         count("events", self.events, 100_000)
     }
@@ -114,6 +129,9 @@ impl Knobs {
         let seconds = std::time::Duration::from_secs;
         Config {
             heartbeat_interval: self.heartbeat.duration(),
+            heartbeats_missed_max: self.missed,
+            unreachable_after_failures: self.unreachable,
+            runtime_exclusion: self.exclusion.duration(),
             eviction_grace: self.grace.duration(),
             missing_grace: self.missing.duration(),
             pending_deadline: seconds(60),

@@ -169,6 +169,9 @@ pub struct Links {
     /// their answers were given up.
     #[serde(skip_serializing_if = "is_none")]
     pub wandering: u64,
+    /// Changes of a million that a watch is told in two parts.
+    #[serde(skip_serializing_if = "is_none")]
+    pub parted: u64,
 }
 
 // The signature is serde's.

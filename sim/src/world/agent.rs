@@ -360,6 +360,10 @@ impl World {
                         9
                     }
                     Refusal::StaleCall { .. } => 9,
+                    Refusal::AnotherNode { .. } => {
+                        self.mark(Mark::AnotherNode);
+                        9
+                    }
                     Refusal::NotFound => 5,
                     Refusal::Full(_) => 8,
                     Refusal::NotDurable(_) => 14,
@@ -455,11 +459,12 @@ impl World {
         }
         match body {
             Body::AgentCall {
+                node,
                 call,
                 epoch,
                 message,
             } => {
-                self.agent_called(at, from, call, epoch, message);
+                self.agent_called(at, from, node, (call, epoch), message);
             }
             Body::ControlAnswered { call, answer } => self.control_answered(at, call, answer),
             Body::Refused {
@@ -482,8 +487,8 @@ impl World {
         &mut self,
         at: usize,
         from: Process,
-        call: CallId,
-        epoch: Epoch,
+        meant: NodeId,
+        (call, epoch): (CallId, Epoch),
         message: AgentMessage,
     ) {
         use berth_proto::agent::v1 as agent;
@@ -520,6 +525,7 @@ impl World {
         node.next_call += 1;
         node.calls.insert(id, (from, call, epoch, obeyed));
         let caller = Caller {
+            node: Some(meant),
             epoch: Some(epoch),
             call: Some(call.0),
         };

@@ -9,6 +9,7 @@ use crate::marks::Mark;
 use crate::process::Process;
 use crate::script::{Breakage, NodeSetup, Nodes};
 
+use super::agent::AgentProcess;
 use super::clock::Clock;
 use super::message::{AgentMessage, Body, Envelope};
 use super::{Happening, World};
@@ -82,6 +83,17 @@ impl World {
         let labels = &mut self.agents[at].config.labels;
         labels.insert("zone".to_owned(), zone.to_owned());
         self.restart_agent(at);
+    }
+
+    /// Each of two agents has the address of the other when it starts.
+    pub(super) fn swap_addresses(&mut self, one: usize, other: usize) {
+        let at = |agents: &[AgentProcess], at: usize| agents[at].endpoint.clone();
+        let (its, others) = (at(&self.agents, one), at(&self.agents, other));
+        for (at, endpoint) in [(one, others), (other, its)] {
+            let agent = &mut self.agents[at];
+            agent.config.grpc_endpoint.clone_from(&endpoint);
+            agent.endpoint = endpoint;
+        }
     }
 
     /// The zone that a node is in for good.

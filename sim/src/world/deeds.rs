@@ -80,6 +80,10 @@ impl World {
                 }
             }
             Deed::HideWatch { scheduler } => self.hide_watch(scheduler),
+            Deed::LagWatch { scheduler, by } => {
+                self.mark(Mark::WatchLags);
+                self.network.lag_watch(scheduler, by.duration());
+            }
             Deed::CrashAgent { node } => {
                 self.mark(Mark::AgentCrash);
                 self.agents[node].crash();
@@ -97,10 +101,27 @@ impl World {
                 self.agents[node].lose_everything();
                 self.oracle.node_replaced(node);
             }
-            Deed::ResizeNode { node, percent } => {
+            Deed::ResizeNode {
+                node,
+                percent,
+                alive,
+            } => {
                 self.mark(Mark::AgentCapacity);
-                self.reboot_node(node);
+                if alive {
+                    self.agents[node].crash();
+                    self.let_sleep(Process::Agent(node));
+                } else {
+                    self.reboot_node(node);
+                }
                 self.agents[node].resize(percent, 100);
+            }
+            Deed::SwapAddresses { node, other } => {
+                self.mark(Mark::AddressesSwapped);
+                for at in [node, other] {
+                    self.agents[at].crash();
+                    self.let_sleep(Process::Agent(at));
+                }
+                self.swap_addresses(node, other);
             }
             Deed::HangAgent { node } => {
                 self.mark(Mark::AgentHang);
@@ -244,10 +265,15 @@ impl World {
             Deed::CrashScheduler { scheduler } => self.start_replica(scheduler),
             Deed::PauseScheduler { scheduler } => self.resume_replica(scheduler),
             Deed::HideWatch { scheduler } => self.compact_store(scheduler),
+            Deed::LagWatch { scheduler, .. } => self.network.lag_watch(scheduler, Duration::ZERO),
             Deed::CrashAgent { node }
             | Deed::RebootNode { node }
             | Deed::ReplaceNode { node }
             | Deed::ResizeNode { node, .. } => self.start_agent(node),
+            Deed::SwapAddresses { node, other } => {
+                self.start_agent(node);
+                self.start_agent(other);
+            }
             Deed::HangAgent { node } if !self.agents[node].lost => {
                 self.agents[node].hung = false;
                 self.wake(Process::Agent(node), self.now);

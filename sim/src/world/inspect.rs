@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use berth_core::{NodeId, Revision, WorkloadId};
 
 use crate::oracle::liveness::End;
-use crate::oracle::{Finding, Rule};
+use crate::oracle::{Finding, Left, Rule};
 
 use super::World;
 use super::agent::AgentProcess;
@@ -95,7 +95,14 @@ impl World {
                 let live = live.map(|a| (a.launch.workload.clone(), a.revision.to_string()));
                 (agent.id.clone(), live.collect::<BTreeMap<_, _>>())
             });
+        let left = self.agents.iter().filter(|agent| !agent.off && !agent.lost);
+        let left = left.map(|agent| {
+            let artifacts = agent.runtime.artifacts();
+            let left = artifacts.map(|artifact| artifact.launch.workload.clone());
+            (agent.id.clone(), left.collect())
+        });
         End {
+            left: left.collect(),
             leaders: self
                 .replicas
                 .iter()
@@ -115,15 +122,32 @@ impl World {
     }
 }
 
-/// What runs on a node, in truth.
-pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
+/// The machines with the id of a node, usually one.
+fn machines<'a>(
+    agents: &'a [AgentProcess],
+    node: &NodeId,
+) -> impl Iterator<Item = &'a AgentProcess> {
     let first = numbered(node.as_str(), "node-", "").and_then(|at| agents.get(at));
     // Second machines with the id of another come last.
     let seconds = agents.iter().rev().take_while(|agent| agent.second);
-    let machines = first
+    first
         .into_iter()
-        .chain(seconds.filter(|agent| agent.id == *node));
-    let live = machines
+        .chain(seconds.filter(move |agent| agent.id == *node))
+}
+
+/// What is left of a workload on a node, in truth.
+pub(super) fn has_left(agents: &[AgentProcess], node: &NodeId, id: &WorkloadId) -> Left {
+    let has = machines(agents, node).map(|agent| match agent.runtime.artifacts_of(id).next() {
+        Some(_) if agent.off => Left::Off,
+        Some(_) => Left::On,
+        None => Left::Nothing,
+    });
+    has.max().unwrap_or(Left::Nothing)
+}
+
+/// What runs on a node, in truth.
+pub(super) fn runs_on(agents: &[AgentProcess], node: &NodeId) -> Vec<WorkloadId> {
+    let live = machines(agents, node)
         .flat_map(|agent| agent.runtime.artifacts())
         .filter(|artifact| artifact.state.is_live());
     live.map(|artifact| artifact.launch.workload.clone())
@@ -136,7 +160,14 @@ pub(super) fn agent_at(agents: &[AgentProcess], endpoint: &str) -> Option<usize>
     let Some(at) = numbered(endpoint, "10.0.0.", ":50051") else {
         return agents.iter().rposition(second);
     };
-    (agents.get(at)?.endpoint == endpoint).then_some(at)
+    if agents
+        .get(at)
+        .is_some_and(|agent| agent.endpoint == endpoint)
+    {
+        return Some(at);
+    }
+    // It is another node's by now.
+    agents.iter().position(|agent| agent.endpoint == endpoint)
 }
 
 /// The number in the name of a node or in its endpoint.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use berth_core::io::request::Request;
-use berth_core::{CallId, Epoch};
+use berth_core::{CallId, Epoch, NodeId};
 use berth_kv as kv;
 use bytes::Bytes;
 
@@ -57,6 +57,7 @@ pub(super) enum Body {
         output: Box<berth_kv::WatchOutput>,
     },
     AgentCall {
+        node: NodeId,
         call: CallId,
         epoch: Epoch,
         message: AgentMessage,
@@ -175,6 +176,7 @@ impl Body {
                 }
             }
             Self::AgentCall {
+                node: _,
                 call,
                 epoch,
                 message,

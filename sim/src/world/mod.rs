@@ -45,7 +45,7 @@ use client::Client;
 use deeds::Damage;
 pub use expect::Doubt;
 use message::{Body, Envelope};
-use network::Network;
+use network::{Channel, Network};
 use operator::Operator;
 use queue::Queue;
 use replica::Replica;
@@ -542,7 +542,7 @@ impl World {
             self.network.hold(Envelope { from, to, body });
             return;
         }
-        let route = self.network.route(self.now, from, to);
+        let route = self.network.route(self.now, (from, to), Channel::of(&body));
         if route.half_open {
             self.mark(Mark::HalfOpen);
         }

@@ -9,7 +9,7 @@ use crate::process::Process;
 use crate::rng::{Stream, Streams};
 use crate::script::Links;
 
-use super::message::Envelope;
+use super::message::{Body, Envelope};
 
 /// What becomes of a message: when its copies arrive, usually one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +26,23 @@ pub(super) struct Route {
     pub(super) half_open: bool,
 }
 
+/// What goes in order between two processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Channel {
+    Calls,
+    Watch,
+}
+
+impl Channel {
+    /// The one that a message takes.
+    pub(super) const fn of(body: &Body) -> Self {
+        match body {
+            Body::Watched { .. } => Self::Watch,
+            _ => Self::Calls,
+        }
+    }
+}
+
 /// The network.
 #[derive(Debug)]
 pub(super) struct Network {
@@ -39,14 +56,19 @@ pub(super) struct Network {
     held: Vec<Envelope>,
     /// The store's answers take so much longer.
     store_slow: Duration,
-    /// When the latest message of a link arrives.
-    last: BTreeMap<(Process, Process), Timestamp>,
+    /// What the watches of schedulers are told takes so much longer.
+    watch_lag: BTreeMap<usize, Duration>,
+    /// When the latest message of a link arrives. A watch is a stream of its own: what it tells may come
+    /// before an answer that was sent earlier, and long after one that was sent later.
+    last: BTreeMap<(Process, Process, Channel), Timestamp>,
     /// Per million.
     loss: u64,
     duplicates: u64,
     delay_max: Duration,
     /// Transactions that a member of the store hands on late, per million.
     wandering: u64,
+    /// Changes that a watch is told in two parts, per million.
+    parted: u64,
 }
 
 impl Network {
@@ -58,16 +80,23 @@ impl Network {
             clogged: BTreeSet::new(),
             held: Vec::new(),
             store_slow: Duration::ZERO,
+            watch_lag: BTreeMap::new(),
             last: BTreeMap::new(),
             loss: links.lost,
             duplicates: links.doubled,
             delay_max: links.delay.duration(),
             wandering: links.wandering,
+            parted: links.parted,
         }
     }
 
     /// What becomes of a message.
-    pub(super) fn route(&mut self, now: Timestamp, from: Process, to: Process) -> Route {
+    pub(super) fn route(
+        &mut self,
+        now: Timestamp,
+        (from, to): (Process, Process),
+        channel: Channel,
+    ) -> Route {
         let ordered = matches!((from, to), (Process::Store, _) | (_, Process::Store));
         if self.cut.contains(&(from, to)) {
             return Route {
@@ -82,9 +111,13 @@ impl Network {
                 Process::Store => self.store_slow,
                 Process::Replica(_) | Process::Agent(_) | Process::Client(_) => Duration::ZERO,
             };
-            let at = now + slow + self.delay();
+            let lag = match (channel, to) {
+                (Channel::Watch, Process::Replica(at)) => self.watch_lag.get(&at).copied(),
+                (Channel::Watch | Channel::Calls, _) => None,
+            };
+            let at = now + slow + lag.unwrap_or_default() + self.delay();
             return Route {
-                first: Some(self.in_order(from, to, at)),
+                first: Some(self.in_order((from, to), channel, at)),
                 ..Route::default()
             };
         }
@@ -94,7 +127,7 @@ impl Network {
             .stream
             .chance(self.duplicates)
             .then(|| now + self.late());
-        let last = self.last.entry((from, to)).or_default();
+        let last = self.last.entry((from, to, channel)).or_default();
         let overtakes = first.is_some_and(|at| at < *last);
         *last = first.unwrap_or_default().max(*last);
         Route {
@@ -118,6 +151,13 @@ impl Network {
         Some(Duration::from_millis(self.stream.between(least, most)))
     }
 
+    /// After how many of so many events a watch is told the rest by itself, as one that is large is.
+    pub(super) fn parts(&mut self, events: usize) -> Option<usize> {
+        let one = self.parted == 0 || events < 2 || !self.stream.chance(self.parted);
+        let last = events.checked_sub(1).filter(|_| !one)?;
+        usize::try_from(self.stream.between(1, last as u64)).ok()
+    }
+
     /// Whether something that waited at a broken member of the store takes its time still.
     pub(super) fn strays(&mut self) -> Option<Duration> {
         self.stream
@@ -126,8 +166,13 @@ impl Network {
     }
 
     /// When a message of an ordered connection arrives: not before those that were sent before it.
-    fn in_order(&mut self, from: Process, to: Process, at: Timestamp) -> Timestamp {
-        let last = self.last.entry((from, to)).or_default();
+    fn in_order(
+        &mut self,
+        (from, to): (Process, Process),
+        channel: Channel,
+        at: Timestamp,
+    ) -> Timestamp {
+        let last = self.last.entry((from, to, channel)).or_default();
         *last = at.max(*last);
         *last
     }
@@ -161,7 +206,8 @@ impl Network {
         self.held = held;
         let soon = now + Duration::from_millis(1);
         let arrival = |envelope: Envelope| {
-            let at = self.in_order(envelope.from, envelope.to, soon);
+            let link = (envelope.from, envelope.to);
+            let at = self.in_order(link, Channel::of(&envelope.body), soon);
             (at, envelope)
         };
         free.into_iter().map(arrival).collect()
@@ -175,6 +221,11 @@ impl Network {
     /// The store's answers take so much longer.
     pub(super) fn slow_store(&mut self, by: Duration) {
         self.store_slow = by;
+    }
+
+    /// What the watch of a scheduler is told takes so much longer.
+    pub(super) fn lag_watch(&mut self, scheduler: usize, by: Duration) {
+        self.watch_lag.insert(scheduler, by);
     }
 
     /// Whether a link is cut in this direction.
@@ -236,7 +287,9 @@ impl Network {
     pub(super) fn heal(&mut self) {
         self.cut.clone_from(&self.cut_for_ever);
         self.store_slow = Duration::ZERO;
+        self.watch_lag.clear();
         self.loss = 0;
+        self.parted = 0;
         self.duplicates = 0;
         self.delay_max = Duration::from_millis(2);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use berth_core::Timestamp;
 use berth_kv::{
     CompareTarget, KeyRange, LeaseId, Model, PutRequest, Request, Response, StreamId, WatchId,
-    WatchOutputKind, WatchRequest,
+    WatchOutput, WatchOutputKind, WatchRequest,
 };
 
 use berth_core::WorkloadId;
@@ -18,7 +18,7 @@ use crate::oracle::Truth;
 use crate::oracle::image::{Commit, Image, Writer};
 use crate::process::Process;
 
-use super::inspect::{runs_on, started_on};
+use super::inspect::{has_left, runs_on, started_on};
 use super::message::{Body, Envelope};
 use super::{Happening, World};
 
@@ -328,14 +328,39 @@ impl World {
                 continue;
             }
             let to = Process::Replica(replica);
-            self.send(
-                Process::Store,
-                to,
-                Body::Watched {
-                    output: Box::new(output),
-                },
-            );
+            for output in self.in_parts(output) {
+                let output = Box::new(output);
+                self.send(Process::Store, to, Body::Watched { output });
+            }
         }
+    }
+
+    /// What a watch is told at once: the changes of one revision, or a part of them.
+    fn in_parts(&mut self, output: WatchOutput) -> Vec<WatchOutput> {
+        let WatchOutputKind::Events(events) = &output.kind else {
+            return vec![output];
+        };
+        let mut parts = Vec::new();
+        for of_one in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
+            match self.network.parts(of_one.len()) {
+                None => parts.push(of_one),
+                Some(at) => {
+                    self.mark(Mark::WatchParted);
+                    parts.extend(<[_; 2]>::from(of_one.split_at(at)));
+                }
+            }
+        }
+        if parts.len() < 2 {
+            return vec![output];
+        }
+        let parts = parts.into_iter().map(|events| WatchOutput {
+            revision: events
+                .first()
+                .map_or(output.revision, |it| it.kv.mod_revision),
+            kind: WatchOutputKind::Events(events.to_vec()),
+            ..output
+        });
+        parts.collect()
     }
 
     fn observe(&mut self, writer: Writer, events: &[berth_kv::Event]) {
@@ -346,10 +371,11 @@ impl World {
             };
             let revision = first.kv.mod_revision;
             let truth = |node: &berth_core::NodeId| runs_on(agents, node);
+            let has = |node: &_, id: &_| has_left(agents, node, id);
             let started = |node: &_, id: &_, revision: &_| started_on(agents, node, id, revision);
             let commit = self
                 .oracle
-                .committed(revision, writer, of_one, &truth, &started);
+                .committed(revision, writer, of_one, &truth, &has, &started);
             if let Some(camera) = &mut self.camera {
                 camera.committed(self.now, &commit, &self.oracle.image);
             }

@@ -101,7 +101,7 @@ async fn send(mut client: AgentServiceClient<Channel>, call: &AgentCall) -> Answ
 }
 
 /// The request with the leader's epoch and the call's number, so that a late one is told from a
-/// new one, and with the deadline, so that the agent knows it too.
+/// new one, with the node that is meant, and with the deadline, so that the agent knows it too.
 fn with_epoch<T>(message: T, call: &AgentCall) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(call.timeout);
@@ -109,5 +109,9 @@ fn with_epoch<T>(message: T, call: &AgentCall) -> Request<T> {
     request.metadata_mut().insert(metadata::EPOCH, epoch);
     let number = AsciiMetadataValue::from(call.id.0);
     request.metadata_mut().insert(metadata::CALL, number);
+    // An id that is no header's value is asked for without: the agent takes it for meant.
+    if let Ok(node) = AsciiMetadataValue::try_from(call.node.as_str()) {
+        request.metadata_mut().insert(metadata::NODE, node);
+    }
     request
 }

@@ -59,6 +59,9 @@ impl View {
             return;
         };
         let unread = stored.value.is_some() && !self.assignments.contains_key(id);
+        if unread {
+            self.unread_homes.insert(id.clone());
+        }
         let record = self.workloads.get(id).filter(|_| unread);
         let home = record.and_then(|record| {
             Some(AssignmentRecord {

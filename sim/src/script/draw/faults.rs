@@ -43,6 +43,7 @@ kinds! {
     NodeReboot,
     NodeReplacement,
     NodeResize,
+    AddressesSwapped,
     DeadForGood,
     WorkloadDeath,
     WorkloadVanished,
@@ -65,6 +66,7 @@ kinds! {
     StaleReads,
     LeaseRevoked,
     WatchRepeated,
+    WatchLag,
     Compaction,
     Edits,
     LaterVersion,
@@ -208,7 +210,15 @@ impl Adversary {
             Kind::NodeResize => Deed::ResizeNode {
                 node,
                 percent: 50 * stream.between(1, 3),
+                alive: stream.chance(500_000),
             },
+            Kind::AddressesSwapped => {
+                let other = index(stream, self.nodes);
+                if other == node {
+                    return;
+                }
+                Deed::SwapAddresses { node, other }
+            }
             Kind::AgentLies => Deed::Lie {
                 node,
                 answers: small(stream, 16),
@@ -329,6 +339,14 @@ impl Adversary {
             Kind::WatchRepeated => Deed::RepeatWatch {
                 scheduler,
                 back: stream.between(1, 5),
+            },
+            Kind::WatchLag => Deed::LagWatch {
+                scheduler,
+                // Mostly less than it takes to be asked whether it lives still.
+                by: Span::millis(match stream.below(3) {
+                    0 => stream.between(1_000, 12_000),
+                    _ => stream.between(5, 1_000),
+                }),
             },
             Kind::Clog => Deed::Clog {
                 process: self.anybody(),

@@ -100,6 +100,7 @@ fn links(options: &Options, streams: &Streams) -> Links {
         doubled: rate(&mut swarm, 30_000),
         delay: Span::millis(2 + rate(&mut swarm, 1_000)),
         wandering: rate(&mut swarm, 60_000),
+        parted: rate(&mut swarm, 300_000),
     }
 }
 
@@ -119,12 +120,15 @@ fn knobs(options: &Options, streams: &Streams) -> Knobs {
         stable: secs(20, 90),
         flush: secs(20, 60),
         backoff: secs(2, 8),
+        exclusion: secs(10, 90),
         ..usual
     };
     let mut count = |least: usize, most: usize| index(&mut stream, most + 1 - least) + least;
     Knobs {
         tries: u32::try_from(count(2, 6)).unwrap_or(usual.tries),
         calls_per_node: count(1, 4),
+        missed: u32::try_from(count(2, 4)).unwrap_or(usual.missed),
+        unreachable: u32::try_from(count(1, 4)).unwrap_or(usual.unreachable),
         evictions: u32::try_from(count(1, 3)).unwrap_or(usual.evictions),
         events: count(40, 200),
         ..knobs

@@ -150,11 +150,13 @@ fn network(links: Links) -> String {
         return "loses and doubles nothing".to_owned();
     }
     format!(
-        "loses {}, doubles {}, delays up to {}; of the store's transactions {} are late",
+        "loses {}, doubles {}, delays up to {}; of the store's transactions {} are late, of what \
+         its watches tell {} comes in parts",
         share(links.lost),
         share(links.doubled),
         links.delay,
-        share(links.wandering)
+        share(links.wandering),
+        share(links.parted)
     )
 }
 

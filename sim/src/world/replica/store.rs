@@ -126,8 +126,7 @@ impl World {
                 }
             }
             (Purpose::ReadBack(txn, keys, before), Ok(kv::Response::Txn(answer))) => {
-                let unverified = planted(Bug::ReadBackUnverified);
-                if !unverified && !self.is_believed(at, before, answer.revision) {
+                if !self.is_believed(at, before, answer.revision) {
                     return;
                 }
                 let revision = StoreRevision(answer.revision);

@@ -172,6 +172,7 @@ impl World {
         };
         let to = agent_at(&self.agents, &call.endpoint);
         let (id, epoch, timeout) = (call.id, call.epoch, call.timeout);
+        let node = call.node.clone();
         let copies = match &call.op {
             AgentOp::Apply {
                 workload,
@@ -209,6 +210,7 @@ impl World {
             Process::Replica(at),
             Process::Agent(to),
             Body::AgentCall {
+                node,
                 call: on_the_wire(life, id),
                 epoch,
                 message,
