@@ -303,7 +303,14 @@ impl Scheduler {
         if let Some((request, _)) = request {
             self.answer_workload(request, id, last);
         }
-        if removed {
+        let may_come = self
+            .workloads
+            .get(id)
+            .is_some_and(|it| !it.ghosts.is_empty() || self.now < it.strays_until);
+        if removed && may_come {
+            // The room that it may still take would be kept by nobody's word: it is forgotten with that.
+            self.dirty.insert(id.clone());
+        } else if removed {
             self.forget_workload(id);
         } else {
             self.note_waiting(id);

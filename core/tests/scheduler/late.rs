@@ -496,3 +496,27 @@ fn what_was_before_the_image_was_loaded_is_not_believed() {
     assert_eq!(told(&cluster, "n-0"), asked);
     assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
 }
+
+/// S5: what may still be created keeps its room, and no longer than it may come, when the remains of a
+/// former one are cleared meanwhile.
+#[test]
+fn the_room_of_a_creation_that_may_come_is_not_kept_for_ever() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    cluster.next_commit = NextCommit::Refused;
+    edit(&mut cluster, &Key::Workload(id("w")), None);
+    cluster.next_commit = NextCommit::Held;
+    let asked = cluster.begin(Request::Apply(apply("w", 3_000)));
+    cluster.pass(seconds(6));
+    assert!(!cluster.held.is_empty());
+    cluster.next_commit = NextCommit::Refused;
+    cluster.give_up_held();
+    cluster.answer(asked).unwrap().unwrap_err();
+    cluster.next_commit = NextCommit::Works;
+    cluster.pass(seconds(90));
+    assert!(!cluster.store.contains_key(&Key::Assignment(id("w"))));
+    let other = cluster.apply("other", 3_000).unwrap().record;
+    assert_eq!(other.assigned_node, Some(node("n-0")));
+}

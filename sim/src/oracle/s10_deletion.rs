@@ -2,7 +2,7 @@
 //! the operator; a tombstone goes only so, too.
 
 use berth_core::NodeId;
-use berth_core::model::node::NodeReason;
+use berth_core::model::node::NodeStatus;
 use berth_core::model::workload::DesiredState;
 
 use super::image::{Commit, Image, Writer};
@@ -59,7 +59,7 @@ pub(crate) fn committed(commit: &Commit, image: &Image, has: Has<'_>) -> Check {
 /// came back meanwhile, unheard, is the operator's fault.
 fn is_declared_dead(image: &Image, node: &NodeId) -> bool {
     let held = image.nodes.get(node);
-    held.is_some_and(|held| held.record.status_reason == NodeReason::Fenced)
+    held.is_some_and(|held| held.record.status == NodeStatus::NotReady)
 }
 
 fn purged(commit: &Commit, node: &NodeId) -> bool {

@@ -30,7 +30,10 @@ pub(crate) fn committed(
         if assigned.is_some() || buried.is_some() || !left.is_empty() {
             let seen = format!("assigned {assigned:?}, tombstone {buried:?}, runs {left:?}");
             let finding = Finding::new("an empty node", seen).of(node);
-            return Err(left.iter().fold(finding, Finding::of));
+            // What somebody else put there may not be told yet.
+            let put = assigned.map(|held| &held.record.workload_id);
+            let put = put.into_iter().chain(buried.map(|(_, id)| id));
+            return Err(left.iter().chain(put).fold(finding, Finding::of));
         }
     }
     Ok(())
