@@ -309,6 +309,10 @@ impl Scheduler {
             .is_some_and(|it| !it.ghosts.is_empty() || self.now < it.strays_until);
         if removed && may_come {
             // The room that it may still take would be kept by nobody's word: it is forgotten with that.
+            if let Some(workload) = self.workloads.get_mut(id) {
+                (workload.phase, workload.observed) = (Phase::Idle, Observed::Nothing);
+            }
+            self.finish_move(id);
             self.dirty.insert(id.clone());
         } else if removed {
             self.forget_workload(id);
