@@ -10,7 +10,7 @@ use berth_core::{Config, EventId, EventType, Input, Key, Output, StoreRevision, 
 use crate::cluster::{Cluster, NextCommit, apply, id, node, registration, seconds};
 use crate::nodes::lose;
 use crate::rare::{SIZE, drain, schedulable};
-use crate::rare_changes::{a_move_that_may_come, hangs, more_urgent};
+use crate::rare_changes::{a_move_on_its_way, a_move_that_may_come, hangs, more_urgent};
 use crate::review::edit;
 
 fn told(cluster: &Cluster, name: &str) -> usize {
@@ -83,13 +83,7 @@ fn a_tombstone_that_a_conflict_showed_to_be_gone_does_not_come_back() {
 /// S13: what was read before a late move does not undo what the watch told of it meanwhile.
 #[test]
 fn a_read_that_is_older_than_the_watch_takes_nothing_away() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 3_000).unwrap();
-    cluster.pass(seconds(3));
-    cluster.register("n-1", SIZE);
-    cluster.next_commit = NextCommit::TombstoneHeld;
-    cluster.ask(drain("n-0", 3_000)).unwrap();
+    let mut cluster = a_move_on_its_way();
     cluster.slow_reads = true;
     cluster.give_up_held();
     for change in cluster.carry_out_held() {

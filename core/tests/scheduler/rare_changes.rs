@@ -13,8 +13,8 @@ pub(crate) fn hangs(cluster: &mut Cluster, name: &str) {
     cluster.agents.get_mut(&node(name)).unwrap().hangs = true;
 }
 
-/// `w` on n-0, its move to n-1 of unknown fate while nothing keeps it on its way: it may come.
-pub(crate) fn a_move_that_may_come() -> Cluster {
+/// `w` on n-0, and its move to n-1 without an answer.
+pub(crate) fn a_move_on_its_way() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.nodes(1);
     cluster.apply("w", 3_000).unwrap();
@@ -22,6 +22,12 @@ pub(crate) fn a_move_that_may_come() -> Cluster {
     cluster.register("n-1", SIZE);
     cluster.next_commit = NextCommit::TombstoneHeld;
     cluster.ask(drain("n-0", 3_000)).unwrap();
+    cluster
+}
+
+/// The same, of unknown fate, and nobody moves it any more: it may come.
+pub(crate) fn a_move_that_may_come() -> Cluster {
+    let mut cluster = a_move_on_its_way();
     cluster.ask(schedulable("n-1", false)).unwrap();
     let txn = cluster.held[0].id;
     let fate = Fate::Unknown;
