@@ -1,7 +1,9 @@
 //! What comes late: answers, reads, watches, looks, and transactions that were given up.
 
-use berth_core::io::agent::{AgentOp, AgentReply, AgentState};
-use berth_core::io::request::{ApplyWorkload, Effect, Request, RequestError, Response};
+use berth_core::io::agent::{AgentError, AgentOp, AgentReply, AgentState};
+use berth_core::io::request::{
+    ApplyWorkload, Effect, Request, RequestError, Response, SuggestedAction, Suggestion,
+};
 use berth_core::io::{Deposed, Fate, Stored};
 use berth_core::model::units::Resources;
 use berth_core::model::workload::DesiredState;
@@ -395,29 +397,28 @@ fn old_events_go_although_an_id_is_far_ahead() {
     assert!(cluster.commits < commits + 10, "no loop");
 }
 
-/// What is suggested of a workload that cannot be read is not called accepted.
-#[test]
-fn a_suggestion_that_cannot_be_carried_out_is_not_accepted() {
-    use berth_core::io::request::{SuggestedAction, Suggestion};
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 100).unwrap();
-    cluster.pass(seconds(3));
-    edit(&mut cluster, &Key::Retry(id("w")), Some("{"));
+fn is_accepted(cluster: &mut Cluster) -> bool {
     let suggestion = Suggestion {
         policy: "p".into(),
         workload: id("w"),
         action: SuggestedAction::SetDesiredState(DesiredState::Stopped),
         reason: String::new(),
     };
-    let answer = cluster.ask(Request::Suggest(suggestion)).unwrap();
-    assert!(matches!(
-        answer,
-        Response::Suggestion {
-            accepted: false,
-            ..
-        }
-    ));
+    match cluster.ask(Request::Suggest(suggestion)).unwrap() {
+        Response::Suggestion { accepted, .. } => accepted,
+        other => panic!("another answer: {other:?}"),
+    }
+}
+
+/// What is suggested of a workload that cannot be read is not called accepted.
+#[test]
+fn a_suggestion_that_cannot_be_carried_out_is_not_accepted() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.pass(seconds(3));
+    edit(&mut cluster, &Key::Retry(id("w")), Some("{"));
+    assert!(!is_accepted(&mut cluster));
 }
 
 /// Where a workload is placed again while its former copy there goes, nothing is sent of it before that.
@@ -491,16 +492,10 @@ fn what_was_before_the_image_was_loaded_is_not_believed() {
     assert_eq!(cluster.get_node("n-0").unwrap().tombstones, 0);
 }
 
-/// S5: what may still be created keeps its room, and no longer than it may come, when the remains of a
-/// former one are cleared meanwhile.
-#[test]
-fn the_room_of_a_creation_that_may_come_is_not_kept_for_ever() {
-    let mut cluster = Cluster::new();
-    cluster.nodes(1);
-    cluster.apply("w", 3_000).unwrap();
-    cluster.pass(seconds(3));
+/// `w` is wanted again over the remains of a former one, which the store kept; of that nobody knows.
+fn created_over_remains(cluster: &mut Cluster) {
     cluster.next_commit = NextCommit::Refused;
-    edit(&mut cluster, &Key::Workload(id("w")), None);
+    edit(cluster, &Key::Workload(id("w")), None);
     cluster.next_commit = NextCommit::Held;
     let asked = cluster.begin(Request::Apply(apply("w", 3_000)));
     cluster.pass(seconds(6));
@@ -509,8 +504,64 @@ fn the_room_of_a_creation_that_may_come_is_not_kept_for_ever() {
     cluster.give_up_held();
     cluster.answer(asked).unwrap().unwrap_err();
     cluster.next_commit = NextCommit::Works;
-    cluster.pass(seconds(90));
+    cluster.pass(seconds(6));
     assert!(!cluster.store.contains_key(&Key::Assignment(id("w"))));
+}
+
+/// S5: what may still be created keeps its room, and no longer than it may come, when the remains of a
+/// former one are cleared meanwhile.
+#[test]
+fn the_room_of_a_creation_that_may_come_is_not_kept_for_ever() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.apply("w", 3_000).unwrap();
+    cluster.pass(seconds(3));
+    created_over_remains(&mut cluster);
+    cluster.pass(seconds(60));
     let other = cluster.apply("other", 3_000).unwrap().record;
     assert_eq!(other.assigned_node, Some(node("n-0")));
+}
+
+/// L7: a call that failed at a former address says nothing of the present one.
+#[test]
+fn failures_at_a_former_address_do_not_count() {
+    let mut cluster = Cluster::new();
+    cluster.nodes(1);
+    cluster.pass(seconds(2));
+    hangs(&mut cluster, "n-0");
+    for at in 0..3 {
+        cluster.apply(&format!("w-{at}"), 100).unwrap();
+    }
+    let applies = |output: &Output| match output {
+        Output::Call(call) if matches!(call.op, AgentOp::Apply { .. }) => Some(call.id),
+        _ => None,
+    };
+    let calls: Vec<_> = cluster.outputs.iter().filter_map(applies).collect();
+    assert_eq!(calls.len(), 3);
+    let mut moved = registration("n-0", SIZE);
+    moved.endpoint = "elsewhere:1".into();
+    cluster.ask(Request::Register(moved)).unwrap();
+    for call in calls {
+        let result = Err(AgentError::Timeout);
+        cluster.feed(Input::Agent { call, result });
+    }
+    assert_eq!(cluster.count(EventType::NodeLost), 0);
+}
+
+/// A suggestion that finds too many changes waiting is not called accepted.
+#[test]
+fn a_suggestion_that_finds_no_room_to_wait_is_not_accepted() {
+    let mut cluster = Cluster::with(Config {
+        requests_waiting_max: 1,
+        ..Config::default()
+    });
+    cluster.nodes(1);
+    cluster.apply("w", 100).unwrap();
+    cluster.next_commit = NextCommit::Held;
+    for priority in [5, 6] {
+        let mut wanted = more_urgent("w");
+        wanted.spec.as_mut().unwrap().priority = priority;
+        cluster.begin(Request::Apply(wanted));
+    }
+    assert!(!is_accepted(&mut cluster));
 }
