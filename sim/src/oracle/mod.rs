@@ -83,6 +83,7 @@ pub(crate) struct Oracle {
     asked: s09_no_phantom_writes::Asked,
     events: s11_events::Events,
     pace: s12_no_hot_loop::Pace,
+    purges: s10_deletion::Purges,
     purged: s13_no_double_run::Purged,
     drains: s16_drain::Drains,
     evictions: s18_eviction::Evictions,
@@ -137,6 +138,7 @@ impl Oracle {
             asked: s09_no_phantom_writes::Asked::default(),
             events: s11_events::Events::default(),
             pace: s12_no_hot_loop::Pace::default(),
+            purges: s10_deletion::Purges::default(),
             purged: s13_no_double_run::Purged::default(),
             drains: s16_drain::Drains::default(),
             evictions: s18_eviction::Evictions::default(),
@@ -297,10 +299,7 @@ impl Oracle {
             (Rule::S8, self.register.committed(&commit)),
             (Rule::S8, self.nodes.committed(self.now, &commit)),
             (Rule::S9, self.asked.committed(&commit)),
-            (
-                Rule::S10,
-                s10_deletion::committed(&commit, &self.image, has),
-            ),
+            (Rule::S10, self.purges.committed(&commit, &self.image, has)),
             (Rule::S11, self.events.committed(&commit)),
             (
                 Rule::S12,
@@ -496,6 +495,7 @@ impl Oracle {
             Input::Request { id, request } => {
                 self.foretold.comes(server, *id, request);
                 self.nodes.asked(self.now, server, *id, request);
+                self.purges.asked(request);
             }
             Input::Lead { .. }
             | Input::TakeOver { .. }
